@@ -1,0 +1,1 @@
+"""The JSON API: decodes, calls a service, encodes."""

@@ -1,0 +1,33 @@
+"""CloudEvents of the inference log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+REQUEST_TYPE = "org.kubeflow.serving.inference.request"
+RESPONSE_TYPE = "org.kubeflow.serving.inference.response"
+BATCH_CONTENT_TYPE = "application/cloudevents-batch+json"
+
+# Extension attributes beside KServe's inferenceservicename, namespace and endpoint.
+HEADER_LENGTH = "headerlength"  # bytes of JSON before the binary tensors (Inference-Header-Content-Length)
+STATUS = "status"  # HTTP status of the response, integer
+LATENCY_US = "latencyus"  # time the model server took, integer microseconds
+
+
+@dataclass(frozen=True)
+class Event:
+    """One CloudEvents 1.0 event; the request and the response of an inference share ``id``.
+
+    ``data`` is the payload as bytes (JSON text, or Open Inference Protocol binary with the length of
+    its JSON header in ``extensions["headerlength"]``); ``time`` is timezone-aware UTC.
+    """
+
+    id: str
+    source: str
+    type: str
+    time: datetime
+    content_type: str
+    data: bytes
+    extensions: Mapping[str, str | int | bool] = field(default_factory=dict)

@@ -1,0 +1,31 @@
+"""Ids and names, the same rule everywhere."""
+
+from __future__ import annotations
+
+import re
+
+import uuid_utils
+
+from tidegauge.errors import InvalidInputError
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def new_id() -> str:
+    """Return a UUIDv7 as text: unique, and sorted by the time of its making."""
+    return str(uuid_utils.uuid7())
+
+
+def check_name(name: str, field: str = "name") -> str:
+    """Return ``name`` if it is 1 to 63 of ``a-z 0-9 -`` and neither starts nor ends with ``-``.
+
+    >>> check_name("chest-xray")
+    'chest-xray'
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidInputError.of(
+            field,
+            f"{field} is {name!r}; use 1 to 63 of the characters a-z, 0-9 and '-', "
+            "with a letter or digit first and last.",
+        )
+    return name

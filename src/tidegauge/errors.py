@@ -1,0 +1,58 @@
+"""Errors that word themselves: what happened and what to do next.
+
+Only the doors (``api``, ``ui``, ``serving``, ``cli``) turn a class into an HTTP status or an exit code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One thing wrong with one field of the input: where, and a sentence with the remedy."""
+
+    field: str
+    message: str
+
+
+class TidegaugeError(Exception):
+    """Base of every error meant for a person to read."""
+
+    def __init__(self, message: str, errors: tuple[FieldError, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.errors = errors
+
+
+class InvalidInputError(TidegaugeError):
+    """The request cannot be carried out as it is worded (HTTP 422; 400 on a model server)."""
+
+    @classmethod
+    def of(cls, field: str, message: str) -> InvalidInputError:
+        """Build the error for a single field; ``message`` is a whole sentence."""
+        return cls(message, (FieldError(field, message),))
+
+
+class TooLargeError(InvalidInputError):
+    """The body is larger than the stated limit (HTTP 413)."""
+
+
+class NotFoundError(TidegaugeError):
+    """There is no such thing, or it is not yours to see (HTTP 404)."""
+
+
+class ConflictError(TidegaugeError):
+    """The thing exists already or is not in a state that allows this (HTTP 409)."""
+
+
+class NotSignedInError(TidegaugeError):
+    """No token, or one that is not valid (HTTP 401)."""
+
+
+class ForbiddenError(TidegaugeError):
+    """A valid token without the right to do this (HTTP 403)."""
+
+
+class UnavailableError(TidegaugeError):
+    """A part that is needed is not there now; the same call may work later (HTTP 503)."""

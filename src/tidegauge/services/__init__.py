@@ -1,0 +1,1 @@
+"""One service layer: load, decide in the domain, save, link."""

@@ -1,0 +1,1 @@
+"""All SQL and all object-store paths. No decisions."""

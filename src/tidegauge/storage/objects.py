@@ -1,0 +1,106 @@
+"""The object store: a local folder by default; S3, GCS or Azure by URL."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import obstore
+from obstore.store import LocalStore, from_url
+
+from tidegauge.errors import InvalidInputError, NotFoundError
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """One stored object: path within the store, size in bytes, time of the last write (UTC)."""
+
+    path: str
+    size: int
+    modified: datetime
+
+
+class ObjectReader(Protocol):
+    """What a reader of objects needs."""
+
+    def get(self, path: str) -> bytes: ...
+
+
+class ObjectStore:
+    """Objects by path. Writes are atomic: a reader sees the old object or the whole new one."""
+
+    def __init__(self, url: str) -> None:
+        """Open a folder (a plain path or ``file://``) or a bucket (``s3://``, ``gs://``, ``az://``)."""
+        self.url = url
+        if "://" not in url or url.startswith("file://"):
+            folder = Path(url.removeprefix("file://")).absolute()
+            folder.mkdir(parents=True, exist_ok=True)
+            self._store = LocalStore(str(folder), automatic_cleanup=True)
+            return
+        try:
+            self._store = from_url(url)
+        except (ValueError, obstore.exceptions.BaseError) as error:
+            raise InvalidInputError.of(
+                "store_url", f"store_url {url!r} cannot be opened: {error}. Give a folder or s3://bucket/prefix."
+            ) from error
+
+    def put(self, path: str, data: bytes) -> None:
+        obstore.put(self._store, path, data)
+
+    def get(self, path: str) -> bytes:
+        try:
+            return bytes(obstore.get(self._store, path).bytes())
+        except FileNotFoundError as error:
+            raise NotFoundError(f"The store has no object {path!r}.") from error
+
+    def exists(self, path: str) -> bool:
+        try:
+            obstore.head(self._store, path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield the objects below the folder ``prefix``, sorted by path."""
+        found = [meta for batch in obstore.list(self._store, prefix) for meta in batch]
+        for meta in sorted(found, key=lambda meta: meta["path"]):
+            yield ObjectInfo(meta["path"], meta["size"], meta["last_modified"])
+
+    def delete(self, path: str) -> None:
+        """Delete one object; an absent one is no error, so that a deletion can be repeated."""
+        try:
+            obstore.delete(self._store, path)
+        except FileNotFoundError:
+            return
+
+    def delete_below(self, prefix: str) -> None:
+        """Delete every object below the folder ``prefix``."""
+        for info in self.list(prefix):
+            self.delete(info.path)
+
+
+class Blobs:
+    """Contents by SHA-256: the same bytes are stored once, whoever adds them."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def put(self, data: bytes) -> tuple[str, bool]:
+        """Store ``data``; return its hash and whether it was new."""
+        digest = hashlib.sha256(data).hexdigest()
+        path = self._path(digest)
+        if self._store.exists(path):
+            return digest, False
+        self._store.put(path, data)
+        return digest, True
+
+    def get(self, digest: str) -> bytes:
+        return self._store.get(self._path(digest))
+
+    @staticmethod
+    def _path(digest: str) -> str:
+        return f"blobs/{digest[:2]}/{digest}"
