@@ -11,6 +11,7 @@ from typing import Protocol
 
 import obstore
 from obstore.store import LocalStore, from_url
+from obstore.store import ObjectStore as AnyStore
 
 from tidegauge.errors import InvalidInputError, NotFoundError
 
@@ -36,6 +37,7 @@ class ObjectStore:
     def __init__(self, url: str) -> None:
         """Open a folder (a plain path or ``file://``) or a bucket (``s3://``, ``gs://``, ``az://``)."""
         self.url = url
+        self._store: AnyStore
         if "://" not in url or url.startswith("file://"):
             folder = Path(url.removeprefix("file://")).absolute()
             folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +47,8 @@ class ObjectStore:
             self._store = from_url(url)
         except (ValueError, obstore.exceptions.BaseError) as error:
             raise InvalidInputError.of(
-                "store_url", f"store_url {url!r} cannot be opened: {error}. Give a folder or s3://bucket/prefix."
+                "store_url",
+                f"store_url {url!r} cannot be opened: {error}. Give a folder or s3://bucket/prefix.",
             ) from error
 
     def put(self, path: str, data: bytes) -> None:
