@@ -1,0 +1,104 @@
+"""Code, Dataset and Model: repositories with immutable versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from tidegauge.domain.content import ContentForm, Problem
+from tidegauge.errors import FieldError, InvalidInputError
+
+
+class RepositoryKind(StrEnum):
+    CODE = "code"
+    DATASET = "dataset"
+    MODEL = "model"
+
+    @property
+    def plural(self) -> str:
+        """The word in URLs and store paths.
+
+        >>> RepositoryKind.CODE.plural, RepositoryKind.MODEL.plural
+        ('code', 'models')
+        """
+        return "code" if self is RepositoryKind.CODE else f"{self.value}s"
+
+
+class SourceType(StrEnum):
+    GIT = "git"
+    FOLDER = "folder"
+    UPLOAD = "upload"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where versions come from. ``url`` is a git URL or a folder on the server's machine."""
+
+    type: SourceType
+    url: str = ""
+    branch: str = ""
+    sub_path: str = ""
+
+    def check(self) -> None:
+        """Raise InvalidInputError with every field that does not fit the type."""
+        errors = []
+        if self.type is SourceType.UPLOAD:
+            errors = [
+                FieldError(f"source.{name}", f"source.{name} is {value!r}; leave it out for an upload.")
+                for name, value in (("url", self.url), ("branch", self.branch), ("sub_path", self.sub_path))
+                if value
+            ]
+        elif not self.url:
+            what = "a git URL" if self.type is SourceType.GIT else "a folder on the server's machine"
+            errors.append(FieldError("source.url", f"source.url is empty; give {what}."))
+        if self.type is SourceType.FOLDER and self.branch:
+            errors.append(
+                FieldError("source.branch", f"source.branch is {self.branch!r}; only a git source has one.")
+            )
+        if errors:
+            raise InvalidInputError(" ".join(error.message for error in errors), tuple(errors))
+
+
+@dataclass(frozen=True)
+class Repository:
+    id: str
+    kind: RepositoryKind
+    name: str
+    owner: str
+    source: Source
+    form: ContentForm | None  # None: recognised from the files
+    created_at: datetime
+
+
+class VersionState(StrEnum):
+    IMPORTING = "importing"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Version:
+    """An immutable version; ``done`` of ``total`` files are read while it is importing."""
+
+    id: str
+    repository_id: str
+    number: int
+    state: VersionState
+    created_at: datetime
+    done: int = 0
+    total: int = 0
+    form: ContentForm | None = None
+    classes: tuple[str, ...] = ()
+    files: int = 0
+    bytes: int = 0
+    digest: str = ""  # of the manifest; the git commit stands in meta
+    problems: tuple[Problem, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"v{self.number}"
