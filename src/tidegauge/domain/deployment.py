@@ -36,14 +36,10 @@ class Deployment:
     wanted: DeploymentState  # running or stopped
     state: DeploymentState
     created_at: datetime
+    predict_path: str  # of the predict URL, below the server's own address
     port: int = 0
     restarts: int = 0
     message: str = ""
-
-    @property
-    def predict_path(self) -> str:
-        """Path of the predict URL below the server's own address."""
-        return f"/serve/{self.id}/v1/models/{self.name}:predict"
 
     @property
     def livedata(self) -> str:

@@ -54,3 +54,19 @@ def new_secret() -> str:
 def hash_secret(secret: str) -> str:
     """Hash a secret for storage; its 256 random bits need no salt and no slow hash."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who is calling, and what the token they call with is good for."""
+
+    user: User
+    token: Token
+
+    @property
+    def name(self) -> str:
+        return self.user.name
+
+    def may_ingest(self, deployment_id: str) -> bool:
+        """Tell whether this token may report events of the deployment."""
+        return self.token.scope is Scope.ALL or self.token.subject == deployment_id

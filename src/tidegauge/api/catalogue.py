@@ -1,0 +1,126 @@
+"""Code, datasets and models: ``/api/v1/code``, ``/api/v1/datasets``, ``/api/v1/models``."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Form, UploadFile
+from fastapi.responses import FileResponse
+from starlette.background import BackgroundTask
+
+from tidegauge.api.access import Caller, Everything, Listing
+from tidegauge.domain.catalogue import Repository, RepositoryKind, Source, Version
+from tidegauge.domain.content import ContentForm
+from tidegauge.errors import InvalidInputError, TooLargeError
+from tidegauge.storage.rows import Page
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class RepositoryRequest:
+    name: str
+    source: Source
+    form: ContentForm | None = None
+
+
+@dataclass(frozen=True)
+class RepositoryDetail:
+    repository: Repository
+    versions: tuple[Version, ...]
+
+
+def build_router(kind: RepositoryKind) -> APIRouter:
+    """Build the routes of one kind of repository."""
+    router = APIRouter(prefix=f"/api/v1/{kind.plural}", tags=[kind.plural])
+
+    @router.get("", name=f"list {kind.plural}")
+    def list_(caller: Caller, services: Everything, query: Listing) -> Page[Repository]:
+        return services.catalogue.page(kind, caller.name, query)
+
+    @router.post("", status_code=201, name=f"create {kind.value}")
+    def create(caller: Caller, services: Everything, body: RepositoryRequest) -> Repository:
+        return services.catalogue.create(kind, body.name, caller.name, body.source, body.form)
+
+    @router.get("/{name}", name=f"show {kind.value}")
+    def show(caller: Caller, services: Everything, name: str) -> RepositoryDetail:
+        repository = services.catalogue.get(kind, caller.name, name)
+        return RepositoryDetail(repository, services.catalogue.versions(repository))
+
+    @router.delete("/{name}", status_code=204, name=f"delete {kind.value}")
+    def delete(caller: Caller, services: Everything, name: str) -> None:
+        services.catalogue.delete(services.catalogue.get(kind, caller.name, name))
+
+    @router.post("/{name}/versions", status_code=202, name=f"add {kind.value} version")
+    def add_version(
+        caller: Caller,
+        services: Everything,
+        name: str,
+        archive: UploadFile | None = None,
+        meta: Annotated[str, Form()] = "{}",
+    ) -> Version:
+        repository = services.catalogue.get(kind, caller.name, name)
+        details = _parse_meta(meta)
+        if archive is None:
+            return services.catalogue.add_version(repository, meta=details)
+        folder = services.catalogue.upload_folder()
+        spooled = _spool(archive, folder, services.settings.max_upload_bytes)
+        try:
+            return services.catalogue.add_version(repository, spooled, details)
+        finally:
+            spooled.unlink(missing_ok=True)
+
+    @router.get("/{name}/versions/{number}", name=f"show {kind.value} version")
+    def show_version(caller: Caller, services: Everything, name: str, number: int) -> Version:
+        return services.catalogue.version(services.catalogue.get(kind, caller.name, name), number)
+
+    @router.get("/{name}/versions/{number}/archive", name=f"download {kind.value} version")
+    def download(caller: Caller, services: Everything, name: str, number: int) -> FileResponse:
+        repository = services.catalogue.get(kind, caller.name, name)
+        version = services.catalogue.version(repository, number)
+        scratch = Path(tempfile.mkdtemp(dir=services.catalogue.upload_folder()))
+        try:
+            services.catalogue.export(repository, version, scratch / "files")
+            with tarfile.open(scratch / "archive.tar", "w") as tar:
+                tar.add(scratch / "files", arcname=".")
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        return FileResponse(
+            scratch / "archive.tar",
+            media_type="application/x-tar",
+            filename=f"{repository.name}-{version.label}.tar",
+            background=BackgroundTask(shutil.rmtree, scratch, ignore_errors=True),
+        )
+
+    return router
+
+
+def _parse_meta(text: str) -> dict[str, Any]:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInputError.of("meta", f"meta is not valid JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise InvalidInputError.of("meta", f"meta is {text[:80]!r}; send a JSON object.")
+    return value
+
+
+def _spool(archive: UploadFile, folder: Path, limit: int) -> Path:
+    """Write an upload to a file of the home, whole or not at all."""
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        path = Path(file.name)
+        size = 0
+        while chunk := archive.file.read(_CHUNK):
+            size += len(chunk)
+            if size > limit:
+                path.unlink()
+                raise TooLargeError(f"The archive is larger than {limit} bytes; raise max_upload_bytes to allow it.")
+            file.write(chunk)
+    return path

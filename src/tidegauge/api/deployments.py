@@ -1,0 +1,86 @@
+"""Deployments: ``/api/v1/deployments``, their labels, and their model servers at ``/serve``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse
+
+from tidegauge.api.access import Caller, Everything, Listing
+from tidegauge.domain.deployment import Deployment, DeploymentState
+from tidegauge.errors import TooLargeError
+from tidegauge.storage.rows import Page
+
+_LABELS_LIMIT = 64 * 2**20
+
+router = APIRouter(prefix="/api/v1/deployments", tags=["deployments"])
+
+
+@dataclass(frozen=True)
+class DeploymentRequest:
+    name: str
+    model: str
+    version: int
+    logging: bool = True
+
+
+@dataclass(frozen=True)
+class DeploymentChange:
+    version: int | None = None
+    logging: bool | None = None
+    wanted: Literal["running", "stopped"] | None = None
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    path: str
+    bytes: int
+
+
+@router.get("")
+def list_deployments(caller: Caller, services: Everything, query: Listing) -> Page[Deployment]:
+    return services.deployments.page(caller.name, query)
+
+
+@router.post("", status_code=201)
+def create_deployment(caller: Caller, services: Everything, body: DeploymentRequest) -> Deployment:
+    return services.deployments.create(body.name, caller.name, body.model, body.version, logging=body.logging)
+
+
+@router.get("/{deployment_id}")
+def show_deployment(caller: Caller, services: Everything, deployment_id: str) -> Deployment:
+    return services.deployments.get(caller.name, deployment_id)
+
+
+@router.patch("/{deployment_id}")
+def change_deployment(
+    caller: Caller, services: Everything, deployment_id: str, body: DeploymentChange
+) -> Deployment:
+    deployment = services.deployments.get(caller.name, deployment_id)
+    wanted = DeploymentState(body.wanted) if body.wanted else None
+    return services.deployments.update(deployment, version=body.version, logging=body.logging, wanted=wanted)
+
+
+@router.delete("/{deployment_id}", status_code=204)
+def delete_deployment(caller: Caller, services: Everything, deployment_id: str) -> None:
+    services.deployments.delete(services.deployments.get(caller.name, deployment_id))
+
+
+@router.get("/{deployment_id}/log", response_class=PlainTextResponse)
+def deployment_log(caller: Caller, services: Everything, deployment_id: str) -> str:
+    return services.deployments.log(services.deployments.get(caller.name, deployment_id))
+
+
+@router.put("/{deployment_id}/livedata/{file}", status_code=201)
+async def put_labels(
+    caller: Caller, services: Everything, deployment_id: str, file: str, request: Request
+) -> LabelFile:
+    deployment = services.deployments.get(caller.name, deployment_id)
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > _LABELS_LIMIT:
+            raise TooLargeError(f"The label file is larger than {_LABELS_LIMIT} bytes; split it.")
+    return LabelFile(services.deployments.put_labels(deployment, file, bytes(data)), len(data))

@@ -1,0 +1,101 @@
+"""Error classes become RFC 9457 problem documents here and nowhere else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from tidegauge.errors import (
+    ConflictError,
+    FieldError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    NotSignedInError,
+    TidegaugeError,
+    TooLargeError,
+    UnavailableError,
+)
+
+_log = logging.getLogger(__name__)
+
+_STATUS: Mapping[type[TidegaugeError], tuple[int, str]] = {
+    TooLargeError: (413, "Content too large"),
+    InvalidInputError: (422, "Invalid input"),
+    NotFoundError: (404, "Not found"),
+    ConflictError: (409, "Conflict"),
+    NotSignedInError: (401, "Not signed in"),
+    ForbiddenError: (403, "Forbidden"),
+    UnavailableError: (503, "Unavailable"),
+}
+_HEADERS: Mapping[int, Mapping[str, str]] = {
+    401: {"WWW-Authenticate": "Bearer"},
+    503: {"Retry-After": "1"},
+}
+
+
+def status_of(error: TidegaugeError) -> tuple[int, str]:
+    """Return the HTTP status and the title for an error."""
+    return next(
+        (_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS), (500, "Internal server error")
+    )
+
+
+def problem(status: int, title: str, detail: str, errors: tuple[FieldError, ...] = ()) -> JSONResponse:
+    """Build a problem document; ``errors`` stand at their fields."""
+    content = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "errors": [{"field": error.field, "message": error.message} for error in errors],
+    }
+    return JSONResponse(
+        content, status, media_type="application/problem+json", headers=dict(_HEADERS.get(status, {}))
+    )
+
+
+async def _on_error(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, TidegaugeError):
+        _log.error("unexpected error", exc_info=error)
+        return problem(500, "Internal server error", "Something went wrong; the server's log has the details.")
+    return problem(*status_of(error), error.message, error.errors)
+
+
+async def _on_http(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    return problem(error.status_code, str(error.detail), f"{error.detail}.")
+
+
+async def _on_validation(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    errors = tuple(
+        FieldError(_field(item["loc"]), f"{_field(item['loc'])}: {item['msg']} (got {_short(item.get('input'))}).")
+        for item in error.errors()
+    )
+    return problem(422, "Invalid input", " ".join(item.message for item in errors), errors)
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    inner = location[1:] if location and location[0] in ("body", "query", "path", "header") else location
+    return ".".join(str(part) for part in inner) or "body"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers."""
+    app.add_exception_handler(TidegaugeError, _on_error)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(Exception, _on_error)

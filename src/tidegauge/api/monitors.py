@@ -1,0 +1,155 @@
+"""Monitors: ``/api/v1/monitors``, with their schema, thresholds, alerts and runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from fastapi import APIRouter, Request, Response
+
+from tidegauge.api.access import Caller, Everything, Listing
+from tidegauge.domain.alert import Alert, AlertEvent, Operator
+from tidegauge.domain.metrics import MetricType
+from tidegauge.domain.monitor import Feature, Monitor, MonitorConfig, MonitorRun
+from tidegauge.services.monitors import MonitorDetail
+from tidegauge.storage.rows import Page
+
+router = APIRouter(prefix="/api/v1/monitors", tags=["monitors"])
+
+
+@dataclass(frozen=True)
+class MonitorRequest:
+    deployment: str
+    config: MonitorConfig = field(default_factory=MonitorConfig)
+
+
+@dataclass(frozen=True)
+class AlertRequest:
+    name: str
+    metric: str
+    operator: Operator
+    bound: float
+    type: MetricType = MetricType.PERFORMANCE
+
+
+@dataclass(frozen=True)
+class WindowRequest:
+    """The window [start, end) to look at."""
+
+    start: datetime
+    end: datetime
+
+
+@router.get("")
+def list_monitors(caller: Caller, services: Everything, query: Listing) -> Page[Monitor]:
+    return services.monitors.page(caller.name, query)
+
+
+@router.post("", status_code=201)
+def create_monitor(caller: Caller, services: Everything, body: MonitorRequest) -> Monitor:
+    deployment = services.deployments.get(caller.name, body.deployment)
+    return services.monitors.create(deployment, body.config, caller.name)
+
+
+@router.get("/{monitor_id}")
+def show_monitor(caller: Caller, services: Everything, monitor_id: str) -> MonitorDetail:
+    return services.monitors.detail(services.monitors.get(caller.name, monitor_id))
+
+
+@router.delete("/{monitor_id}", status_code=204)
+def delete_monitor(caller: Caller, services: Everything, monitor_id: str) -> None:
+    services.monitors.delete(services.monitors.get(caller.name, monitor_id))
+
+
+@router.put("/{monitor_id}/config")
+def configure_monitor(
+    caller: Caller, services: Everything, monitor_id: str, body: MonitorConfig
+) -> Monitor:
+    return services.monitors.configure(services.monitors.get(caller.name, monitor_id), body, caller.name)
+
+
+@router.post("/{monitor_id}/baseline", status_code=202)
+def baseline_monitor(caller: Caller, services: Everything, monitor_id: str) -> Monitor:
+    return services.monitors.rebaseline(services.monitors.get(caller.name, monitor_id), caller.name)
+
+
+@router.post("/{monitor_id}/schema", status_code=201)
+def add_feature(caller: Caller, services: Everything, monitor_id: str, body: Feature) -> Monitor:
+    return services.monitors.add_feature(services.monitors.get(caller.name, monitor_id), body, caller.name)
+
+
+@router.delete("/{monitor_id}/schema/{name}")
+def remove_feature(caller: Caller, services: Everything, monitor_id: str, name: str) -> Monitor:
+    return services.monitors.remove_feature(services.monitors.get(caller.name, monitor_id), name, caller.name)
+
+
+@router.put("/{monitor_id}/thresholds")
+async def set_thresholds(caller: Caller, services: Everything, monitor_id: str, request: Request) -> Monitor:
+    """Replace the thresholds; the body is the JSON file as it is."""
+    body = await request.body()
+    return services.monitors.set_thresholds(services.monitors.get(caller.name, monitor_id), body)
+
+
+@router.post("/{monitor_id}/start")
+def start_monitor(caller: Caller, services: Everything, monitor_id: str) -> Monitor:
+    return services.monitors.start(services.monitors.get(caller.name, monitor_id), caller.name)
+
+
+@router.post("/{monitor_id}/stop")
+def stop_monitor(caller: Caller, services: Everything, monitor_id: str) -> Monitor:
+    return services.monitors.stop(services.monitors.get(caller.name, monitor_id), caller.name)
+
+
+@router.get("/{monitor_id}/alerts")
+def list_alerts(caller: Caller, services: Everything, monitor_id: str) -> tuple[Alert, ...]:
+    return services.monitors.alerts(services.monitors.get(caller.name, monitor_id))
+
+
+@router.post("/{monitor_id}/alerts", status_code=201)
+def add_alert(caller: Caller, services: Everything, monitor_id: str, body: AlertRequest) -> Alert:
+    monitor = services.monitors.get(caller.name, monitor_id)
+    return services.monitors.add_alert(monitor, body.name, body.type, body.metric, body.operator, body.bound)
+
+
+@router.delete("/{monitor_id}/alerts/{alert_id}", status_code=204)
+def delete_alert(caller: Caller, services: Everything, monitor_id: str, alert_id: str) -> None:
+    services.monitors.delete_alert(services.monitors.get(caller.name, monitor_id), alert_id)
+
+
+@router.get("/{monitor_id}/alert-events")
+def list_alert_events(
+    caller: Caller, services: Everything, monitor_id: str, query: Listing
+) -> Page[AlertEvent]:
+    return services.monitors.alert_events(services.monitors.get(caller.name, monitor_id), query)
+
+
+@router.post("/{monitor_id}/runs", status_code=201)
+def run_monitor(caller: Caller, services: Everything, monitor_id: str, body: WindowRequest) -> MonitorRun:
+    monitor = services.monitors.get(caller.name, monitor_id)
+    return services.runs.run(monitor, body.start, body.end)
+
+
+@router.get("/{monitor_id}/runs")
+def list_runs(
+    caller: Caller,
+    services: Everything,
+    monitor_id: str,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> tuple[MonitorRun, ...]:
+    return services.monitors.runs(services.monitors.get(caller.name, monitor_id), start, end)
+
+
+@router.get("/{monitor_id}/runs/{run_id}")
+def show_run(caller: Caller, services: Everything, monitor_id: str, run_id: str) -> MonitorRun:
+    return services.monitors.run(services.monitors.get(caller.name, monitor_id), run_id)
+
+
+@router.get("/{monitor_id}/runs/{run_id}/images/{event_id}/{index}", response_class=Response)
+def run_image(
+    caller: Caller, services: Everything, monitor_id: str, run_id: str, event_id: str, index: int
+) -> Response:
+    """The image of an event in the run's window, as PNG."""
+    monitor = services.monitors.get(caller.name, monitor_id)
+    run = services.monitors.run(monitor, run_id)
+    return Response(services.runs.image(monitor, run, event_id, index), media_type="image/png")

@@ -1,0 +1,38 @@
+"""Pipeline runs: ``/api/v1/pipeline-runs``."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
+
+from tidegauge.api.access import Caller, Everything, Listing
+from tidegauge.domain.pipeline import PipelineRun
+from tidegauge.services.pipelines import PipelineRequest
+from tidegauge.storage.rows import Page
+
+router = APIRouter(prefix="/api/v1/pipeline-runs", tags=["pipeline runs"])
+
+
+@router.get("")
+def list_pipeline_runs(caller: Caller, services: Everything, query: Listing) -> Page[PipelineRun]:
+    return services.pipelines.page(caller.name, query)
+
+
+@router.post("", status_code=202)
+def create_pipeline_run(caller: Caller, services: Everything, body: PipelineRequest) -> PipelineRun:
+    return services.pipelines.create(body, caller.name)
+
+
+@router.get("/{run_id}")
+def show_pipeline_run(caller: Caller, services: Everything, run_id: str) -> PipelineRun:
+    return services.pipelines.get(caller.name, run_id)
+
+
+@router.get("/{run_id}/log", response_class=PlainTextResponse)
+def pipeline_run_log(caller: Caller, services: Everything, run_id: str) -> str:
+    return services.pipelines.log(services.pipelines.get(caller.name, run_id))
+
+
+@router.post("/{run_id}/cancel")
+def cancel_pipeline_run(caller: Caller, services: Everything, run_id: str) -> PipelineRun:
+    return services.pipelines.cancel(services.pipelines.get(caller.name, run_id))

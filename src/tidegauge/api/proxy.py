@@ -1,0 +1,63 @@
+"""``/serve/{deployment id}/...``: the model servers through the main address, with its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import StreamingResponse
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+
+from tidegauge.api.access import Caller, Everything
+from tidegauge.domain.deployment import Deployment
+from tidegauge.errors import ConflictError, UnavailableError
+from tidegauge.services.bundle import Services
+
+router = APIRouter(prefix="/serve", tags=["serve"])
+
+# Hop-by-hop headers, and those that speak of this hop's caller.
+_NOT_FORWARDED = frozenset(
+    b"connection keep-alive proxy-authenticate te trailer transfer-encoding upgrade host authorization cookie "
+    b"content-length".split()
+)
+
+
+@asynccontextmanager
+async def open_upstream(app: FastAPI) -> AsyncIterator[None]:
+    """Keep one pool of connections to the model servers while the app lives."""
+    limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
+    async with httpx.AsyncClient(timeout=60.0, limits=limits, trust_env=False) as client:
+        app.state.upstream = client
+        yield
+
+
+def _target(services: Services, owner: str, deployment_id: str) -> Deployment:
+    deployment = services.deployments.get(owner, deployment_id)
+    if deployment.wanted.value == "stopped":
+        raise ConflictError(f"The deployment {deployment.name!r} is stopped; start it first.")
+    if not deployment.port:
+        raise UnavailableError(f"The deployment {deployment.name!r} is {deployment.state.value}; try again soon.")
+    return deployment
+
+
+@router.api_route("/{deployment_id}/{path:path}", methods=["GET", "POST"], response_model=None)
+async def forward(
+    caller: Caller, services: Everything, deployment_id: str, path: str, request: Request
+) -> StreamingResponse:
+    """Pass a request on to the deployment's model server and its answer back, unchanged."""
+    deployment = await run_in_threadpool(_target, services, caller.name, deployment_id)
+    client: httpx.AsyncClient = request.app.state.upstream
+    headers = [(k, v) for k, v in request.headers.raw if k.lower() not in _NOT_FORWARDED]
+    url = httpx.URL(f"http://127.0.0.1:{deployment.port}/{path}", query=request.url.query.encode())
+    upstream = client.build_request(request.method, url, headers=headers, content=await request.body())
+    try:
+        answer = await client.send(upstream, stream=True)
+    except httpx.HTTPError as error:
+        raise UnavailableError(
+            f"The model server of {deployment.name!r} does not answer ({deployment.state.value}); try again soon."
+        ) from error
+    kept = {k: v for k, v in answer.headers.items() if k.lower().encode() not in _NOT_FORWARDED - {b"content-length"}}
+    return StreamingResponse(answer.aiter_raw(), answer.status_code, kept, background=BackgroundTask(answer.aclose))

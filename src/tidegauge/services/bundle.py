@@ -1,0 +1,36 @@
+"""The services of one server, built once by ``app`` and handed to every door."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidegauge.services.baselines import Baselines
+from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.collector import Collector
+from tidegauge.services.deployments import Deployments
+from tidegauge.services.monitors import Monitors
+from tidegauge.services.people import People
+from tidegauge.services.pipelines import Pipelines
+from tidegauge.services.runs import Runs
+from tidegauge.services.supervisor import Supervisor
+from tidegauge.services.worker import Worker
+from tidegauge.settings import Settings
+from tidegauge.storage.database import Database
+from tidegauge.storage.objects import ObjectStore
+
+
+@dataclass(frozen=True)
+class Services:
+    settings: Settings
+    database: Database
+    store: ObjectStore
+    worker: Worker
+    people: People
+    catalogue: Catalogue
+    collector: Collector
+    supervisor: Supervisor
+    deployments: Deployments
+    pipelines: Pipelines
+    baselines: Baselines
+    monitors: Monitors
+    runs: Runs

@@ -1,0 +1,227 @@
+"""Code, Datasets and Models: creating repositories, importing versions, reading them back."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tidegauge.domain.catalogue import Repository, RepositoryKind, Source, SourceType, Version, VersionState
+from tidegauge.domain.content import ContentForm, Manifest
+from tidegauge.domain.identity import check_name, new_id
+from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, TidegaugeError
+from tidegauge.links import archives, git
+from tidegauge.services import content
+from tidegauge.services.worker import Worker
+from tidegauge.storage.database import Database
+from tidegauge.storage.objects import Blobs, ObjectStore
+from tidegauge.storage.rows import Page, Query
+
+_log = logging.getLogger(__name__)
+
+_PROBLEMS_KEPT = 100  # in the row; the manifest has all of them
+_PROGRESS_STEPS = 50  # rows are not rewritten for every file
+
+
+class Catalogue:
+    """The repositories of all users; ``home`` holds uploads until they are imported."""
+
+    def __init__(
+        self, database: Database, store: ObjectStore, worker: Worker, home: Path, now: Callable[[], datetime]
+    ) -> None:
+        self._database = database
+        self._store = store
+        self.blobs = Blobs(store)
+        self._worker = worker
+        self._uploads = home / "uploads"
+        self._now = now
+
+    def start(self) -> None:
+        """Take up the imports that a crash interrupted."""
+        self._uploads.mkdir(parents=True, exist_ok=True)
+        for version in self._database.versions.where(state=VersionState.IMPORTING):
+            self._submit(version)
+
+    def create(
+        self, kind: RepositoryKind, name: str, owner: str, source: Source, form: ContentForm | None
+    ) -> Repository:
+        source.check()
+        if kind is not RepositoryKind.DATASET and form not in (None, ContentForm.FILES):
+            raise InvalidInputError.of("form", f"form is {form!r}; only a dataset has one.")
+        if kind is not RepositoryKind.DATASET:
+            form = ContentForm.FILES
+        return self._database.repositories.add(
+            Repository(new_id(), kind, check_name(name), owner, source, form, self._now())
+        )
+
+    def page(self, kind: RepositoryKind, owner: str, query: Query) -> Page[Repository]:
+        return self._database.repositories.page(query, kind=kind, owner=owner)
+
+    def get(self, kind: RepositoryKind, owner: str, name_or_id: str) -> Repository:
+        for key in ("name", "id"):
+            found = self._database.repositories.find(kind=kind, owner=owner, **{key: name_or_id})
+            if found:
+                return found
+        raise NotFoundError(f"There is no {kind.value} {name_or_id!r}.")
+
+    def versions(self, repository: Repository) -> tuple[Version, ...]:
+        return self._database.versions.where(repository_id=repository.id, sort="-number")
+
+    def version(self, repository: Repository, number: int | None = None) -> Version:
+        """Return this version, or the newest ready one."""
+        if number is not None:
+            found = self._database.versions.find(repository_id=repository.id, number=number)
+        else:
+            ready = [v for v in self.versions(repository) if v.state is VersionState.READY]
+            found = ready[0] if ready else None
+        if found is None:
+            which = f"version v{number}" if number is not None else "version that is ready"
+            raise NotFoundError(f"The {repository.kind.value} {repository.name!r} has no {which}.")
+        return found
+
+    def ready_version(self, kind: RepositoryKind, owner: str, name: str, number: int) -> Version:
+        """Return a version that can be used, or say why it cannot."""
+        version = self.version(self.get(kind, owner, name), number)
+        if version.state is not VersionState.READY:
+            raise ConflictError(f"Version v{number} of the {kind.value} {name!r} is {version.state.value}.")
+        return version
+
+    def add_version(
+        self, repository: Repository, upload: Path | None = None, meta: Mapping[str, Any] | None = None
+    ) -> Version:
+        """Begin to import a new version from the source, or from an uploaded archive (taken over)."""
+        if (upload is None) == (repository.source.type is SourceType.UPLOAD):
+            raise InvalidInputError.of(
+                "archive",
+                "This repository takes uploads; send an archive."
+                if upload is None
+                else f"The source of this repository is {repository.source.type.value}; do not send an archive.",
+            )
+        number = self._database.versions.highest("number", repository_id=repository.id) + 1
+        version = Version(
+            new_id(), repository.id, number, VersionState.IMPORTING, self._now(), form=repository.form, meta=meta or {}
+        )
+        if upload is not None:
+            upload.rename(self._uploads / version.id)
+        self._database.versions.add(version)
+        self._submit(version)
+        return version
+
+    def upload_folder(self) -> Path:
+        """Return the folder in which an upload may be spooled before ``add_version`` takes it."""
+        return self._uploads
+
+    def delete(self, repository: Repository) -> None:
+        """Delete a repository with its versions; refused while something in use needs it."""
+        if repository.kind is RepositoryKind.MODEL:
+            users = self._database.deployments.where(model_id=repository.id)
+            if users:
+                names = ", ".join(user.name for user in users)
+                raise ConflictError(f"The model {repository.name!r} is deployed as {names}; delete that first.")
+        self._database.repositories.delete(repository.id)
+        self._store.delete_below(f"{repository.kind.plural}/{repository.id}")
+
+    def manifest(self, repository: Repository, version: Version) -> Manifest:
+        return Manifest.from_json(self._store.get(self._manifest_path(repository, version)))
+
+    def export(self, repository: Repository, version: Version, folder: Path) -> None:
+        """Write the files of a version into ``folder``; labelled forms as labelled folders."""
+        if version.state is not VersionState.READY:
+            raise ConflictError(
+                f"Version {version.label} of {repository.name!r} is {version.state.value}; wait until it is ready."
+            )
+        content.export(self.manifest(repository, version), self.blobs, folder)
+
+    @staticmethod
+    def _manifest_path(repository: Repository, version: Version) -> str:
+        return f"{repository.kind.plural}/{repository.id}/{version.label}/manifest.json"
+
+    def _submit(self, version: Version) -> None:
+        self._worker.submit(version.id, lambda: self._import(version))
+
+    def _import(self, version: Version) -> None:
+        repository = self._database.repositories.get(version.repository_id)
+        upload = self._uploads / version.id
+        try:
+            with tempfile.TemporaryDirectory(dir=self._uploads) as scratch:
+                folder, meta = self._fetch(repository.source, upload, Path(scratch))
+                manifest = content.ingest(
+                    folder,
+                    repository.form or content.detect_form(folder),
+                    self.blobs,
+                    lambda done, total: self._progress(version.id, done, total),
+                )
+                if repository.kind is RepositoryKind.MODEL:
+                    meta |= _describe_model(folder)
+        except TidegaugeError as error:
+            self._fail(version.id, error.message)
+        except OSError as error:
+            self._fail(version.id, f"The files could not be read or stored: {error}.")
+        else:
+            self._finish(repository, version, manifest, {**meta, **version.meta})
+        upload.unlink(missing_ok=True)
+
+    def _fetch(self, source: Source, upload: Path, scratch: Path) -> tuple[Path, dict[str, Any]]:
+        if source.type is SourceType.UPLOAD:
+            if not upload.exists():
+                raise InvalidInputError("The upload did not arrive whole; send it again.")
+            archives.unpack(upload, scratch)
+            return scratch, {}
+        if source.type is SourceType.GIT:
+            commit = git.fetch(source.url, source.branch, scratch)
+            return git.sub_path(scratch, source.sub_path), {"commit": commit}
+        folder = Path(source.url).expanduser()
+        if not folder.is_dir():
+            raise InvalidInputError.of(
+                "source.url", f"source.url is {source.url!r}, which is not a folder on the server's machine."
+            )
+        return git.sub_path(folder, source.sub_path), {}
+
+    def _progress(self, version_id: str, done: int, total: int) -> None:
+        if done == total or done % max(1, total // _PROGRESS_STEPS) == 0:
+            self._database.versions.update(version_id, done=done, total=total)
+
+    def _finish(
+        self, repository: Repository, version: Version, manifest: Manifest, meta: Mapping[str, Any]
+    ) -> None:
+        self._store.put(self._manifest_path(repository, version), manifest.to_json())
+        self._database.versions.update(
+            version.id,
+            state=VersionState.READY,
+            form=manifest.form,
+            classes=manifest.classes,
+            files=len(manifest.files),
+            bytes=sum(file.size for file in manifest.files),
+            digest=manifest.digest,
+            problems=manifest.problems[:_PROBLEMS_KEPT],
+            meta=meta,
+        )
+
+    def _fail(self, version_id: str, message: str) -> None:
+        _log.warning("import of version %s failed: %s", version_id, message)
+        self._database.versions.update(version_id, state=VersionState.FAILED, error=message)
+
+
+def _describe_model(folder: Path) -> dict[str, Any]:
+    """Read what a model folder says of itself; a model is served as ONNX only, never unpickled."""
+    if not (folder / "model.onnx").is_file():
+        raise InvalidInputError("The upload has no model.onnx at its top level; export the model as ONNX.")
+    described: dict[str, Any] = {}
+    for name in ("model.json", "metrics.json"):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            value = orjson.loads(path.read_bytes())
+        except orjson.JSONDecodeError as error:
+            raise InvalidInputError(f"{name} of the model is not valid JSON: {error}.") from error
+        if not isinstance(value, dict):
+            raise InvalidInputError(f"{name} of the model must be a JSON object.")
+        described |= value if name == "model.json" else {"metrics": value}
+    return described
+

@@ -1,0 +1,260 @@
+"""Monitors: creating, configuring, starting, stopping and deleting them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from tidegauge.domain.alert import Alert, AlertEvent, Operator
+from tidegauge.domain.catalogue import RepositoryKind
+from tidegauge.domain.deployment import Deployment
+from tidegauge.domain.identity import check_name, new_id
+from tidegauge.domain.metrics import MetricType
+from tidegauge.domain.monitor import (
+    Feature,
+    Monitor,
+    MonitorConfig,
+    MonitorRun,
+    MonitorState,
+    Transition,
+    check_transition,
+)
+from tidegauge.domain.status import Status
+from tidegauge.domain.thresholds import parse_thresholds
+from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, TidegaugeError
+from tidegauge.services.baselines import Baselines
+from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.worker import Worker
+from tidegauge.storage.database import Database
+from tidegauge.storage.objects import ObjectStore
+from tidegauge.storage.rows import Page, Query
+
+SYSTEM = "tidegauge"
+
+
+@dataclass(frozen=True)
+class MonitorDetail:
+    """A monitor with all that its page and its JSON show."""
+
+    monitor: Monitor
+    deployment: Deployment
+    alerts: tuple[Alert, ...]
+    transitions: tuple[Transition, ...]
+
+
+class Monitors:
+    """The life cycle of monitors: init, baselining, pending, ready, active, error."""
+
+    def __init__(
+        self,
+        database: Database,
+        store: ObjectStore,
+        catalogue: Catalogue,
+        baselines: Baselines,
+        worker: Worker,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._catalogue = catalogue
+        self._baselines = baselines
+        self._worker = worker
+        self._now = now
+
+    def start_up(self) -> None:
+        """Take up the baselines that a crash interrupted."""
+        for monitor in self._database.monitors.where(state=MonitorState.BASELINING):
+            self._submit_baseline(monitor)
+
+    def create(self, deployment: Deployment, config: MonitorConfig, by: str) -> Monitor:
+        """Create the monitor of a deployment; with a complete configuration baselining begins."""
+        self._check(deployment, config)
+        monitor = Monitor(
+            id=new_id(),
+            deployment_id=deployment.id,
+            name=deployment.name,
+            owner=deployment.owner,
+            state=MonitorState.INIT,
+            status=Status.UNKNOWN,
+            config=config,
+            config_version=1,
+            created_at=self._now(),
+        )
+        if self._database.monitors.find(deployment_id=deployment.id):
+            raise ConflictError(f"The deployment {deployment.name!r} has a monitor already; change that one.")
+        self._database.monitors.add(monitor)
+        return self._settle_config(monitor, by, "created")
+
+    def page(self, owner: str, query: Query) -> Page[Monitor]:
+        return self._database.monitors.page(query, owner=owner)
+
+    def get(self, owner: str, key: str) -> Monitor:
+        """Find a monitor by its id, its deployment's id or its deployment's name."""
+        for column in ("id", "deployment_id", "name"):
+            found = self._database.monitors.find(owner=owner, **{column: key})
+            if found:
+                return found
+        raise NotFoundError(f"There is no monitor {key!r}.")
+
+    def detail(self, monitor: Monitor) -> MonitorDetail:
+        return MonitorDetail(
+            monitor,
+            self._database.deployments.get(monitor.deployment_id),
+            self.alerts(monitor),
+            self._database.transitions.where(monitor_id=monitor.id),
+        )
+
+    def configure(self, monitor: Monitor, config: MonitorConfig, by: str) -> Monitor:
+        """Replace the configuration: a new config version, and a new baseline where it needs one."""
+        if monitor.state in (MonitorState.ACTIVE, MonitorState.BASELINING):
+            raise ConflictError(f"The monitor is {monitor.state.value}; stop it before you change its configuration.")
+        self._check(self._database.deployments.get(monitor.deployment_id), config)
+        changed = replace(monitor, config=config, config_version=monitor.config_version + 1)
+        self._database.monitors.update(monitor.id, config=config, config_version=changed.config_version)
+        return self._settle_config(changed, by, "configuration changed")
+
+    def rebaseline(self, monitor: Monitor, by: str) -> Monitor:
+        """Make the baseline anew from the configured training data."""
+        missing = monitor.config.missing()
+        if missing:
+            raise ConflictError(f"The configuration lacks {', '.join(missing)}; give it first.")
+        self._move(monitor, MonitorState.BASELINING, by, "baseline requested", message="", progress="")
+        self._submit_baseline(monitor)
+        return self._fresh(monitor)
+
+    def add_feature(self, monitor: Monitor, feature: Feature, by: str) -> Monitor:
+        """Add a row to the schema, or replace the one with its name."""
+        if not feature.name.strip():
+            raise InvalidInputError.of("name", "name is empty; name the feature.")
+        schema = (*(f for f in monitor.schema if f.name != feature.name), feature)
+        return self._set_schema(monitor, schema, by)
+
+    def remove_feature(self, monitor: Monitor, name: str, by: str) -> Monitor:
+        schema = tuple(feature for feature in monitor.schema if feature.name != name)
+        if len(schema) == len(monitor.schema):
+            raise NotFoundError(f"The schema has no feature {name!r}.")
+        return self._set_schema(monitor, schema, by)
+
+    def set_thresholds(self, monitor: Monitor, thresholds: bytes | Mapping[str, Any]) -> Monitor:
+        """Replace the thresholds by an uploaded JSON document."""
+        self._database.monitors.update(monitor.id, thresholds=parse_thresholds(thresholds))
+        return self._fresh(monitor)
+
+    def start(self, monitor: Monitor, by: str) -> Monitor:
+        self._move(monitor, MonitorState.ACTIVE, by, "started", message="")
+        return self._fresh(monitor)
+
+    def stop(self, monitor: Monitor, by: str) -> Monitor:
+        if monitor.state is not MonitorState.ACTIVE:
+            raise ConflictError(f"The monitor is {monitor.state.value}, not active; there is nothing to stop.")
+        self._move(monitor, MonitorState.READY, by, "stopped")
+        return self._fresh(monitor)
+
+    def delete(self, monitor: Monitor) -> None:
+        """Delete a monitor with its baseline, runs, alerts and history."""
+        if monitor.state is MonitorState.ACTIVE:
+            raise ConflictError("The monitor is active; stop it before you delete it.")
+        self._database.monitors.delete(monitor.id)
+        self._store.delete_below(f"monitors/{monitor.id}")
+
+    def add_alert(
+        self, monitor: Monitor, name: str, type_: MetricType, metric: str, op: Operator, bound: float
+    ) -> Alert:
+        if not metric.strip():
+            raise InvalidInputError.of("metric", "metric is empty; name a metric such as accuracy.")
+        alert = Alert(new_id(), monitor.id, check_name(name), type_, metric, op, bound, self._now())
+        return self._database.alerts.add(alert)
+
+    def alerts(self, monitor: Monitor) -> tuple[Alert, ...]:
+        return self._database.alerts.where(monitor_id=monitor.id)
+
+    def delete_alert(self, monitor: Monitor, alert_id: str) -> None:
+        self._database.alerts.get(alert_id, monitor_id=monitor.id)
+        self._database.alerts.delete(alert_id)
+
+    def alert_events(self, monitor: Monitor, query: Query) -> Page[AlertEvent]:
+        return self._database.alert_events.page(query, monitor_id=monitor.id)
+
+    def runs(self, monitor: Monitor, start: datetime | None, end: datetime | None) -> tuple[MonitorRun, ...]:
+        """Return the latest revision of each window that begins in [start, end), in order of time."""
+        found = self._database.monitor_runs.between("start", start, end, sort="id", monitor_id=monitor.id)
+        latest = {(run.start, run.end): run for run in found}  # ids sort by making: the last one counts
+        return tuple(sorted(latest.values(), key=lambda run: run.start))
+
+    def run(self, monitor: Monitor, run_id: str) -> MonitorRun:
+        return self._database.monitor_runs.get(run_id, monitor_id=monitor.id)
+
+    def _check(self, deployment: Deployment, config: MonitorConfig) -> None:
+        config.check()
+        train = config.drift.train_data
+        if config.drift.enabled and train:
+            try:
+                self._catalogue.ready_version(
+                    RepositoryKind.DATASET, deployment.owner, train.dataset, train.version
+                )
+            except TidegaugeError as error:
+                raise InvalidInputError.of("drift.train_data", f"drift.train_data: {error.message}") from error
+
+    def _settle_config(self, monitor: Monitor, by: str, why: str) -> Monitor:
+        """Go where a new configuration leads: init while a field is missing, else baselining."""
+        missing = monitor.config.missing()
+        if missing:
+            message = f"The configuration lacks {', '.join(missing)}."
+            if monitor.state is MonitorState.INIT:
+                self._database.monitors.update(monitor.id, message=message)
+            else:
+                self._move(monitor, MonitorState.INIT, by, why, message=message)
+        else:
+            self._move(monitor, MonitorState.BASELINING, by, why, message="", progress="")
+            self._submit_baseline(monitor)
+        return self._fresh(monitor)
+
+    def _set_schema(self, monitor: Monitor, schema: tuple[Feature, ...], by: str) -> Monitor:
+        if monitor.state is MonitorState.ACTIVE:
+            raise ConflictError("The monitor is active; stop it before you change its schema.")
+        self._database.monitors.update(monitor.id, schema=schema)
+        changed = self._fresh(monitor)
+        unmet = changed.unmet()
+        if changed.state is MonitorState.PENDING and not unmet:
+            self._move(changed, MonitorState.READY, by, "schema complete", message="")
+        elif changed.state is MonitorState.READY and unmet:
+            self._move(changed, MonitorState.PENDING, by, "schema incomplete", message=unmet)
+        return self._fresh(monitor)
+
+    def _submit_baseline(self, monitor: Monitor) -> None:
+        self._worker.submit(monitor.id, lambda: self._make_baseline(monitor.id))
+
+    def _make_baseline(self, monitor_id: str) -> None:
+        monitor = self._database.monitors.find(id=monitor_id)
+        if monitor is None or monitor.state is not MonitorState.BASELINING:
+            return
+        try:
+            digest = self._baselines.build(
+                monitor, lambda text: self._database.monitors.update(monitor_id, progress=text) or None
+            )
+        except TidegaugeError as error:
+            self._move(monitor, MonitorState.ERROR, SYSTEM, error.message, message=error.message)
+            return
+        except Exception as error:
+            message = f"The baseline could not be made: {error}"
+            self._move(monitor, MonitorState.ERROR, SYSTEM, message, message=message)
+            raise
+        fresh = self._fresh(monitor)  # the schema may have been completed meanwhile
+        unmet = fresh.unmet()
+        after = MonitorState.PENDING if unmet else MonitorState.READY
+        self._move(fresh, after, SYSTEM, "baseline made", message=unmet, baseline=digest, progress="")
+
+    def _move(self, monitor: Monitor, after: MonitorState, by: str, why: str, **changes: Any) -> None:
+        """Change the state if nobody else has meanwhile, and record the transition."""
+        check_transition(monitor.state, after)
+        moved = self._database.monitors.update(monitor.id, {"state": monitor.state}, state=after, **changes)
+        if not moved:
+            raise ConflictError("The monitor has changed meanwhile; look again and repeat.")
+        self._database.transitions.add(
+            Transition(new_id(), monitor.id, monitor.state, after, by, why, self._now())
+        )
+
+    def _fresh(self, monitor: Monitor) -> Monitor:
+        return self._database.monitors.get(monitor.id)

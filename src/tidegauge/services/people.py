@@ -1,0 +1,73 @@
+"""Users and tokens: who is calling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from tidegauge.domain.identity import check_name, new_id
+from tidegauge.domain.users import Principal, Role, Scope, Token, User, hash_secret, new_secret
+from tidegauge.errors import NotFoundError, NotSignedInError
+from tidegauge.storage.database import Database
+
+OPERATOR = "operator"
+
+
+class People:
+    """Creates users and tokens and recognises the caller by the token's hash."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = now
+
+    def first_start(self) -> str | None:
+        """Create the operator of an empty installation and return its token, once; later None."""
+        if self._database.users.find() is not None:
+            return None
+        operator = User(new_id(), OPERATOR, Role.OPERATOR, self._now())
+        self._database.users.add(operator)
+        return self.issue(operator, "first start")[1]
+
+    def issue_for(self, user_name: str, name: str) -> str:
+        """Issue a token of full scope for the user with this name; return its secret."""
+        user = self._database.users.find(name=user_name)
+        if user is None:
+            raise NotFoundError(f"There is no user {user_name!r}; start the server once to create the operator.")
+        return self.issue(user, name)[1]
+
+    def issue(self, user: User, name: str, scope: Scope = Scope.ALL, subject: str = "") -> tuple[Token, str]:
+        """Issue a token; the secret is returned here and never again."""
+        secret = new_secret()
+        token = Token(new_id(), user.id, name, scope, subject, hash_secret(secret), self._now())
+        return self._database.tokens.add(token), secret
+
+    def owner(self, name: str) -> User:
+        """Return the user that owns something."""
+        user = self._database.users.find(name=check_name(name))
+        if user is None:
+            raise NotFoundError(f"There is no user {name!r}.")
+        return user
+
+    def revoke(self, token_id: str) -> None:
+        self._database.tokens.delete(token_id)
+
+    def revoke_ingest(self, deployment_id: str) -> None:
+        """Revoke every token that reports for this deployment."""
+        for token in self._database.tokens.where(scope=Scope.INGEST, subject=deployment_id):
+            self._database.tokens.delete(token.id)
+
+    def revoke_named(self, name: str) -> None:
+        """Revoke every token with this name."""
+        for token in self._database.tokens.where(name=name):
+            self._database.tokens.delete(token.id)
+
+    def authenticate(self, secret: str) -> Principal:
+        """Return the caller, or raise NotSignedInError."""
+        token = self._database.tokens.find(hash=hash_secret(secret)) if secret else None
+        user = self._database.users.find(id=token.user_id) if token else None
+        if token is None or user is None:
+            raise NotSignedInError(
+                "The token is missing or not valid; send the header 'Authorization: Bearer <token>' "
+                "(make a new one with: tidegauge token)."
+            )
+        return Principal(user, token)

@@ -1,0 +1,180 @@
+"""Pipeline runs: preprocess, train, deploy, from a Code version on this machine."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tidegauge.domain.catalogue import RepositoryKind
+from tidegauge.domain.identity import check_name, new_id
+from tidegauge.domain.pipeline import PipelineRun, PipelineState
+from tidegauge.errors import ConflictError, FieldError, InvalidInputError, TidegaugeError
+from tidegauge.links.kubeflow import local_command, read_steps
+from tidegauge.links.processes import Process, tail
+from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.people import People
+from tidegauge.services.worker import Worker
+from tidegauge.storage.database import Database
+from tidegauge.storage.rows import Page, Query
+
+_POLL_SECONDS = 0.5
+_PARAMETER = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class PipelineRequest:
+    """What to run; versions left out mean the newest that is ready."""
+
+    code: str
+    dataset: str
+    model: str
+    deployment: str
+    file: str = "pipeline.py"
+    code_version: int | None = None
+    dataset_version: int | None = None
+    parameters: Mapping[str, str | int | float] | None = None
+
+
+class Pipelines:
+    """Runs pipeline files as child processes with a token of their own."""
+
+    def __init__(
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        people: People,
+        worker: Worker,
+        home: Path,
+        address: str,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self._people = people
+        self._worker = worker
+        self._home = home
+        self._address = address
+        self._now = now
+        self._processes: dict[str, Process] = {}
+        self._closing = False
+
+    def start(self) -> None:
+        """Fail what a crash interrupted: its process may be half-way; begin what was queued."""
+        for run in self._database.pipeline_runs.where(state=PipelineState.RUNNING):
+            self._people.revoke_named(f"pipeline run {run.id}")
+            self._end(run.id, PipelineState.FAILED, "The server ended during this run; start it again.")
+        for run in self._database.pipeline_runs.where(state=PipelineState.QUEUED):
+            self._submit(run)
+
+    def close(self) -> None:
+        self._closing = True
+        for process in list(self._processes.values()):
+            process.stop()
+
+    def create(self, request: PipelineRequest, owner: str) -> PipelineRun:
+        parameters = dict(request.parameters or {})
+        errors = tuple(
+            FieldError("parameters", f"parameters has {name!r}; use a-z, 0-9 and '_' in names.")
+            for name in parameters
+            if not _PARAMETER.fullmatch(name)
+        )
+        if errors:
+            raise InvalidInputError(" ".join(error.message for error in errors), errors)
+        code = self._catalogue.get(RepositoryKind.CODE, owner, request.code)
+        dataset = self._catalogue.get(RepositoryKind.DATASET, owner, request.dataset)
+        self._catalogue.get(RepositoryKind.MODEL, owner, request.model)
+        run = PipelineRun(
+            id=new_id(),
+            owner=owner,
+            file=request.file,
+            code=code.name,
+            code_version=self._catalogue.version(code, request.code_version).number,
+            dataset=dataset.name,
+            dataset_version=self._catalogue.version(dataset, request.dataset_version).number,
+            model=request.model,
+            deployment=check_name(request.deployment, "deployment"),
+            state=PipelineState.QUEUED,
+            created_at=self._now(),
+            parameters=parameters,
+        )
+        self._database.pipeline_runs.add(run)
+        self._submit(run)
+        return run
+
+    def page(self, owner: str, query: Query) -> Page[PipelineRun]:
+        return self._database.pipeline_runs.page(query, owner=owner)
+
+    def get(self, owner: str, run_id: str) -> PipelineRun:
+        return self._database.pipeline_runs.get(run_id, owner=owner)
+
+    def log(self, run: PipelineRun) -> str:
+        """Return the end of what the run has written."""
+        return tail(self._log_file(run.id))
+
+    def cancel(self, run: PipelineRun) -> PipelineRun:
+        if run.state.ended:
+            raise ConflictError(f"The pipeline run has {run.state.value} already.")
+        self._end(run.id, PipelineState.CANCELLED, "Cancelled.")
+        process = self._processes.get(run.id)
+        if process:
+            process.terminate()
+        return self._database.pipeline_runs.get(run.id)
+
+    def _submit(self, run: PipelineRun) -> None:
+        self._worker.submit(run.id, lambda: self._run(run))
+
+    def _run(self, run: PipelineRun) -> None:
+        queued = {"state": PipelineState.QUEUED.value}
+        if not self._database.pipeline_runs.update(run.id, queued, state=PipelineState.RUNNING):
+            return
+        folder = self._home / "runs" / run.id
+        token, secret = self._people.issue(self._people.owner(run.owner), f"pipeline run {run.id}")
+        try:
+            code = folder / "code"
+            code.mkdir(parents=True, exist_ok=True)
+            repository = self._catalogue.get(RepositoryKind.CODE, run.owner, run.code)
+            self._catalogue.export(repository, self._catalogue.version(repository, run.code_version), code)
+            if not (code / run.file).is_file():
+                raise InvalidInputError.of("file", f"file is {run.file!r}, which this Code version does not have.")
+            environment = {"TIDEGAUGE_URL": self._address, "TIDEGAUGE_TOKEN": secret}
+            process = Process(local_command(run, code, folder / "root"), self._log_file(run.id), environment, code)
+            self._processes[run.id] = process
+            self._follow(run, process)
+        except (TidegaugeError, OSError) as error:
+            self._end(run.id, PipelineState.FAILED, str(error))
+        finally:
+            self._processes.pop(run.id, None)
+            self._people.revoke(token.id)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _follow(self, run: PipelineRun, process: Process) -> None:
+        """Copy the steps from the output to the row until the process ends."""
+        if self._closing or self._database.pipeline_runs.get(run.id).state is PipelineState.CANCELLED:
+            process.terminate()
+        while process.wait(_POLL_SECONDS) is None:
+            self._note_steps(run)
+        self._note_steps(run)
+        if process.exit_code == 0:
+            self._end(run.id, PipelineState.SUCCEEDED, "")
+        else:
+            self._end(
+                run.id,
+                PipelineState.FAILED,
+                "The server was stopped during this run." if self._closing else process.last_line(),
+            )
+
+    def _note_steps(self, run: PipelineRun) -> None:
+        with self._log_file(run.id).open(errors="replace") as lines:
+            self._database.pipeline_runs.update(run.id, steps=read_steps(lines))
+
+    def _end(self, run_id: str, state: PipelineState, message: str) -> None:
+        live = {"state": (PipelineState.QUEUED.value, PipelineState.RUNNING.value)}
+        self._database.pipeline_runs.update(run_id, live, state=state, message=message, ended_at=self._now())
+
+    def _log_file(self, run_id: str) -> Path:
+        return self._home / "logs" / f"pipeline-{run_id}.log"

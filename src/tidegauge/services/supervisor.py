@@ -1,0 +1,216 @@
+"""The supervisor: one model server process per deployment, started again when it dies."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Lock, Thread
+
+import httpx
+
+from tidegauge.domain.catalogue import RepositoryKind
+from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
+from tidegauge.domain.users import Scope
+from tidegauge.errors import TidegaugeError
+from tidegauge.links.processes import Process, free_port, tail
+from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.people import People
+from tidegauge.storage.database import Database
+
+_log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.25
+_BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
+_FAILED_AFTER = 3  # deaths before it was ever ready; it is tried again all the same
+_START_SECONDS = 60.0
+
+
+@dataclass
+class _Served:
+    """A running model server and what it was started for."""
+
+    process: Process
+    port: int
+    started: float
+    ready: bool = False
+
+
+class Supervisor:
+    """Makes what is served equal to what is wanted, and writes down what is so."""
+
+    def __init__(
+        self, database: Database, catalogue: Catalogue, people: People, home: Path, address: str
+    ) -> None:
+        """``address`` is the collector's base URL as seen from this machine."""
+        self._database = database
+        self._catalogue = catalogue
+        self._people = people
+        self._home = home
+        self._address = address
+        self._served: dict[str, _Served] = {}
+        self._deaths: dict[str, int] = {}
+        self._not_before: dict[str, float] = {}
+        self._lock = Lock()
+        self._wake = Event()
+        self._closing = False
+        self._thread = Thread(target=self._watch, name="supervisor", daemon=True)
+        self._http = httpx.Client(timeout=2.0, trust_env=False)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop every model server; each hands its last events to the collector first."""
+        if self._closing:
+            return
+        self._closing = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        with self._lock:
+            for served in self._served.values():
+                served.process.terminate()
+            for served in self._served.values():
+                served.process.stop()
+            self._served.clear()
+        self._http.close()
+
+    def kick(self) -> None:
+        """Look at once instead of at the next poll."""
+        self._wake.set()
+
+    def restart(self, deployment_id: str) -> None:
+        """End the process; if one is wanted, the next look starts it afresh."""
+        with self._lock:
+            self._end(deployment_id)
+        self.kick()
+
+    def remove(self, deployment_id: str) -> None:
+        """End the process for good and forget its files."""
+        self._database.deployments.update(deployment_id, wanted=DeploymentState.STOPPED)
+        with self._lock:
+            self._end(deployment_id)
+        shutil.rmtree(self._folder(deployment_id), ignore_errors=True)
+        self._log_file(deployment_id).unlink(missing_ok=True)
+
+    def log(self, deployment_id: str) -> str:
+        return tail(self._log_file(deployment_id))
+
+    def _end(self, deployment_id: str) -> None:
+        served = self._served.pop(deployment_id, None)
+        self._deaths.pop(deployment_id, None)
+        self._not_before.pop(deployment_id, None)
+        if served:
+            served.process.stop()
+        self._people.revoke_ingest(deployment_id)
+
+    def _watch(self) -> None:
+        while not self._closing:
+            try:
+                with self._lock:  # also around the query: what was deleted meanwhile must not start
+                    for deployment in self._database.deployments.where(origin=Origin.LOCAL):
+                        self._look(deployment)
+            except Exception:
+                # A database that is away for a moment must not end the supervision.
+                _log.exception("supervision failed for a moment")
+            self._wake.wait(_POLL_SECONDS)
+            self._wake.clear()
+
+    def _look(self, deployment: Deployment) -> None:
+        served = self._served.get(deployment.id)
+        if deployment.wanted is not DeploymentState.RUNNING:
+            if served:
+                self._end(deployment.id)
+            self._note(deployment, DeploymentState.STOPPED)
+        elif served is None:
+            if time.monotonic() >= self._not_before.get(deployment.id, 0.0):
+                self._launch(deployment)
+        elif served.process.exit_code is not None:
+            self._bury(deployment, served)
+        elif not served.ready:
+            self._greet(deployment, served)
+
+    def _launch(self, deployment: Deployment) -> None:
+        try:
+            folder = self._unfold(deployment)
+        except (TidegaugeError, OSError) as error:
+            self._postpone(deployment, f"The model could not be laid out: {error}")
+            return
+        port = free_port()
+        command = [sys.executable, "-m", "tidegauge.serving", "--model-dir", str(folder)]
+        command += ["--name", deployment.name, "--version", str(deployment.model_version)]
+        command += ["--host", "127.0.0.1", "--port", str(port), "--parent-pid", str(os.getpid())]
+        command += ["--deployment-id", deployment.id, "--namespace", deployment.owner]
+        environment = {}
+        if deployment.logging:
+            command += ["--log-url", f"{self._address}/v1/deployments/{deployment.id}/events"]
+            environment["TIDEGAUGE_LOG_TOKEN"] = self._log_token(deployment)
+        process = Process(command, self._log_file(deployment.id), environment)
+        self._served[deployment.id] = _Served(process, port, time.monotonic())
+        self._note(deployment, DeploymentState.STARTING, port=port)
+
+    def _greet(self, deployment: Deployment, served: _Served) -> None:
+        try:
+            answer = self._http.get(f"http://127.0.0.1:{served.port}/v2/health/ready")
+            served.ready = answer.status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            served.ready = False
+        if served.ready:
+            self._deaths.pop(deployment.id, None)
+            self._note(deployment, DeploymentState.RUNNING)
+        elif time.monotonic() - served.started > _START_SECONDS:
+            served.process.stop()
+
+    def _bury(self, deployment: Deployment, served: _Served) -> None:
+        del self._served[deployment.id]
+        reason = served.process.last_line() or f"exit code {served.process.exit_code}"
+        self._postpone(deployment, f"The model server ended: {reason}")
+
+    def _postpone(self, deployment: Deployment, message: str) -> None:
+        """Count a death and wait longer after each before the next start."""
+        deaths = self._deaths.get(deployment.id, 0)
+        self._deaths[deployment.id] = deaths + 1
+        pause = _BACK_OFF_SECONDS[min(deaths, len(_BACK_OFF_SECONDS) - 1)]
+        self._not_before[deployment.id] = time.monotonic() + pause
+        state = DeploymentState.FAILED if deaths + 1 >= _FAILED_AFTER else DeploymentState.STARTING
+        self._note(deployment, state, message=message, restarts=deployment.restarts + 1)
+        _log.warning("deployment %s: %s; next start in %.1f s", deployment.name, message, pause)
+
+    def _note(self, deployment: Deployment, state: DeploymentState, **changes: object) -> None:
+        changes.setdefault("message", "" if state is DeploymentState.RUNNING else deployment.message)
+        if state is not deployment.state or any(getattr(deployment, k) != v for k, v in changes.items()):
+            # Not if the owner has changed what is wanted meanwhile.
+            self._database.deployments.update(
+                deployment.id, {"wanted": deployment.wanted}, state=state, **changes
+            )
+
+    def _unfold(self, deployment: Deployment) -> Path:
+        """Lay the model version out as a folder, once."""
+        folder = self._folder(deployment.id) / f"v{deployment.model_version}"
+        if folder.exists():
+            return folder
+        repository = self._catalogue.get(RepositoryKind.MODEL, deployment.owner, deployment.model_id)
+        scratch = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        self._catalogue.export(
+            repository, self._catalogue.version(repository, deployment.model_version), scratch
+        )
+        scratch.rename(folder)
+        return folder
+
+    def _log_token(self, deployment: Deployment) -> str:
+        self._people.revoke_ingest(deployment.id)
+        owner = self._people.owner(deployment.owner)
+        return self._people.issue(owner, "inference log", Scope.INGEST, deployment.id)[1]
+
+    def _folder(self, deployment_id: str) -> Path:
+        return self._home / "served" / deployment_id
+
+    def _log_file(self, deployment_id: str) -> Path:
+        return self._home / "logs" / f"deployment-{deployment_id}.log"

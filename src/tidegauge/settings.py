@@ -1,0 +1,83 @@
+"""Settings: environment ``TIDEGAUGE_*``, then ``<home>/tidegauge.toml``, then defaults; flags win."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tidegauge.errors import InvalidInputError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting of a server; read once, at start. docs/settings.md lists them."""
+
+    home: Path
+    host: str = "127.0.0.1"
+    port: int = 32222
+    database_url: str = ""  # empty: SQLite in the home folder
+    store_url: str = ""  # empty: a folder in the home folder
+    max_upload_bytes: int = 20 * 2**30
+    flush_seconds: int = 5
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.home.absolute() / 'tidegauge.sqlite'}"
+
+    @property
+    def store(self) -> str:
+        return self.store_url or str(self.home.absolute() / "store")
+
+
+def default_home(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return ``TIDEGAUGE_HOME``, or ``~/.tidegauge``."""
+    return Path(environment.get("TIDEGAUGE_HOME") or Path.home() / ".tidegauge")
+
+
+def load_settings(
+    home: Path | None = None, flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] = os.environ
+) -> Settings:
+    """Read the settings; InvalidInputError names the setting, its value and where it came from."""
+    folder = home or default_home(environment)
+    known = {field.name: field.type for field in fields(Settings) if field.name != "home"}
+    values: dict[str, Any] = {}
+    for name, value, place in [
+        *_from_file(folder / "tidegauge.toml", known),
+        *((name, environment[key], key) for name in known if (key := f"TIDEGAUGE_{name.upper()}") in environment),
+        *((name, value, f"--{name.replace('_', '-')}") for name, value in (flags or {}).items() if value is not None),
+    ]:
+        values[name] = _convert(name, value, place, known[name])
+    settings = Settings(home=folder, **values)
+    if not 0 <= settings.port <= 65535:
+        raise InvalidInputError.of("port", f"port is {settings.port}; use a number from 0 to 65535.")
+    if settings.flush_seconds < 1:
+        raise InvalidInputError.of("flush_seconds", f"flush_seconds is {settings.flush_seconds}; use 1 or more.")
+    return settings
+
+
+def _from_file(path: Path, known: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
+    if not path.exists():
+        return []
+    try:
+        content = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{path} is not valid TOML: {error}.") from error
+    for name in content:
+        if name not in known:
+            raise InvalidInputError.of(name, f"{path} has an unknown setting {name!r}; known: {', '.join(known)}.")
+    return [(name, value, str(path)) for name, value in content.items()]
+
+
+def _convert(name: str, value: Any, place: str, kind: Any) -> Any:
+    if kind == "int":
+        try:
+            return int(value)
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError.of(
+                name, f"{name} is {value!r} in {place}; use a whole number."
+            ) from error
+    return str(value)

@@ -1,0 +1,167 @@
+"""Rows of one table as frozen dataclasses of one noun."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
+from sqlalchemy import JSON, Column, ColumnElement, Engine, Table, and_, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """One page of a listing; ``cursor`` fetches the next one and is empty on the last."""
+
+    items: tuple[T, ...]
+    cursor: str
+
+
+@dataclass(frozen=True)
+class Query:
+    """How to list: at most ``limit`` rows after ``cursor``, by ``sort`` (``-`` for descending), matching ``q``."""
+
+    limit: int = 100
+    cursor: str = ""
+    sort: str = "-id"
+    q: str = ""
+
+
+class Rows(Generic[T]):
+    """The table of one noun. ``noun`` words the errors."""
+
+    def __init__(self, engine: Engine, table: Table, cls: type[T], noun: str) -> None:
+        self._engine = engine
+        self._table = table
+        self._noun = noun
+        self._adapter: TypeAdapter[T] = TypeAdapter(cls)
+
+    def add(self, item: T) -> T:
+        """Insert ``item``; ConflictError where a unique constraint forbids it."""
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(self._table).values(self._to_row(item)))
+        except IntegrityError as error:
+            name = getattr(item, "name", "")
+            raise ConflictError(
+                f"There is a {self._noun}{f' {name!r}' if name else ''} already; choose another name."
+            ) from error
+        return item
+
+    def get(self, id_: str, **where: Any) -> T:
+        """Return the row with this id (and these values), or raise NotFoundError."""
+        found = self.find(id=id_, **where)
+        if found is None:
+            raise NotFoundError(f"There is no {self._noun} with id {id_!r}.")
+        return found
+
+    def find(self, **where: Any) -> T | None:
+        """Return the first row with these values, or None."""
+        rows = self.where(limit=1, **where)
+        return rows[0] if rows else None
+
+    def where(self, *, sort: str = "id", limit: int | None = None, **where: Any) -> tuple[T, ...]:
+        """Return all rows with these values; a sequence as a value means any of its members."""
+        query = select(self._table).where(*self._conditions(where)).order_by(*self._order(sort)).limit(limit)
+        return self._fetch(query)
+
+    def between(
+        self, column: str, low: Any, high: Any, *, sort: str = "id", limit: int | None = None, **where: Any
+    ) -> tuple[T, ...]:
+        """Return the rows with low <= column < high; None leaves a side open."""
+        field = self._table.c[column]
+        bounds = [field >= low] if low is not None else []
+        bounds += [field < high] if high is not None else []
+        query = select(self._table).where(*self._conditions(where), *bounds)
+        return self._fetch(query.order_by(*self._order(sort)).limit(limit))
+
+    def page(self, query: Query, **where: Any) -> Page[T]:
+        """Return one page; rows are told apart by id where the sort column ties."""
+        column, descending = self._sort(query.sort)
+        conditions = self._conditions(where)
+        if query.q:
+            columns = [c for c in self._table.c if c.name in ("name", "model_name", "state", "rule")]
+            conditions.append(or_(*(c.icontains(query.q, autoescape=True) for c in columns)))
+        if query.cursor:
+            conditions.append(self._after(query.cursor, column, descending))
+        limit = max(1, min(query.limit, 1000))
+        statement = select(self._table).where(*conditions).order_by(*self._order(query.sort)).limit(limit + 1)
+        items = self._fetch(statement)
+        more = len(items) > limit
+        return Page(items[:limit], items[limit - 1].id if more else "")  # type: ignore[attr-defined]
+
+    def count(self, **where: Any) -> int:
+        query = select(func.count()).select_from(self._table).where(*self._conditions(where))
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar_one()
+
+    def highest(self, column: str, **where: Any) -> int:
+        """Return the largest value of an integer column, 0 for no rows."""
+        query = select(func.max(self._table.c[column])).where(*self._conditions(where))
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar_one() or 0
+
+    def update(self, id_: str, expect: Mapping[str, Any] | None = None, **changes: Any) -> bool:
+        """Change columns of one row if it still has the expected values; tell whether it had."""
+        conditions = self._conditions({"id": id_, **(expect or {})})
+        values = {name: self._to_column(self._table.c[name], value) for name, value in changes.items()}
+        with self._engine.begin() as connection:
+            return connection.execute(update(self._table).where(*conditions).values(values)).rowcount == 1
+
+    def delete(self, id_: str) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(delete(self._table).where(self._table.c.id == id_))
+
+    def _fetch(self, query: Any) -> tuple[T, ...]:
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        return tuple(self._adapter.validate_python(dict(row)) for row in rows)
+
+    def _conditions(self, where: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+        return [
+            self._table.c[name].in_(value)
+            if isinstance(value, Sequence) and not isinstance(value, str)
+            else self._table.c[name] == _plain(value)
+            for name, value in where.items()
+        ]
+
+    def _sort(self, sort: str) -> tuple[Column[Any], bool]:
+        name = sort.removeprefix("-")
+        if name not in self._table.c or isinstance(self._table.c[name].type, JSON):
+            names = ", ".join(c.name for c in self._table.c if not isinstance(c.type, JSON))
+            raise InvalidInputError.of("sort", f"sort is {sort!r}; use one of {names}, with '-' for descending.")
+        return self._table.c[name], sort.startswith("-")
+
+    def _order(self, sort: str) -> list[ColumnElement[Any]]:
+        column, descending = self._sort(sort)
+        columns = [column] if column is self._table.c.id else [column, self._table.c.id]
+        return [c.desc() if descending else c.asc() for c in columns]
+
+    def _after(self, cursor: str, column: Column[Any], descending: bool) -> ColumnElement[bool]:
+        key = self._table.c.id
+        with self._engine.connect() as connection:
+            row = connection.execute(select(column).where(key == cursor)).first()
+        if row is None:
+            raise InvalidInputError.of("cursor", f"cursor is {cursor!r}; use the one of the previous page.")
+        value = row[0]
+        beyond = column < value if descending else column > value
+        return or_(beyond, and_(column == value, key < cursor if descending else key > cursor))
+
+    def _to_row(self, item: T) -> dict[str, Any]:
+        return {c.name: self._to_column(c, getattr(item, c.name)) for c in self._table.c}
+
+    @staticmethod
+    def _to_column(column: Column[Any], value: Any) -> Any:
+        return to_jsonable_python(value) if isinstance(column.type, JSON) else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
