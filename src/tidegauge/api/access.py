@@ -46,7 +46,9 @@ def may_ingest(request: Request) -> Principal:
     """Recognise a caller that may report events of the deployment in the path (or of any, without one)."""
     caller = principal(request)
     if not caller.may_ingest(request.path_params.get("deployment_id", "")):
-        raise ForbiddenError("This token reports events of another deployment; use the one that was issued for it.")
+        raise ForbiddenError(
+            "This token reports events of another deployment; use the one that was issued for it."
+        )
     return caller
 
 

@@ -121,6 +121,8 @@ def _spool(archive: UploadFile, folder: Path, limit: int) -> Path:
             size += len(chunk)
             if size > limit:
                 path.unlink()
-                raise TooLargeError(f"The archive is larger than {limit} bytes; raise max_upload_bytes to allow it.")
+                raise TooLargeError(
+                    f"The archive is larger than {limit} bytes; raise max_upload_bytes to allow it."
+                )
             file.write(chunk)
     return path

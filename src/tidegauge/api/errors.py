@@ -63,7 +63,9 @@ def problem(status: int, title: str, detail: str, errors: tuple[FieldError, ...]
 async def _on_error(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, TidegaugeError):
         _log.error("unexpected error", exc_info=error)
-        return problem(500, "Internal server error", "Something went wrong; the server's log has the details.")
+        return problem(
+            500, "Internal server error", "Something went wrong; the server's log has the details."
+        )
     return problem(*status_of(error), error.message, error.errors)
 
 
@@ -77,7 +79,9 @@ async def _on_validation(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
     errors = tuple(
-        FieldError(_field(item["loc"]), f"{_field(item['loc'])}: {item['msg']} (got {_short(item.get('input'))}).")
+        FieldError(
+            _field(item["loc"]), f"{_field(item['loc'])}: {item['msg']} (got {_short(item.get('input'))})."
+        )
         for item in error.errors()
     )
     return problem(422, "Invalid input", " ".join(item.message for item in errors), errors)

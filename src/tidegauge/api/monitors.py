@@ -62,9 +62,7 @@ def delete_monitor(caller: Caller, services: Everything, monitor_id: str) -> Non
 
 
 @router.put("/{monitor_id}/config")
-def configure_monitor(
-    caller: Caller, services: Everything, monitor_id: str, body: MonitorConfig
-) -> Monitor:
+def configure_monitor(caller: Caller, services: Everything, monitor_id: str, body: MonitorConfig) -> Monitor:
     return services.monitors.configure(services.monitors.get(caller.name, monitor_id), body, caller.name)
 
 

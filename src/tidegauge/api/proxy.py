@@ -39,7 +39,9 @@ def _target(services: Services, owner: str, deployment_id: str) -> Deployment:
     if deployment.wanted.value == "stopped":
         raise ConflictError(f"The deployment {deployment.name!r} is stopped; start it first.")
     if not deployment.port:
-        raise UnavailableError(f"The deployment {deployment.name!r} is {deployment.state.value}; try again soon.")
+        raise UnavailableError(
+            f"The deployment {deployment.name!r} is {deployment.state.value}; try again soon."
+        )
     return deployment
 
 
@@ -59,5 +61,11 @@ async def forward(
         raise UnavailableError(
             f"The model server of {deployment.name!r} does not answer ({deployment.state.value}); try again soon."
         ) from error
-    kept = {k: v for k, v in answer.headers.items() if k.lower().encode() not in _NOT_FORWARDED - {b"content-length"}}
-    return StreamingResponse(answer.aiter_raw(), answer.status_code, kept, background=BackgroundTask(answer.aclose))
+    kept = {
+        k: v
+        for k, v in answer.headers.items()
+        if k.lower().encode() not in _NOT_FORWARDED - {b"content-length"}
+    }
+    return StreamingResponse(
+        answer.aiter_raw(), answer.status_code, kept, background=BackgroundTask(answer.aclose)
+    )

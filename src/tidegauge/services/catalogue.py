@@ -104,7 +104,13 @@ class Catalogue:
             )
         number = self._database.versions.highest("number", repository_id=repository.id) + 1
         version = Version(
-            new_id(), repository.id, number, VersionState.IMPORTING, self._now(), form=repository.form, meta=meta or {}
+            new_id(),
+            repository.id,
+            number,
+            VersionState.IMPORTING,
+            self._now(),
+            form=repository.form,
+            meta=meta or {},
         )
         if upload is not None:
             upload.rename(self._uploads / version.id)
@@ -122,7 +128,9 @@ class Catalogue:
             users = self._database.deployments.where(model_id=repository.id)
             if users:
                 names = ", ".join(user.name for user in users)
-                raise ConflictError(f"The model {repository.name!r} is deployed as {names}; delete that first.")
+                raise ConflictError(
+                    f"The model {repository.name!r} is deployed as {names}; delete that first."
+                )
         self._database.repositories.delete(repository.id)
         self._store.delete_below(f"{repository.kind.plural}/{repository.id}")
 
@@ -224,4 +232,3 @@ def _describe_model(folder: Path) -> dict[str, Any]:
             raise InvalidInputError(f"{name} of the model must be a JSON object.")
         described |= value if name == "model.json" else {"metrics": value}
     return described
-

@@ -109,7 +109,9 @@ class Monitors:
     def configure(self, monitor: Monitor, config: MonitorConfig, by: str) -> Monitor:
         """Replace the configuration: a new config version, and a new baseline where it needs one."""
         if monitor.state in (MonitorState.ACTIVE, MonitorState.BASELINING):
-            raise ConflictError(f"The monitor is {monitor.state.value}; stop it before you change its configuration.")
+            raise ConflictError(
+                f"The monitor is {monitor.state.value}; stop it before you change its configuration."
+            )
         self._check(self._database.deployments.get(monitor.deployment_id), config)
         changed = replace(monitor, config=config, config_version=monitor.config_version + 1)
         self._database.monitors.update(monitor.id, config=config, config_version=changed.config_version)
@@ -148,7 +150,9 @@ class Monitors:
 
     def stop(self, monitor: Monitor, by: str) -> Monitor:
         if monitor.state is not MonitorState.ACTIVE:
-            raise ConflictError(f"The monitor is {monitor.state.value}, not active; there is nothing to stop.")
+            raise ConflictError(
+                f"The monitor is {monitor.state.value}, not active; there is nothing to stop."
+            )
         self._move(monitor, MonitorState.READY, by, "stopped")
         return self._fresh(monitor)
 
@@ -183,6 +187,11 @@ class Monitors:
         latest = {(run.start, run.end): run for run in found}  # ids sort by making: the last one counts
         return tuple(sorted(latest.values(), key=lambda run: run.start))
 
+    def last_run(self, monitor: Monitor) -> MonitorRun | None:
+        """Return the newest revision of the newest window."""
+        found = self._database.monitor_runs.where(monitor_id=monitor.id, sort="-start", limit=1)
+        return found[0] if found else None
+
     def run(self, monitor: Monitor, run_id: str) -> MonitorRun:
         return self._database.monitor_runs.get(run_id, monitor_id=monitor.id)
 
@@ -195,7 +204,9 @@ class Monitors:
                     RepositoryKind.DATASET, deployment.owner, train.dataset, train.version
                 )
             except TidegaugeError as error:
-                raise InvalidInputError.of("drift.train_data", f"drift.train_data: {error.message}") from error
+                raise InvalidInputError.of(
+                    "drift.train_data", f"drift.train_data: {error.message}"
+                ) from error
 
     def _settle_config(self, monitor: Monitor, by: str, why: str) -> Monitor:
         """Go where a new configuration leads: init while a field is missing, else baselining."""

@@ -32,7 +32,9 @@ class People:
         """Issue a token of full scope for the user with this name; return its secret."""
         user = self._database.users.find(name=user_name)
         if user is None:
-            raise NotFoundError(f"There is no user {user_name!r}; start the server once to create the operator.")
+            raise NotFoundError(
+                f"There is no user {user_name!r}; start the server once to create the operator."
+            )
         return self.issue(user, name)[1]
 
     def issue(self, user: User, name: str, scope: Scope = Scope.ALL, subject: str = "") -> tuple[Token, str]:

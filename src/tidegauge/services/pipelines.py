@@ -140,9 +140,13 @@ class Pipelines:
             repository = self._catalogue.get(RepositoryKind.CODE, run.owner, run.code)
             self._catalogue.export(repository, self._catalogue.version(repository, run.code_version), code)
             if not (code / run.file).is_file():
-                raise InvalidInputError.of("file", f"file is {run.file!r}, which this Code version does not have.")
+                raise InvalidInputError.of(
+                    "file", f"file is {run.file!r}, which this Code version does not have."
+                )
             environment = {"TIDEGAUGE_URL": self._address, "TIDEGAUGE_TOKEN": secret}
-            process = Process(local_command(run, code, folder / "root"), self._log_file(run.id), environment, code)
+            process = Process(
+                local_command(run, code, folder / "root"), self._log_file(run.id), environment, code
+            )
             self._processes[run.id] = process
             self._follow(run, process)
         except (TidegaugeError, OSError) as error:

@@ -1,0 +1,176 @@
+"""Wiring: builds every part once and passes it on; nothing happens at import."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from threading import Thread
+from types import FrameType
+
+import uvicorn
+from fastapi import Depends, FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from tidegauge import __version__
+from tidegauge.api import catalogue as catalogue_api
+from tidegauge.api import collector as collector_api
+from tidegauge.api import deployments as deployments_api
+from tidegauge.api import errors as api_errors
+from tidegauge.api import monitors as monitors_api
+from tidegauge.api import pipelines as pipelines_api
+from tidegauge.api import proxy, system
+from tidegauge.api.access import may_ingest, signed_in
+from tidegauge.domain.catalogue import RepositoryKind
+from tidegauge.errors import UnavailableError
+from tidegauge.services.baselines import Baselines
+from tidegauge.services.bundle import Services
+from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.collector import Collector
+from tidegauge.services.deployments import Deployments
+from tidegauge.services.monitors import Monitors
+from tidegauge.services.people import People
+from tidegauge.services.pipelines import Pipelines
+from tidegauge.services.runs import Runs
+from tidegauge.services.supervisor import Supervisor
+from tidegauge.services.worker import Worker
+from tidegauge.settings import Settings
+from tidegauge.storage.database import Database
+from tidegauge.storage.log import InferenceLog
+from tidegauge.storage.objects import ObjectStore
+from tidegauge.ui import pages
+
+_log = logging.getLogger(__name__)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def open_database(settings: Settings) -> Database:
+    """Open the database and bring its schema up to date."""
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    database = Database(settings.database)
+    database.migrate()
+    return database
+
+
+def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) -> Services:
+    """Build the services of one server; ``start`` and ``stop`` bring them to life and end them."""
+    database = open_database(settings)
+    store = ObjectStore(settings.store)
+    home = settings.home.absolute()
+    address = f"http://127.0.0.1:{settings.port}"
+    worker = Worker()
+    people = People(database, now)
+    catalogue = Catalogue(database, store, worker, home, now)
+    supervisor = Supervisor(database, catalogue, people, home, address)
+    deployments = Deployments(database, store, catalogue, supervisor, now)
+    log = InferenceLog(store)
+    collector = Collector(home / "collector", store, deployments.find_id, settings.flush_seconds)
+    baselines = Baselines(database, store, catalogue)
+    return Services(
+        settings=settings,
+        database=database,
+        store=store,
+        worker=worker,
+        people=people,
+        catalogue=catalogue,
+        collector=collector,
+        supervisor=supervisor,
+        deployments=deployments,
+        pipelines=Pipelines(database, catalogue, people, worker, home, address, now),
+        baselines=baselines,
+        monitors=Monitors(database, store, catalogue, baselines, worker, now),
+        runs=Runs(database, store, collector, log, baselines, now),
+    )
+
+
+def start(services: Services) -> None:
+    """Begin the background work; what a crash interrupted goes on first."""
+    services.collector.start()
+    services.catalogue.start()
+    services.monitors.start_up()
+    services.pipelines.start()
+    services.supervisor.start()
+
+
+def stop(services: Services) -> None:
+    """End the background work; nothing acknowledged is lost."""
+    services.supervisor.close()
+    services.pipelines.close()
+    services.worker.close()
+    services.collector.close()
+    services.database.close()
+
+
+def create_app(services: Services) -> FastAPI:
+    """Build the ASGI app: the API, the collector, the model servers' proxy and the pages."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(start, services)
+        async with proxy.open_upstream(app):
+            yield
+        await run_in_threadpool(stop, services)
+
+    app = FastAPI(
+        title="Tidegauge",
+        version=__version__,
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,  # its script would come from a CDN
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.services = services
+    api_errors.install(app)
+    app.include_router(system.router)
+    app.include_router(collector_api.build_router(services.collector, may_ingest))
+    closed = [Depends(signed_in)]
+    for kind in RepositoryKind:
+        app.include_router(catalogue_api.build_router(kind), dependencies=closed)
+    for router in (deployments_api.router, pipelines_api.router, monitors_api.router, proxy.router):
+        app.include_router(router, dependencies=closed)
+    pages.install(app)
+    return app
+
+
+class _Server(uvicorn.Server):
+    """Ends the model servers while the collector still listens, so that their last events arrive."""
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self._services = services
+        self._ending = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._ending:
+            super().handle_exit(sig, frame)
+            return
+        self._ending = True
+        Thread(target=self._end, args=(sig, frame), name="shutdown").start()
+
+    def _end(self, sig: int, frame: FrameType | None) -> None:
+        self._services.supervisor.close()
+        super().handle_exit(sig, frame)
+
+
+def serve(settings: Settings, announce: Callable[[Services], None]) -> None:
+    """Run the server until SIGTERM or SIGINT; ``announce`` is called before it listens."""
+    services = build_services(settings)
+    app = create_app(services)
+    config = uvicorn.Config(
+        app, host=settings.host, port=settings.port, log_level="warning", timeout_graceful_shutdown=10
+    )
+    server = _Server(config, services)
+    try:
+        sock = config.bind_socket()
+    except SystemExit as error:
+        raise UnavailableError(
+            f"port is {settings.port}, which is taken on {settings.host}; choose another with --port."
+        ) from error
+    announce(services)
+    signal.signal(signal.SIGHUP, lambda number, frame: server.handle_exit(number, frame))
+    server.run(sockets=[sock])
