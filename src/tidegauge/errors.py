@@ -6,6 +6,7 @@ Only the doors (``api``, ``ui``, ``serving``, ``cli``) turn a class into an HTTP
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,17 @@ class InvalidInputError(TidegaugeError):
     """The request cannot be carried out as it is worded (HTTP 422; 400 on a model server)."""
 
     @classmethod
-    def of(cls, field: str, message: str) -> InvalidInputError:
+    def of(cls, field: str, message: str) -> Self:
         """Build the error for a single field; ``message`` is a whole sentence."""
         return cls(message, (FieldError(field, message),))
 
 
 class TooLargeError(InvalidInputError):
     """The body is larger than the stated limit (HTTP 413)."""
+
+
+class UnsupportedMediaError(InvalidInputError):
+    """The body has a content type or encoding that this door does not read (HTTP 415)."""
 
 
 class NotFoundError(TidegaugeError):

@@ -127,6 +127,7 @@ class Collector:
         """Hold room in memory for a request of ``size`` bytes; UnavailableError when there is none."""
         with self._lock:
             if self._waiting and self._waiting + size > self._max_waiting:
+                self._counts = replace(self._counts, refused=self._counts.refused + 1)
                 raise UnavailableError(
                     f"The collector holds {self._waiting} bytes of requests that wait for the disk, "
                     f"of at most {self._max_waiting}; send the events again later."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ import obstore
 from obstore.store import LocalStore, from_url
 from obstore.store import ObjectStore as AnyStore
 
-from tidegauge.errors import InvalidInputError, NotFoundError
+from tidegauge.errors import InvalidInputError, NotFoundError, UnavailableError
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,11 @@ class ObjectStore:
         """Open a folder (a plain path or ``file://``) or a bucket (``s3://``, ``gs://``, ``az://``)."""
         self.url = url
         self._store: AnyStore
+        self._folder: Path | None = None
         if "://" not in url or url.startswith("file://"):
             folder = Path(url.removeprefix("file://")).absolute()
             folder.mkdir(parents=True, exist_ok=True)
+            self._folder = folder
             self._store = LocalStore(str(folder), automatic_cleanup=True)
             return
         try:
@@ -54,11 +57,31 @@ class ObjectStore:
     def put(self, path: str, data: bytes) -> None:
         obstore.put(self._store, path, data)
 
+    def sync(self, path: str) -> None:
+        """Make the object at ``path`` outlive a power cut; a bucket's PUT does so already."""
+        if self._folder is None:
+            return
+        name = self._folder / path
+        while name != self._folder.parent:
+            opened = os.open(name, os.O_RDONLY)
+            try:
+                os.fsync(opened)
+            finally:
+                os.close(opened)
+            name = name.parent
+
     def get(self, path: str) -> bytes:
         try:
             return bytes(obstore.get(self._store, path).bytes())
         except FileNotFoundError as error:
             raise NotFoundError(f"The store has no object {path!r}.") from error
+
+    def check(self) -> None:
+        """Raise UnavailableError where the store does not answer."""
+        try:
+            next(iter(obstore.list(self._store, "blobs", chunk_size=1)), None)
+        except (OSError, obstore.exceptions.BaseError) as error:
+            raise UnavailableError(f"The object store does not answer: {error}") from error
 
     def exists(self, path: str) -> bool:
         try:
@@ -72,6 +95,11 @@ class ObjectStore:
         found = [meta for batch in obstore.list(self._store, prefix) for meta in batch]
         for meta in sorted(found, key=lambda meta: meta["path"]):
             yield ObjectInfo(meta["path"], meta["size"], meta["last_modified"])
+
+    def folders(self, prefix: str = "") -> tuple[str, ...]:
+        """Return the paths of the folders directly below the folder ``prefix``, sorted."""
+        found = obstore.list_with_delimiter(self._store, prefix or None)
+        return tuple(sorted(found["common_prefixes"]))
 
     def delete(self, path: str) -> None:
         """Delete one object; an absent one is no error, so that a deletion can be repeated."""

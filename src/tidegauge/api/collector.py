@@ -1,0 +1,104 @@
+"""The collector's door: CloudEvents over HTTP, answered 202 only when they are safe on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.concurrency import run_in_threadpool
+
+from tidegauge.domain.cloudevents import STRUCTURED_CONTENT_TYPE, decode_http
+from tidegauge.domain.events import BATCH_CONTENT_TYPE
+from tidegauge.errors import InvalidInputError, TooLargeError, UnsupportedMediaError
+from tidegauge.services.collector import Collector
+
+MAX_BODY = 32 << 20  # bytes of one request: 500 images of 200 x 200 in base64
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "CloudEvents 1.0: structured, batched, or binary (attributes as ce- headers).",
+        "content": {
+            STRUCTURED_CONTENT_TYPE: {"schema": {"type": "object"}},
+            BATCH_CONTENT_TYPE: {"schema": {"type": "array", "items": {"type": "object"}}},
+            "*/*": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    202: {"description": "All events are durable."},
+    413: {"description": "The body is larger than the limit."},
+    415: {"description": "The body is no CloudEvent that this door reads."},
+    422: {"description": "At least one event is wrong; none was accepted."},
+    503: {"description": "The disk refuses, or too much waits for it; nothing was accepted."},
+}
+
+
+def build_router(collector: Collector, require: Callable[..., Any], max_body: int = MAX_BODY) -> APIRouter:
+    """Return the routes of the collector; ``require`` is the dependency that lets a sender in."""
+    router = APIRouter(tags=["collector"], dependencies=[Depends(require)])
+
+    async def take(request: Request, deployment_id: str | None) -> dict[str, int]:
+        try:
+            size = _announced(request, max_body)
+        except InvalidInputError:
+            collector.refuse()
+            raise
+        with collector.room(size):
+            body = await _read(request, max_body, collector)
+            headers = dict(request.headers)
+            accepted = await run_in_threadpool(_accept, collector, headers, body, deployment_id)
+        return {"accepted": accepted}
+
+    @router.post("/v1/events", status_code=202, responses=_ANSWERS, openapi_extra=_BODY)
+    async def collect_events(request: Request) -> dict[str, int]:
+        """Log events; each names its deployment by source ``/deployments/<id>`` or by its KServe service."""
+        return await take(request, None)
+
+    @router.post("/v1/deployments/{id}/events", status_code=202, responses=_ANSWERS, openapi_extra=_BODY)
+    async def collect_deployment_events(id: str, request: Request) -> dict[str, int]:  # noqa: A002 - as in the URL
+        """Log events of one deployment, whatever their source says."""
+        return await take(request, id)
+
+    return router
+
+
+def _accept(collector: Collector, headers: dict[str, str], body: bytes, deployment_id: str | None) -> int:
+    now = datetime.now(UTC)
+    try:
+        events = decode_http(headers, body, now)
+    except InvalidInputError:
+        collector.refuse()
+        raise
+    return collector.accept(deployment_id, events, now)
+
+
+def _announced(request: Request, max_body: int) -> int:
+    """Return the bytes to hold room for: the announced length, or the limit when none is announced."""
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding != "identity":
+        raise UnsupportedMediaError.of(
+            "content-encoding", f"The content encoding is {encoding!r}; send the body as it is."
+        )
+    length = request.headers.get("content-length", "")
+    size = int(length) if length.isdecimal() else max_body
+    if size > max_body:
+        raise _too_large(max_body)
+    return size
+
+
+async def _read(request: Request, max_body: int, collector: Collector) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_body:
+            collector.refuse()
+            raise _too_large(max_body)
+    return bytes(body)
+
+
+def _too_large(max_body: int) -> TooLargeError:
+    return TooLargeError.of(
+        "body", f"The body is larger than {max_body} bytes; send fewer events in a request."
+    )

@@ -1,0 +1,262 @@
+"""CloudEvents 1.0 over HTTP: structured, batched and binary mode, to and from ``Event``.
+
+Sources: CloudEvents 1.0.2, its JSON event format and its HTTP protocol binding. The ``cloudevents``
+package (2.2) is not used to read: it fills in a missing id or specversion, accepts times that are not
+RFC 3339 and base64 with stray characters, has no batches, and turns data into objects.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+import pybase64
+import simdjson
+
+from tidegauge.domain.events import BATCH_CONTENT_TYPE, HEADER_LENGTH, LATENCY_US, STATUS, Event
+from tidegauge.errors import FieldError, InvalidInputError, UnsupportedMediaError
+
+STRUCTURED_CONTENT_TYPE = "application/cloudevents+json"
+MAX_ERRORS = 20  # of one batch that are listed; the rest would only repeat them
+
+_REQUIRED = ("id", "source", "type")
+_CORE = frozenset({*_REQUIRED, "specversion", "time", "datacontenttype", "data", "data_base64"})
+_INTEGERS = frozenset({HEADER_LENGTH, STATUS, LATENCY_US})  # strings in binary mode, integers inside
+_NAME = re.compile(r"[a-z0-9]+")
+_INTEGER = re.compile(r"-?[0-9]{1,10}")
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})"
+)
+_FORBIDDEN = re.compile(  # CloudEvents 1.0.2, type system, String
+    "[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef"
+    + "".join(chr(plane + last) for plane in range(0, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF))
+    + "]"
+)
+_QUOTED = re.compile(r"\\(.)")
+
+
+def decode_http(headers: Mapping[str, str], body: bytes, now: datetime) -> list[Event]:
+    """Return the events of one HTTP request in any of the three modes; ``headers`` in lower case.
+
+    ``now`` is the time of events that have none. Raises UnsupportedMediaError for a body that is no
+    CloudEvent, and InvalidInputError with one field error (``events[index].attribute``) per wrong event.
+    """
+    content_type = headers.get("content-type", "")
+    media, _, parameters = content_type.partition(";")
+    media = media.strip().lower()
+    if media in (STRUCTURED_CONTENT_TYPE, BATCH_CONTENT_TYPE):
+        charset = re.search(r'charset\s*=\s*"?([^\s;"]+)', parameters, re.IGNORECASE)
+        if charset and charset[1].lower() not in ("utf-8", "utf8", "us-ascii"):
+            raise UnsupportedMediaError.of(
+                "content-type", f"The charset is {charset[1]!r}; send JSON events in UTF-8."
+            )
+        return decode_json(body, batch=media == BATCH_CONTENT_TYPE, now=now)
+    if "ce-specversion" in headers and not media.startswith("application/cloudevents"):
+        return [_decode_binary(headers, body, now)]
+    raise UnsupportedMediaError.of(
+        "content-type",
+        f"The content type is {content_type!r}; send {STRUCTURED_CONTENT_TYPE}, {BATCH_CONTENT_TYPE}, "
+        "or the attributes as ce- headers (ce-specversion, ce-id, ce-source, ce-type).",
+    )
+
+
+def decode_json(body: bytes, *, batch: bool, now: datetime) -> list[Event]:
+    """Return the events of a JSON body: an array of events if ``batch``, else a single event."""
+    parsed = _parse(body)
+    if not batch:
+        parsed = [parsed]
+    elif not isinstance(parsed, list | simdjson.Array):
+        raise InvalidInputError.of("events", "The body is not a JSON array; a batch is an array of events.")
+    events: list[Event] = []
+    errors: list[FieldError] = []
+    for index, item in enumerate(parsed):
+        try:
+            events.append(_decode_one(item, index, now))
+        except InvalidInputError as error:
+            errors.extend(error.errors)
+            if len(errors) >= MAX_ERRORS:
+                break
+    if errors:
+        raise InvalidInputError(errors[0].message, tuple(errors[:MAX_ERRORS]))
+    return events
+
+
+def encode_batch(events: Iterable[Event]) -> bytes:
+    """Return the events as one ``application/cloudevents-batch+json`` body; data go as base64."""
+    return orjson.dumps(
+        [
+            {
+                "specversion": "1.0",
+                "id": event.id,
+                "source": event.source,
+                "type": event.type,
+                "time": event.time.astimezone(UTC).isoformat(),
+                "datacontenttype": event.content_type,
+                **event.extensions,
+                "data_base64": pybase64.b64encode_as_string(event.data),
+            }
+            for event in events
+        ]
+    )
+
+
+def _parse(body: bytes) -> Any:
+    """Parse with simdjson, or with the standard library where integers pass 64 bits."""
+    try:
+        return simdjson.Parser().parse(body)
+    except RuntimeError:  # too big an integer, or too deep
+        pass
+    except ValueError as error:
+        raise InvalidInputError.of("events", f"The body is not JSON: {error}.") from error
+    try:
+        return json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError.of("events", f"The body is not JSON that can be read: {error}.") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _decode_one(item: Any, index: int, now: datetime) -> Event:
+    if not isinstance(item, dict | simdjson.Object):
+        raise _wrong(index, "", "is not a JSON object")
+    values = {name: value for name, value in item.items() if value is not None or name == "data"}
+    if "specversion" not in values:
+        raise _wrong(index, "specversion", "is missing; send '1.0'")
+    content_type = values.get("datacontenttype", "application/json")
+    return _event(values, content_type, _json_data(values, content_type, index), index, now)
+
+
+def _json_data(values: Mapping[str, Any], content_type: Any, index: int) -> bytes:
+    """Return the payload: base64 decoded, text of a non-JSON type as it is, all else as compact JSON."""
+    encoded = values.get("data_base64")
+    if encoded is not None:
+        if "data" in values:
+            raise _wrong(index, "data_base64", "stands beside data; send only one of them")
+        if not isinstance(encoded, str):
+            raise _wrong(index, "data_base64", "is not a string; send the payload in base64")
+        try:
+            return pybase64.b64decode(encoded, validate=True)
+        except ValueError as error:
+            raise _wrong(index, "data_base64", f"is not base64 ({error})") from error
+    if "data" not in values:
+        return b""
+    data = values["data"]
+    if isinstance(data, simdjson.Object | simdjson.Array):
+        compact: Any = data.mini  # bytes, though its stub says str
+        return bytes(compact)
+    try:
+        if isinstance(data, str) and isinstance(content_type, str) and not _is_json(content_type):
+            return data.encode()
+        return json.dumps(data, separators=(",", ":"), allow_nan=False).encode()
+    except ValueError as error:  # half a surrogate pair, or a number past the doubles
+        raise _wrong(index, "data", f"cannot be written as text ({error})") from error
+
+
+def _is_json(content_type: str) -> bool:
+    subtype = content_type.partition(";")[0].strip().lower().rpartition("/")[2]
+    return subtype == "json" or subtype.endswith("+json")
+
+
+def _decode_binary(headers: Mapping[str, str], body: bytes, now: datetime) -> Event:
+    values: dict[str, Any] = {}
+    for header, value in headers.items():
+        name = header.lower()
+        if not name.startswith("ce-"):
+            continue
+        attribute = name.removeprefix("ce-")
+        if attribute in ("data", "data_base64", "datacontenttype"):
+            raise _wrong(0, attribute, "is no header; the payload is the body and its type Content-Type")
+        values[attribute] = _header_value(attribute, value)
+    return _event(values, headers.get("content-type", "application/octet-stream"), body, 0, now)
+
+
+def _header_value(attribute: str, value: str) -> str:
+    """Undo the double quotes and then one round of percent-encoding, as the HTTP binding asks (3.1.3.2)."""
+    if len(value) >= 2 and value[0] == value[-1] == '"':
+        value = _QUOTED.sub(r"\1", value[1:-1])
+    try:
+        return unquote(value, errors="strict")
+    except UnicodeDecodeError as error:
+        raise _wrong(0, attribute, f"has percent-encoded bytes that are not UTF-8: {value!r}") from error
+
+
+def _event(values: Mapping[str, Any], content_type: Any, data: bytes, index: int, now: datetime) -> Event:
+    """Check the attributes that all modes share."""
+    if values.get("specversion") != "1.0":
+        raise _wrong(index, "specversion", f"is {values.get('specversion')!r}; send '1.0'")
+    for name in _REQUIRED:
+        if not _text(values.get(name, ""), index, name):
+            raise _wrong(index, name, "is missing or empty; every event needs one")
+    if not _text(content_type, index, "datacontenttype"):
+        raise _wrong(index, "datacontenttype", "is empty; leave it out or name a media type")
+    return Event(
+        id=values["id"],
+        source=values["source"],
+        type=values["type"],
+        time=_time(values["time"], index) if "time" in values else now.astimezone(UTC),
+        content_type=content_type,
+        data=data,
+        extensions={
+            name: _extension(name, value, index) for name, value in values.items() if name not in _CORE
+        },
+    )
+
+
+def _text(value: Any, index: int, name: str) -> str:
+    if not isinstance(value, str):
+        raise _wrong(index, name, f"is {_shown(value)}; send a string")
+    if not (value.isascii() and value.isprintable()) and _FORBIDDEN.search(value):
+        raise _wrong(index, name, "holds a control character or a code point that is no character")
+    return value
+
+
+def _time(value: Any, index: int) -> datetime:
+    text = _text(value, index, "time").upper()
+    try:
+        if not _RFC3339.fullmatch(text):
+            raise ValueError  # noqa: TRY301 - one answer for every wrong form
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise _wrong(
+            index, "time", f"is {value!r}; send RFC 3339 such as '2026-01-31T12:00:00.5Z'"
+        ) from error
+
+
+def _extension(name: str, value: Any, index: int) -> str | int | bool:
+    if not _NAME.fullmatch(name):
+        raise _wrong(index, name, "is no attribute name; use only a-z and 0-9")
+    if isinstance(value, str):
+        text = _text(value, index, name)
+        if name not in _INTEGERS:
+            return text
+        value = int(text) if _INTEGER.fullmatch(text) else text
+    elif isinstance(value, bool) and name not in _INTEGERS:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int) or not -(2**31) <= value < 2**31:
+        wanted = "" if name in _INTEGERS else "a string, a boolean or "
+        raise _wrong(index, name, f"is {_shown(value)}; send {wanted}an integer of 32 bits")
+    return value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Sequence | simdjson.Array) and not isinstance(value, str):
+        return "an array"
+    if isinstance(value, Mapping | simdjson.Object):
+        return "an object"
+    shown = json.dumps(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def _wrong(index: int, attribute: str, fault: str) -> InvalidInputError:
+    shown = attribute.encode("ascii", "backslashreplace").decode()
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    field = f"events[{index}].{shown}" if shown else f"events[{index}]"
+    subject = f"{shown} of event {index}" if shown else f"Event {index}"
+    return InvalidInputError.of(field, f"{subject} {fault}.")

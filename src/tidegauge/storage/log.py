@@ -1,0 +1,235 @@
+"""The inference log: hive-partitioned Parquet by event time. ``docs/log-format.md`` has the columns."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tidegauge.domain.events import HEADER_LENGTH, LATENCY_US, STATUS, Event
+from tidegauge.errors import InvalidInputError
+from tidegauge.storage.objects import ObjectStore
+from tidegauge.storage.segments import Record
+
+_DEPLOYMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_HOUR = re.compile(r"date=(\d{4}-\d{2}-\d{2})/hour=(\d{2})$")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_TIME = pa.timestamp("us", tz="UTC")
+_ROWS = 512  # of a row group: small, so that a window reads little of a large file
+_PLAIN = ("type", "source", "content_type", "model_version", "service_name", "namespace", "extensions")
+_ORDER = [("time", "ascending"), ("event_id", "ascending"), ("source", "ascending"), ("type", "ascending")]
+
+# Extensions with a column of their own; the others are JSON text in `extensions`.
+_INTEGERS = {"header_length": HEADER_LENGTH, "status": STATUS, "latency_us": LATENCY_US}
+_STRINGS = {"model_version": "endpoint", "service_name": "inferenceservicename", "namespace": "namespace"}
+
+SCHEMA = pa.schema(
+    [
+        pa.field("event_id", pa.string(), nullable=False),
+        pa.field("type", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("time", _TIME, nullable=False),
+        pa.field("received_time", _TIME, nullable=False),
+        pa.field("content_type", pa.string(), nullable=False),
+        pa.field("header_length", pa.int64()),
+        pa.field("status", pa.int64()),
+        pa.field("latency_us", pa.int64()),
+        pa.field("model_version", pa.string()),
+        pa.field("service_name", pa.string()),
+        pa.field("namespace", pa.string()),
+        pa.field("extensions", pa.string(), nullable=False),
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("data", pa.large_binary(), nullable=False),
+    ]
+)
+_TIME_INDEX = SCHEMA.get_field_index("time")
+
+
+class InferenceLog:
+    """Events of deployments in the object store, a file per segment, deployment and hour."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def write(self, segment_id: str, records: Iterable[Record]) -> None:
+        """Store the records of a segment; the same segment again replaces its own files.
+
+        On return the files outlive a power cut, so that the segment may be deleted.
+        """
+        parts: dict[str, list[Record]] = defaultdict(list)
+        for record in records:
+            folder = _hour_folder(record.deployment_id, record.event.time)
+            parts[f"{folder}/{segment_id}.parquet"].append(record)
+        for path, part in parts.items():
+            self._store.put(path, _parquet(part))
+        for path in parts:
+            self._store.sync(path)
+
+    def read(self, deployment_id: str, start: datetime, end: datetime) -> Iterator[Event]:
+        """Yield the events with ``start <= time < end``, sorted by (time, id); one hour is held at a time."""
+        return (record.event for record in self.records(deployment_id, start, end))
+
+    def records(self, deployment_id: str, start: datetime, end: datetime) -> Iterator[Record]:
+        """Yield what ``read`` does, with the times of arrival.
+
+        Of events with the same source, id and type the one earliest in the order counts.
+        """
+        seen: set[tuple[str, str, str]] = set()
+        for table in self._hours(deployment_id, start, end, SCHEMA.names):
+            for batch in table.to_batches(max_chunksize=256):
+                for row in batch.to_pylist():
+                    key = (row["source"], row["event_id"], row["type"])
+                    if key not in seen:
+                        seen.add(key)
+                        yield _record(deployment_id, row)
+
+    def count(self, deployment_id: str, start: datetime, end: datetime) -> int:
+        """Return how many distinct events ``read`` would yield; no payload is read."""
+        tables = list(self._hours(deployment_id, start, end, ["source", "event_id", "type", "time"]))
+        if not tables:
+            return 0
+        distinct = pa.concat_tables(tables).group_by(["source", "event_id", "type"]).aggregate([])
+        return int(distinct.num_rows)
+
+    def last_time(self, deployment_id: str) -> datetime | None:
+        """Return the latest event time, or None when nothing was logged."""
+        for folder in reversed(self._hour_folders(deployment_id)):
+            times: list[datetime] = [
+                pc.max(table["time"]).as_py() for table in self._tables(folder, ["time"]) if table.num_rows
+            ]
+            if times:
+                return max(times).astimezone(UTC)
+        return None
+
+    def deployments(self) -> list[str]:
+        """Return the ids of all deployments with a log, sorted."""
+        found = (path for path in self._store.folders() if _DEPLOYMENT.fullmatch(path))
+        return [path for path in found if f"{path}/log" in self._store.folders(path)]
+
+    def _hours(
+        self, deployment_id: str, start: datetime, end: datetime, columns: Sequence[str]
+    ) -> Iterator[pa.Table]:
+        """Yield the rows of the window, a sorted table per hour of event time."""
+        within = (pc.field("time") >= pa.scalar(start, _TIME)) & (pc.field("time") < pa.scalar(end, _TIME))
+        order = [key for key in _ORDER if key[0] in columns]
+        for folder in self._hour_folders(deployment_id, start, end):
+            tables = [table.filter(within) for table in self._tables(folder, columns, start, end)]
+            if tables:
+                yield pa.concat_tables(tables).sort_by(order)
+
+    def _hour_folders(
+        self, deployment_id: str, start: datetime | None = None, end: datetime | None = None
+    ) -> list[str]:
+        """List the folders of hours that meet the window, oldest first; days outside are not listed."""
+        folders: list[str] = []
+        for day in self._store.folders(f"{_checked(deployment_id)}/log"):
+            if _meets(f"{day}/hour=00", timedelta(days=1), start, end):
+                hours = self._store.folders(day)
+                folders.extend(hour for hour in hours if _meets(hour, timedelta(hours=1), start, end))
+        return folders
+
+    def _tables(
+        self,
+        folder: str,
+        columns: Sequence[str],
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> Iterator[pa.Table]:
+        """Yield what the files of an hour hold, without the row groups that lie outside the window."""
+        for info in self._store.list(folder):
+            if info.path.endswith(".parquet"):
+                file = pq.ParquetFile(pa.BufferReader(self._store.get(info.path)))
+                groups = [
+                    group
+                    for group in range(file.num_row_groups)
+                    if _group_meets(file.metadata.row_group(group), start, end)
+                ]
+                yield file.read_row_groups(groups, columns=list(columns))
+
+
+def _hour_folder(deployment_id: str, time: datetime) -> str:
+    utc = time.astimezone(UTC)
+    return f"{_checked(deployment_id)}/log/date={utc.date().isoformat()}/hour={utc.hour:02d}"
+
+
+def _meets(folder: str, span: timedelta, start: datetime | None, end: datetime | None) -> bool:
+    """Say whether the hour (or day) that the folder's name states meets [start, end)."""
+    found = _HOUR.search(folder)
+    if found is None:
+        return False
+    first = datetime.fromisoformat(f"{found[1]}T{found[2]}:00:00+00:00")
+    # A difference, since the last hour of the year 9999 has no end to compare with.
+    return (start is None or start - first < span) and (end is None or first < end)
+
+
+def _group_meets(group: Any, start: datetime | None, end: datetime | None) -> bool:
+    times = group.column(_TIME_INDEX).statistics
+    if times is None or not times.has_min_max:
+        return True
+    return (start is None or times.max >= start) and (end is None or times.min < end)
+
+
+def _checked(deployment_id: str) -> str:
+    if not _DEPLOYMENT.fullmatch(deployment_id):
+        raise InvalidInputError.of("deployment_id", f"deployment_id is {deployment_id!r}; that is no id.")
+    return deployment_id
+
+
+def _parquet(records: list[Record]) -> bytes:
+    rows = sorted((_row(record) for record in records), key=lambda row: (row["time"], row["event_id"]))
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        pa.Table.from_pylist(rows, SCHEMA),
+        sink,
+        row_group_size=_ROWS,
+        compression="zstd",
+        use_dictionary=list(_PLAIN),
+        write_statistics=["time", "received_time", "event_id", "status", "latency_us"],
+    )
+    return bytes(sink.getvalue())
+
+
+def _row(record: Record) -> dict[str, Any]:
+    event = record.event
+    others = dict(event.extensions)
+    row: dict[str, Any] = {
+        "event_id": event.id,
+        "type": event.type,
+        "source": event.source,
+        "time": event.time,
+        "received_time": record.received,
+        "content_type": event.content_type,
+        "size": len(event.data),
+        "data": event.data,
+    }
+    for columns, kind in ((_INTEGERS, int), (_STRINGS, str)):
+        for column, name in columns.items():
+            if type(others.get(name)) is kind:  # not isinstance: True is an int, and no status
+                row[column] = others.pop(name)
+    row["extensions"] = orjson.dumps(others, option=orjson.OPT_SORT_KEYS).decode()
+    return row
+
+
+def _record(deployment_id: str, row: dict[str, Any]) -> Record:
+    extensions: dict[str, str | int | bool] = orjson.loads(row["extensions"])
+    for column, name in (_INTEGERS | _STRINGS).items():
+        if row[column] is not None:
+            extensions[name] = row[column]
+    event = Event(
+        id=row["event_id"],
+        source=row["source"],
+        type=row["type"],
+        time=row["time"].astimezone(UTC),
+        content_type=row["content_type"],
+        data=row["data"],
+        extensions=extensions,
+    )
+    return Record(deployment_id, row["received_time"].astimezone(UTC), event)

@@ -1,0 +1,315 @@
+"""Write-ahead segments: what is appended survives a crash before it is acknowledged.
+
+A segment ``<uuid7>.segment`` is a row of records. One record is
+
+    magic 4 bytes | payload length u32 | payload CRC-32 u32 | CRC-32 of these 12 bytes u32 | payload
+
+and the payload is the length of a JSON head (u32), the head, and the event's data as they came. Integers
+are little-endian. Both checksums start from the CRC-32 of the segment's id, so that record bytes inside
+an event's data are never taken for a record of this file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import orjson
+
+from tidegauge.domain.events import Event
+from tidegauge.domain.identity import new_id
+from tidegauge.errors import ConflictError, UnavailableError
+
+SUFFIX = ".segment"
+_MAGIC = b"TGr1"
+_FRAME = struct.Struct("<4sIII")
+_LENGTH = struct.Struct("<I")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One event as the collector took it: whose it is and when it came (UTC)."""
+
+    deployment_id: str
+    received: datetime
+    event: Event
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What a segment file holds: its records in order, and what could not be read.
+
+    ``torn`` counts the bytes of a last record that was cut off, which nobody was told is safe;
+    ``damaged`` are the (offset, length) of spans in the middle that were safe once and no longer are.
+    """
+
+    id: str
+    records: list[Record]
+    torn: int = 0
+    damaged: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass
+class _Group:
+    """Appends that share one write and one fsync; the first to join does the work for all."""
+
+    blobs: list[bytes] = field(default_factory=list)
+    done: threading.Event = field(default_factory=threading.Event)
+    error: BaseException | None = field(default_factory=lambda: OSError("the write was interrupted"))
+
+
+class Segments:
+    """The folder of segments of one collector; appends from many threads share their fsyncs."""
+
+    def __init__(self, folder: Path, max_bytes: int = 32 << 20, max_age: float = 60.0) -> None:
+        """Open ``folder``; a segment is closed at ``max_bytes`` or after ``max_age`` seconds.
+
+        Raises ConflictError when another process has the folder: its open segment looks like one left
+        by a crash, and would be deleted under its hands.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._max_age = max_age
+        self._lock = threading.Lock()  # guards _group
+        self._io = threading.Lock()  # guards everything below
+        self._group: _Group | None = None
+        self._file: int | None = None
+        self._path = folder
+        self._size = 0
+        self._opened = 0.0
+        self._closed = False
+        self._guard = _claim(folder)
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Write the records and return when they are safe on the disk.
+
+        Raises UnavailableError when the disk refuses; nothing of these records counts then, and the
+        next append starts a new segment.
+        """
+        parts = [_encode(record) for record in records]
+        if not parts:
+            return
+        with self._lock:
+            group = self._group
+            leads = group is None
+            if group is None:
+                group = self._group = _Group()
+            group.blobs.extend(parts)
+        if leads:
+            self._commit(group)
+        group.done.wait()
+        if group.error is not None:
+            raise UnavailableError(
+                f"The collector cannot write to {self._folder}: {group.error}. "
+                "Nothing was accepted; free the disk and send the events again."
+            ) from group.error
+
+    def seal(self) -> None:
+        """Close the open segment, if there is one, so that it can be read and flushed."""
+        with self._io:
+            self._close_file()
+
+    def sealed(self) -> list[Path]:
+        """Return the closed segments, oldest first; those of an earlier process are among them."""
+        with self._io:
+            current = self._path if self._file is not None else None
+            return sorted(path for path in self._folder.glob(f"*{SUFFIX}") if path != current)
+
+    def close(self) -> None:
+        """Close the open segment and let another process have the folder."""
+        with self._io:
+            self._close_file()
+            if not self._closed:
+                self._closed = True
+                os.close(self._guard)
+
+    def _commit(self, group: _Group) -> None:
+        try:
+            with self._io:
+                with self._lock:
+                    self._group = None  # later appends gather in the next group while this one syncs
+                self._write(group.blobs)
+            group.error = None
+        except OSError as error:
+            group.error = error
+        finally:
+            group.done.set()
+
+    def _write(self, blobs: list[bytes]) -> None:
+        if self._closed:
+            raise OSError("the collector is closed")
+        file = self._file if self._file is not None else self._open()
+        seed = zlib.crc32(self._path.stem.encode())
+        try:
+            size = sum([_write_all(file, _frame(blob, seed)) for blob in blobs])
+            os.fsync(file)
+        except BaseException:
+            self._abandon(file)
+            raise
+        self._size += size
+        if self._size >= self._max_bytes or time.monotonic() - self._opened >= self._max_age:
+            self._close_file()
+
+    def _open(self) -> int:
+        path = self._folder / f"{new_id()}{SUFFIX}"
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        try:
+            _sync_folder(self._folder)
+        except OSError:
+            os.close(file)
+            raise
+        self._file, self._path, self._size, self._opened = file, path, 0, time.monotonic()
+        return file
+
+    def _abandon(self, file: int) -> None:
+        """Leave a segment whose last write failed; after a failed fsync its tail is not to be trusted."""
+        with contextlib.suppress(OSError):  # replay drops the tail if it cannot be cut off here
+            os.ftruncate(file, self._size)
+            os.fsync(file)
+        if self._size == 0:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+        self._close_file()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            file, self._file = self._file, None
+            with contextlib.suppress(OSError):  # all that counts was synced before
+                os.close(file)
+
+
+def read_segment(path: Path) -> Segment:
+    """Read a closed segment; a torn end and damaged spans are left out and reported."""
+    content = path.read_bytes()
+    seed = zlib.crc32(path.stem.encode())
+    records: list[Record] = []
+    damaged: list[tuple[int, int]] = []
+    offset = 0
+    while offset < len(content):
+        end = _record_end(content, offset, seed)
+        if end is not None:
+            record = _read_record(content, offset, end, seed)
+            if record is not None:
+                records.append(record)
+                offset = end
+                continue
+        following = _next_record(content, offset + 1 if end is None else end, seed)
+        if following is None:
+            break
+        damaged.append((offset, following - offset))
+        offset = following
+    torn = len(content) - offset
+    if damaged:
+        _log.error("Segment %s is damaged at (offset, length) %s; the rest was read.", path, damaged)
+    return Segment(path.stem, records, torn, tuple(damaged))
+
+
+def _record_end(content: bytes, offset: int, seed: int) -> int | None:
+    """Return where the record at ``offset`` ends, or None when no whole record starts there."""
+    if offset + _FRAME.size > len(content):
+        return None
+    magic, length, _, check = _FRAME.unpack_from(content, offset)
+    if magic != _MAGIC or check != zlib.crc32(content[offset : offset + 12], seed):
+        return None
+    end: int = offset + _FRAME.size + length
+    return end if end <= len(content) else None
+
+
+def _read_record(content: bytes, offset: int, end: int, seed: int) -> Record | None:
+    payload = memoryview(content)[offset + _FRAME.size : end]
+    if _FRAME.unpack_from(content, offset)[2] != zlib.crc32(payload, seed):
+        return None
+    return _decode(payload)
+
+
+def _next_record(content: bytes, offset: int, seed: int) -> int | None:
+    while (offset := content.find(_MAGIC, offset)) >= 0:
+        if _record_end(content, offset, seed) is not None:
+            return offset
+        offset += 1
+    return None
+
+
+def _encode(record: Record) -> bytes:
+    event = record.event
+    head = orjson.dumps(
+        [
+            record.deployment_id,
+            (record.received - _EPOCH) // _MICROSECOND,
+            event.id,
+            event.source,
+            event.type,
+            (event.time - _EPOCH) // _MICROSECOND,
+            event.content_type,
+            dict(event.extensions),
+        ]
+    )
+    return b"".join((_LENGTH.pack(len(head)), head, event.data))
+
+
+def _decode(payload: memoryview) -> Record:
+    (length,) = _LENGTH.unpack_from(payload)
+    deployment_id, received, event_id, source, kind, at, content_type, extensions = orjson.loads(
+        payload[4 : 4 + length]
+    )
+    event = Event(
+        id=event_id,
+        source=source,
+        type=kind,
+        time=_EPOCH + at * _MICROSECOND,
+        content_type=content_type,
+        data=bytes(payload[4 + length :]),
+        extensions=extensions,
+    )
+    return Record(deployment_id, _EPOCH + received * _MICROSECOND, event)
+
+
+def _frame(payload: bytes, seed: int) -> tuple[bytes, bytes]:
+    head = struct.pack("<4sII", _MAGIC, len(payload), zlib.crc32(payload, seed))
+    return head + _LENGTH.pack(zlib.crc32(head, seed)), payload
+
+
+def _write_all(file: int, parts: tuple[bytes, bytes]) -> int:
+    """Write both parts whole; a full disk shows as a short write first, as an error at the next."""
+    total = sum(map(len, parts))
+    written = os.writev(file, parts)
+    if written < total:
+        rest = memoryview(b"".join(parts))[written:]
+        while rest:
+            rest = rest[os.write(file, rest) :]
+    return total
+
+
+def _claim(folder: Path) -> int:
+    guard = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(guard)
+        raise ConflictError(
+            f"Another process collects into {folder}; stop it, or give this one a home of its own."
+        ) from error
+    _sync_folder(folder.parent)
+    return guard
+
+
+def _sync_folder(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
