@@ -1,0 +1,148 @@
+"""Which images the demo trains on and which it sends."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from tidegauge.domain.images import decode_image, to_shape
+from tidegauge.domain.patients import patient_of
+from tidegauge.errors import InvalidInputError
+from tidegauge.links import git
+from tidegauge.phantoms import write_dataset
+
+SIDE = 200
+KINDS = ("normal", "transposed", "blurred") * 2
+_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
+_LARGE = 200  # images from which on some can be kept from training
+_KEPT = 0.2  # the share of patients kept for traffic
+
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    path: Path
+    label: str
+
+
+@dataclass(frozen=True)
+class DemoData:
+    """``train`` is a folder of labelled folders; ``traffic`` are the images to send."""
+
+    train: Path
+    traffic: tuple[Labelled, ...]
+    shares: dict[str, float]  # of each class in the training data
+    origin: str
+    synthetic: bool
+    replayed: bool
+
+
+def find_data(source: str | None, scratch: Path, seed: int) -> DemoData:
+    """Take a labelled image folder, a git URL with ``#branch:subpath``, or (None) phantoms."""
+    if source is None:
+        write_dataset(scratch / "phantoms", normal=200, pneumonia=260, seed=seed)
+        return _split(scratch / "phantoms", scratch, "phantom chest X-rays (synthetic)", seed, synthetic=True)
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        folder = _clone(source, scratch / "clone")
+    return _split(folder, scratch, source, seed, synthetic=False)
+
+
+def _clone(source: str, folder: Path) -> Path:
+    url, _, place = source.partition("#")
+    branch, _, sub_path = place.partition(":")
+    if "://" not in url and not url.startswith("git@"):
+        raise InvalidInputError.of("data", f"--data is {source!r}; give a folder that exists or a git URL.")
+    folder.mkdir(parents=True)
+    git.fetch(url, branch, folder)
+    return git.sub_path(folder, sub_path)
+
+
+def _split(folder: Path, scratch: Path, origin: str, seed: int, *, synthetic: bool) -> DemoData:
+    if (folder / "train").is_dir() and (folder / "test").is_dir():
+        train, traffic = _images(folder / "train"), _images(folder / "test")
+        return DemoData(folder / "train", traffic, _shares(train), origin, synthetic, replayed=False)
+    images = _images(folder)
+    if len(images) < _LARGE:
+        return DemoData(folder, images, _shares(images), origin, synthetic, replayed=True)
+    kept = _kept_patients(images, seed)
+    train = tuple(image for image in images if patient_of(image.path.name) not in kept)
+    traffic = tuple(image for image in images if patient_of(image.path.name) in kept)
+    for image in train:
+        target = scratch / "train" / image.label / image.path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(image.path, target)
+    return DemoData(scratch / "train", traffic, _shares(train), origin, synthetic, replayed=False)
+
+
+def _images(folder: Path) -> tuple[Labelled, ...]:
+    found = tuple(
+        Labelled(path, label.name)
+        for label in sorted(folder.iterdir())
+        if label.is_dir() and not label.name.startswith(".")
+        for path in sorted(label.iterdir())
+        if path.suffix.lower() in _SUFFIXES
+    )
+    if len({image.label for image in found}) < 2:
+        raise InvalidInputError.of(
+            "data", f"--data is {str(folder)!r}, which has no images in two or more labelled folders."
+        )
+    return found
+
+
+def _shares(images: tuple[Labelled, ...]) -> dict[str, float]:
+    counts: dict[str, int] = defaultdict(int)
+    for image in images:
+        counts[image.label] += 1
+    return {label: count / len(images) for label, count in counts.items()}
+
+
+def _kept_patients(images: tuple[Labelled, ...], seed: int) -> frozenset[str]:
+    """Choose a share of the patients of each class."""
+    rng = random.Random(seed)  # noqa: S311 - a split, no secret
+    kept: set[str] = set()
+    for label in sorted({image.label for image in images}):
+        patients = sorted({patient_of(image.path.name) for image in images if image.label == label})
+        kept.update(rng.sample(patients, max(1, round(_KEPT * len(patients)))))
+    return frozenset(kept)
+
+
+class Traffic:
+    """Draws cycles of 10 to 15 images with the class mix of the training data."""
+
+    def __init__(self, data: DemoData, seed: int) -> None:
+        self._rng = random.Random(seed)  # noqa: S311 - a draw of images, no secret
+        self._labels = sorted(data.shares)
+        self._weights = [data.shares[label] for label in self._labels]
+        self._decks = {
+            label: [image for image in data.traffic if image.label == label] for label in self._labels
+        }
+        self._left: dict[str, list[Labelled]] = {label: [] for label in self._labels}
+
+    def draw(self) -> list[Labelled]:
+        """Return the images of the next cycle; none comes twice before its class is used up."""
+        labels = self._rng.choices(self._labels, self._weights, k=self._rng.randint(10, 15))
+        return [self._next(label) for label in labels]
+
+    def _next(self, label: str) -> Labelled:
+        if not self._left[label]:
+            self._left[label] = self._rng.sample(self._decks[label], len(self._decks[label]))
+        return self._left[label].pop()
+
+
+def load(image: Labelled, kind: str) -> Image:
+    """Read an image as the model wants it, ``[200, 200, 1]``, and distort it."""
+    pixels = to_shape(decode_image(image.path.read_bytes(), image.path.name), SIDE, SIDE, 1)
+    if kind == "transposed":
+        return np.ascontiguousarray(pixels.swapaxes(0, 1))
+    if kind == "blurred":
+        return np.asarray(cv2.blur(pixels, (40, 40)), np.uint8).reshape(SIDE, SIDE, 1)
+    return pixels
