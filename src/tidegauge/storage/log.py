@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from heapq import heappop, heappush
+from itertools import count
 from typing import Any
 
 import orjson
@@ -20,12 +23,9 @@ from tidegauge.storage.segments import Record
 
 _DEPLOYMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _HOUR = re.compile(r"date=(\d{4}-\d{2}-\d{2})/hour=(\d{2})$")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _TIME = pa.timestamp("us", tz="UTC")
-_ROWS = 512  # of a row group: small, so that a window reads little of a large file
+_ROWS = 256  # of a row group: small, so that a window reads little of a large file
 _PLAIN = ("type", "source", "content_type", "model_version", "service_name", "namespace", "extensions")
-_ORDER = [("time", "ascending"), ("event_id", "ascending"), ("source", "ascending"), ("type", "ascending")]
 
 # Extensions with a column of their own; the others are JSON text in `extensions`.
 _INTEGERS = {"header_length": HEADER_LENGTH, "status": STATUS, "latency_us": LATENCY_US}
@@ -74,39 +74,35 @@ class InferenceLog:
             self._store.sync(path)
 
     def read(self, deployment_id: str, start: datetime, end: datetime) -> Iterator[Event]:
-        """Yield the events with ``start <= time < end``, sorted by (time, id); one hour is held at a time."""
+        """Yield the events with ``start <= time < end``, sorted by (time, id)."""
         return (record.event for record in self.records(deployment_id, start, end))
 
     def records(self, deployment_id: str, start: datetime, end: datetime) -> Iterator[Record]:
         """Yield what ``read`` does, with the times of arrival.
 
-        Of events with the same source, id and type the one earliest in the order counts.
+        Of events with the same source, id and type the first in the order counts. In memory are the keys
+        of the window, and the payloads of row groups that overlap in event time.
         """
         seen: set[tuple[str, str, str]] = set()
-        for table in self._hours(deployment_id, start, end, SCHEMA.names):
-            for batch in table.to_batches(max_chunksize=256):
-                for row in batch.to_pylist():
-                    key = (row["source"], row["event_id"], row["type"])
-                    if key not in seen:
-                        seen.add(key)
-                        yield _record(deployment_id, row)
+        for row in self._rows(deployment_id, start, end):
+            key = (row["source"], row["event_id"], row["type"])
+            if key not in seen:
+                seen.add(key)
+                yield _record(deployment_id, row)
 
     def count(self, deployment_id: str, start: datetime, end: datetime) -> int:
         """Return how many distinct events ``read`` would yield; no payload is read."""
-        tables = list(self._hours(deployment_id, start, end, ["source", "event_id", "type", "time"]))
-        if not tables:
-            return 0
-        distinct = pa.concat_tables(tables).group_by(["source", "event_id", "type"]).aggregate([])
-        return int(distinct.num_rows)
+        keys = ["source", "event_id", "type"]
+        groups = self._groups(deployment_id, start, end)
+        tables = [_window(group, [*keys, "time"], start, end) for group in groups]
+        return int(pa.concat_tables(tables).group_by(keys).aggregate([]).num_rows) if tables else 0
 
     def last_time(self, deployment_id: str) -> datetime | None:
         """Return the latest event time, or None when nothing was logged."""
         for folder in reversed(self._hour_folders(deployment_id)):
-            times: list[datetime] = [
-                pc.max(table["time"]).as_py() for table in self._tables(folder, ["time"]) if table.num_rows
-            ]
-            if times:
-                return max(times).astimezone(UTC)
+            groups = self._groups_of_hour(folder)
+            if groups:
+                return max(group.last for group in groups)
         return None
 
     def deployments(self) -> list[str]:
@@ -114,16 +110,33 @@ class InferenceLog:
         found = (path for path in self._store.folders() if _DEPLOYMENT.fullmatch(path))
         return [path for path in found if f"{path}/log" in self._store.folders(path)]
 
-    def _hours(
-        self, deployment_id: str, start: datetime, end: datetime, columns: Sequence[str]
-    ) -> Iterator[pa.Table]:
-        """Yield the rows of the window, a sorted table per hour of event time."""
-        within = (pc.field("time") >= pa.scalar(start, _TIME)) & (pc.field("time") < pa.scalar(end, _TIME))
-        order = [key for key in _ORDER if key[0] in columns]
+    def _rows(self, deployment_id: str, start: datetime, end: datetime) -> Iterator[dict[str, Any]]:
+        """Merge the row groups of the window by (time, id); each is read when the merge comes to its time."""
+        heap: list[tuple[Any, ...]] = []
+        tie = count()  # so that rows, which have no order, are never compared
+        for group in self._groups(deployment_id, start, end):
+            while heap and heap[0][0] < group.first:
+                yield heappop(heap)[-1]
+            for row in _window(group, SCHEMA.names, start, end).to_pylist():
+                order = (row["time"], row["event_id"], row["source"], row["type"], row["received_time"])
+                heappush(heap, (*order, next(tie), row))
+        while heap:
+            yield heappop(heap)[-1]
+
+    def _groups(self, deployment_id: str, start: datetime, end: datetime) -> Iterator[_RowGroup]:
+        """Yield the row groups that meet the window, by their first time."""
         for folder in self._hour_folders(deployment_id, start, end):
-            tables = [table.filter(within) for table in self._tables(folder, columns, start, end)]
-            if tables:
-                yield pa.concat_tables(tables).sort_by(order)
+            yield from (group for group in self._groups_of_hour(folder) if group.meets(start, end))
+
+    def _groups_of_hour(self, folder: str) -> list[_RowGroup]:
+        groups = []
+        for info in self._store.list(folder):
+            if info.path.endswith(".parquet"):
+                file = pq.ParquetFile(self._store.open(info.path))
+                for index in range(file.num_row_groups):
+                    times = file.metadata.row_group(index).column(_TIME_INDEX).statistics
+                    groups.append(_RowGroup(file, index, times.min, times.max))
+        return sorted(groups, key=lambda group: group.first)
 
     def _hour_folders(
         self, deployment_id: str, start: datetime | None = None, end: datetime | None = None
@@ -136,23 +149,24 @@ class InferenceLog:
                 folders.extend(hour for hour in hours if _meets(hour, timedelta(hours=1), start, end))
         return folders
 
-    def _tables(
-        self,
-        folder: str,
-        columns: Sequence[str],
-        start: datetime | None = None,
-        end: datetime | None = None,
-    ) -> Iterator[pa.Table]:
-        """Yield what the files of an hour hold, without the row groups that lie outside the window."""
-        for info in self._store.list(folder):
-            if info.path.endswith(".parquet"):
-                file = pq.ParquetFile(pa.BufferReader(self._store.get(info.path)))
-                groups = [
-                    group
-                    for group in range(file.num_row_groups)
-                    if _group_meets(file.metadata.row_group(group), start, end)
-                ]
-                yield file.read_row_groups(groups, columns=list(columns))
+
+@dataclass(frozen=True)
+class _RowGroup:
+    """Part of a file of the log: some rows in order, and their first and last event time."""
+
+    file: pq.ParquetFile
+    index: int
+    first: datetime
+    last: datetime
+
+    def meets(self, start: datetime, end: datetime) -> bool:
+        return self.last >= start and self.first < end
+
+
+def _window(group: _RowGroup, columns: Sequence[str], start: datetime, end: datetime) -> pa.Table:
+    table = group.file.read_row_group(group.index, columns=list(columns))
+    within = (pc.field("time") >= pa.scalar(start, _TIME)) & (pc.field("time") < pa.scalar(end, _TIME))
+    return table.filter(within)
 
 
 def _hour_folder(deployment_id: str, time: datetime) -> str:
@@ -168,13 +182,6 @@ def _meets(folder: str, span: timedelta, start: datetime | None, end: datetime |
     first = datetime.fromisoformat(f"{found[1]}T{found[2]}:00:00+00:00")
     # A difference, since the last hour of the year 9999 has no end to compare with.
     return (start is None or start - first < span) and (end is None or first < end)
-
-
-def _group_meets(group: Any, start: datetime | None, end: datetime | None) -> bool:
-    times = group.column(_TIME_INDEX).statistics
-    if times is None or not times.has_min_max:
-        return True
-    return (start is None or times.max >= start) and (end is None or times.min < end)
 
 
 def _checked(deployment_id: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import obstore
 from obstore.store import LocalStore, from_url
@@ -30,6 +31,31 @@ class ObjectReader(Protocol):
     """What a reader of objects needs."""
 
     def get(self, path: str) -> bytes: ...
+
+
+class ObjectFile(io.RawIOBase):
+    """One object as a seekable file whose parts are fetched when they are read."""
+
+    def __init__(self, reader: obstore.ReadableFile) -> None:
+        super().__init__()
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._reader.read(len(buffer))
+        buffer[: len(part)] = part
+        return len(part)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._reader.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._reader.tell()
 
 
 class ObjectStore:
@@ -82,6 +108,13 @@ class ObjectStore:
             next(iter(obstore.list(self._store, "blobs", chunk_size=1)), None)
         except (OSError, obstore.exceptions.BaseError) as error:
             raise UnavailableError(f"The object store does not answer: {error}") from error
+
+    def open(self, path: str) -> ObjectFile:
+        """Open an object to read parts of it, such as one column of a table."""
+        try:
+            return ObjectFile(obstore.open_reader(self._store, path))
+        except FileNotFoundError as error:
+            raise NotFoundError(f"The store has no object {path!r}.") from error
 
     def exists(self, path: str) -> bool:
         try:

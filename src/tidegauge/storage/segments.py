@@ -5,8 +5,8 @@ A segment ``<uuid7>.segment`` is a row of records. One record is
     magic 4 bytes | payload length u32 | payload CRC-32 u32 | CRC-32 of these 12 bytes u32 | payload
 
 and the payload is the length of a JSON head (u32), the head, and the event's data as they came. Integers
-are little-endian. Both checksums start from the CRC-32 of the segment's id, so that record bytes inside
-an event's data are never taken for a record of this file.
+are little-endian. The second checksum starts from the CRC-32 of the segment's id, so that record bytes
+inside an event's data are never taken for a record of this file.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from tidegauge.errors import ConflictError, UnavailableError
 SUFFIX = ".segment"
 _MAGIC = b"TGr1"
 _FRAME = struct.Struct("<4sIII")
+_FRAME_START = struct.Struct("<4sII")
 _LENGTH = struct.Struct("<I")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -62,11 +63,20 @@ class Segment:
     damaged: tuple[tuple[int, int], ...] = ()
 
 
+@dataclass(frozen=True)
+class _Payload:
+    """A record ready for the disk, in parts: joined only once, with those of the whole group."""
+
+    parts: tuple[bytes, ...]
+    length: int
+    crc: int
+
+
 @dataclass
 class _Group:
     """Appends that share one write and one fsync; the first to join does the work for all."""
 
-    blobs: list[bytes] = field(default_factory=list)
+    payloads: list[_Payload] = field(default_factory=list)
     done: threading.Event = field(default_factory=threading.Event)
     error: BaseException | None = field(default_factory=lambda: OSError("the write was interrupted"))
 
@@ -100,15 +110,15 @@ class Segments:
         Raises UnavailableError when the disk refuses; nothing of these records counts then, and the
         next append starts a new segment.
         """
-        parts = [_encode(record) for record in records]
-        if not parts:
+        payloads = [_encode(record) for record in records]
+        if not payloads:
             return
         with self._lock:
             group = self._group
             leads = group is None
             if group is None:
                 group = self._group = _Group()
-            group.blobs.extend(parts)
+            group.payloads.extend(payloads)
         if leads:
             self._commit(group)
         group.done.wait()
@@ -142,25 +152,26 @@ class Segments:
             with self._io:
                 with self._lock:
                     self._group = None  # later appends gather in the next group while this one syncs
-                self._write(group.blobs)
+                self._write(group.payloads)
             group.error = None
         except OSError as error:
             group.error = error
         finally:
             group.done.set()
 
-    def _write(self, blobs: list[bytes]) -> None:
+    def _write(self, payloads: list[_Payload]) -> None:
         if self._closed:
             raise OSError("the collector is closed")
         file = self._file if self._file is not None else self._open()
         seed = zlib.crc32(self._path.stem.encode())
+        content = b"".join(part for payload in payloads for part in (_frame(payload, seed), *payload.parts))
         try:
-            size = sum([_write_all(file, _frame(blob, seed)) for blob in blobs])
+            _write_all(file, content)
             os.fsync(file)
         except BaseException:
             self._abandon(file)
             raise
-        self._size += size
+        self._size += len(content)
         if self._size >= self._max_bytes or time.monotonic() - self._opened >= self._max_age:
             self._close_file()
 
@@ -202,7 +213,7 @@ def read_segment(path: Path) -> Segment:
     while offset < len(content):
         end = _record_end(content, offset, seed)
         if end is not None:
-            record = _read_record(content, offset, end, seed)
+            record = _read_record(content, offset, end)
             if record is not None:
                 records.append(record)
                 offset = end
@@ -229,9 +240,9 @@ def _record_end(content: bytes, offset: int, seed: int) -> int | None:
     return end if end <= len(content) else None
 
 
-def _read_record(content: bytes, offset: int, end: int, seed: int) -> Record | None:
+def _read_record(content: bytes, offset: int, end: int) -> Record | None:
     payload = memoryview(content)[offset + _FRAME.size : end]
-    if _FRAME.unpack_from(content, offset)[2] != zlib.crc32(payload, seed):
+    if _FRAME.unpack_from(content, offset)[2] != zlib.crc32(payload):
         return None
     return _decode(payload)
 
@@ -244,7 +255,7 @@ def _next_record(content: bytes, offset: int, seed: int) -> int | None:
     return None
 
 
-def _encode(record: Record) -> bytes:
+def _encode(record: Record) -> _Payload:
     event = record.event
     head = orjson.dumps(
         [
@@ -258,7 +269,10 @@ def _encode(record: Record) -> bytes:
             dict(event.extensions),
         ]
     )
-    return b"".join((_LENGTH.pack(len(head)), head, event.data))
+    start = _LENGTH.pack(len(head)) + head
+    return _Payload(
+        (start, event.data), len(start) + len(event.data), zlib.crc32(event.data, zlib.crc32(start))
+    )
 
 
 def _decode(payload: memoryview) -> Record:
@@ -278,20 +292,16 @@ def _decode(payload: memoryview) -> Record:
     return Record(deployment_id, _EPOCH + received * _MICROSECOND, event)
 
 
-def _frame(payload: bytes, seed: int) -> tuple[bytes, bytes]:
-    head = struct.pack("<4sII", _MAGIC, len(payload), zlib.crc32(payload, seed))
-    return head + _LENGTH.pack(zlib.crc32(head, seed)), payload
+def _frame(payload: _Payload, seed: int) -> bytes:
+    start = _FRAME_START.pack(_MAGIC, payload.length, payload.crc)
+    return start + _LENGTH.pack(zlib.crc32(start, seed))
 
 
-def _write_all(file: int, parts: tuple[bytes, bytes]) -> int:
-    """Write both parts whole; a full disk shows as a short write first, as an error at the next."""
-    total = sum(map(len, parts))
-    written = os.writev(file, parts)
-    if written < total:
-        rest = memoryview(b"".join(parts))[written:]
-        while rest:
-            rest = rest[os.write(file, rest) :]
-    return total
+def _write_all(file: int, content: bytes) -> None:
+    """Write all; a full disk shows as a short write first, and as an error at the next."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(file, rest) :]
 
 
 def _claim(folder: Path) -> int:
