@@ -1,0 +1,46 @@
+# Nothing but python3 (with venv), make and git is needed before any of these.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo test check format bench lock clean
+.DEFAULT_GOAL := setup
+
+setup: $(STAMP)  ## make .venv with everything for development
+
+$(STAMP): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing; install it (Debian: apt-get install python3 python3-venv)." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11; set PYTHON=/path/to/a/newer/python3." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "python3-venv is missing; install it (Debian: apt-get install python3-venv)." >&2; exit 1; }
+	@command -v git >/dev/null || { echo "git is missing; install it (Debian: apt-get install git)." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+demo: setup  ## set up and run the main job: train, deploy, log, monitor, catch a drift
+	$(BIN)/tidegauge demo $(ARGS)
+
+test: setup  ## set up, check and run the tests
+	$(MAKE) check
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup  ## ruff, mypy strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup  ## every benchmark in full; docs/benchmarks.md holds what was printed
+	@status=0; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS) || status=1; done; exit $$status
+
+lock:  ## write requirements.lock afresh from pyproject.toml
+	$(BIN)/pip-compile --quiet --strip-extras --all-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache
