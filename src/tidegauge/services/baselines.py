@@ -1,0 +1,143 @@
+"""Baselines: the summary of the training data that drift is measured from."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import polars as pl
+
+from tidegauge.domain.catalogue import Repository, RepositoryKind, Version
+from tidegauge.domain.monitor import ImageShape, Monitor, TrainData
+from tidegauge.errors import InvalidInputError
+from tidegauge.services import content
+from tidegauge.services.catalogue import Catalogue
+from tidegauge.stats.images import ImageBaseline, ImageFeatures, extract, fit_baseline
+from tidegauge.storage.database import Database
+from tidegauge.storage.objects import ObjectStore
+
+_CHUNK = 64
+_DESCRIPTION = "description"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What a run compares with; ``image`` is None where drift is off.
+
+    ``predictions`` counts the classes of the model's reference predictions; ``paths`` names the
+    training images in the order of the image baseline.
+    """
+
+    image: ImageBaseline | None
+    paths: tuple[str, ...]
+    predictions: Mapping[str, int]
+    classes: tuple[str, ...]
+    positive: str | None
+
+
+class Baselines:
+    """Makes baselines, stores them by content hash, and reads them back."""
+
+    def __init__(self, database: Database, store: ObjectStore, catalogue: Catalogue) -> None:
+        self._database = database
+        self._store = store
+        self._catalogue = catalogue
+        self._read = lru_cache(maxsize=32)(self._read_uncached)
+
+    def build(self, monitor: Monitor, progress: Callable[[str], None]) -> str:
+        """Make the baseline of a monitor's configuration; return its hash."""
+        repository, model = self._model(monitor)
+        classes = tuple(model.meta.get("classes", ()))
+        description: dict[str, Any] = {
+            "classes": classes,
+            "positive": model.meta.get("positive"),
+            "predictions": self._reference(repository, model),
+            "paths": (),
+        }
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        drift = monitor.config.drift
+        if drift.enabled and drift.image and drift.train_data:
+            features, paths = self._features(monitor.owner, drift.train_data, drift.image, progress)
+            arrays = fit_baseline(features).to_arrays()
+            description["paths"] = paths
+        arrays[_DESCRIPTION] = np.frombuffer(orjson.dumps(description), np.uint8)
+        sink = io.BytesIO()
+        np.savez_compressed(sink, allow_pickle=False, **arrays)
+        data = sink.getvalue()
+        digest = hashlib.sha256(data).hexdigest()
+        self._store.put(_path(monitor.id, digest), data)
+        return digest
+
+    def load(self, monitor: Monitor) -> Baseline:
+        return self._read(monitor.id, monitor.baseline)
+
+    def _read_uncached(self, monitor_id: str, digest: str) -> Baseline:
+        with np.load(io.BytesIO(self._store.get(_path(monitor_id, digest))), allow_pickle=False) as file:
+            arrays = dict(file)
+        description = orjson.loads(arrays.pop(_DESCRIPTION).tobytes())
+        return Baseline(
+            ImageBaseline.from_arrays(arrays) if arrays else None,
+            tuple(description["paths"]),
+            description["predictions"],
+            tuple(description["classes"]),
+            description["positive"],
+        )
+
+    def _model(self, monitor: Monitor) -> tuple[Repository, Version]:
+        deployment = self._database.deployments.get(monitor.deployment_id)
+        repository = self._catalogue.get(RepositoryKind.MODEL, monitor.owner, deployment.model_id)
+        return repository, self._catalogue.version(repository, deployment.model_version)
+
+    def _reference(self, repository: Repository, model: Version) -> dict[str, int]:
+        """Count the classes that the model predicted on held-out data when it was trained."""
+        for file in self._catalogue.manifest(repository, model).files:
+            if file.path == "reference.parquet":
+                frame = pl.read_parquet(io.BytesIO(self._catalogue.blobs.get(file.sha256)))
+                if "output" not in frame.columns:
+                    raise InvalidInputError("reference.parquet of the model has no column 'output'.")
+                return dict(Counter(str(value) for value in frame["output"]))
+        return {}
+
+    def _features(
+        self, owner: str, train: TrainData, shape: ImageShape, progress: Callable[[str], None]
+    ) -> tuple[ImageFeatures, tuple[str, ...]]:
+        repository = self._catalogue.get(RepositoryKind.DATASET, owner, train.dataset)
+        version = self._catalogue.version(repository, train.version)
+        manifest = self._catalogue.manifest(repository, version)
+        parts: list[ImageFeatures] = []
+        paths: list[str] = []
+        chunk: list[npt.NDArray[np.uint8]] = []
+
+        def extract_chunk() -> None:
+            parts.append(extract(np.stack(chunk)))
+            chunk.clear()
+            progress(f"{len(paths)} of {max(len(manifest.files), len(paths))} images")
+
+        images = content.read_images(
+            manifest, self._catalogue.blobs, shape.height, shape.width, shape.channels
+        )
+        for image, _label, path in images:
+            chunk.append(image)
+            paths.append(path)
+            if len(chunk) == _CHUNK:
+                extract_chunk()
+        if chunk:
+            extract_chunk()
+        if not parts:
+            raise InvalidInputError.of(
+                "drift.train_data",
+                f"Version v{train.version} of the dataset {train.dataset!r} has no images to make a baseline of.",
+            )
+        return ImageFeatures.concatenate(parts), tuple(paths)
+
+
+def _path(monitor_id: str, digest: str) -> str:
+    return f"monitors/{monitor_id}/{digest}.npz"
