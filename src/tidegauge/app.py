@@ -69,7 +69,9 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
     supervisor = Supervisor(database, catalogue, people, home, address)
     deployments = Deployments(database, store, catalogue, supervisor, now)
     log = InferenceLog(store)
-    collector = Collector(home / "collector", store, deployments.find_id, settings.flush_seconds)
+    collector = Collector(
+        home / "collector", store, deployments.exists, deployments.find_id, settings.flush_seconds
+    )
     baselines = Baselines(database, store, catalogue)
     return Services(
         settings=settings,

@@ -56,10 +56,12 @@ def build_router(collector: Collector, require: Callable[..., Any], max_body: in
         """Log events; each names its deployment by source ``/deployments/<id>`` or by its KServe service."""
         return await take(request, None)
 
-    @router.post("/v1/deployments/{id}/events", status_code=202, responses=_ANSWERS, openapi_extra=_BODY)
-    async def collect_deployment_events(id: str, request: Request) -> dict[str, int]:  # noqa: A002 - as in the URL
+    @router.post(
+        "/v1/deployments/{deployment_id}/events", status_code=202, responses=_ANSWERS, openapi_extra=_BODY
+    )
+    async def collect_deployment_events(deployment_id: str, request: Request) -> dict[str, int]:
         """Log events of one deployment, whatever their source says."""
-        return await take(request, id)
+        return await take(request, deployment_id)
 
     return router
 

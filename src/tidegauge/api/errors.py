@@ -20,12 +20,14 @@ from tidegauge.errors import (
     TidegaugeError,
     TooLargeError,
     UnavailableError,
+    UnsupportedMediaError,
 )
 
 _log = logging.getLogger(__name__)
 
 _STATUS: Mapping[type[TidegaugeError], tuple[int, str]] = {
     TooLargeError: (413, "Content too large"),
+    UnsupportedMediaError: (415, "Unsupported media type"),
     InvalidInputError: (422, "Invalid input"),
     NotFoundError: (404, "Not found"),
     ConflictError: (409, "Conflict"),

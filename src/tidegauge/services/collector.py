@@ -49,10 +49,10 @@ class Collector:
         self,
         segments_dir: Path,
         store: ObjectStore,
-        *,
         exists: Callable[[str], bool],
         find_service: Callable[[str, str], str | None],
         flush_seconds: float = 5.0,
+        *,
         segment_bytes: int = 32 << 20,
         max_waiting_bytes: int = 128 << 20,
     ) -> None:

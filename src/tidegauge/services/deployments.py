@@ -98,6 +98,10 @@ class Deployments:
         """Return the end of what the served process has written."""
         return self._supervisor.log(deployment.id)
 
+    def exists(self, deployment_id: str) -> bool:
+        """Tell whether there is a deployment with this id, whoever owns it."""
+        return self._database.deployments.find(id=deployment_id) is not None
+
     def find_id(self, name: str, namespace: str) -> str | None:
         """Find a deployment by the name and owner that KServe's logger reports."""
         found = self._database.deployments.find(name=name, owner=namespace)
