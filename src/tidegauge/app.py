@@ -38,7 +38,6 @@ from tidegauge.services.supervisor import Supervisor
 from tidegauge.services.worker import Worker
 from tidegauge.settings import Settings
 from tidegauge.storage.database import Database
-from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.objects import ObjectStore
 from tidegauge.ui import pages
 
@@ -68,7 +67,6 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
     catalogue = Catalogue(database, store, worker, home, now)
     supervisor = Supervisor(database, catalogue, people, home, address)
     deployments = Deployments(database, store, catalogue, supervisor, now)
-    log = InferenceLog(store)
     collector = Collector(
         home / "collector", store, deployments.exists, deployments.find_id, settings.flush_seconds
     )
@@ -86,7 +84,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         pipelines=Pipelines(database, catalogue, people, worker, home, address, now),
         baselines=baselines,
         monitors=Monitors(database, store, catalogue, baselines, worker, now),
-        runs=Runs(database, store, collector, log, baselines, now),
+        runs=Runs(database, store, collector, baselines, now),
     )
 
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tidegauge.app import open_database, utc_now
-from tidegauge.cli.demo_data import KINDS, SIDE, DemoData, Traffic, find_data, load
+from tidegauge.cli.demo_data import KINDS, SIDE, DemoData, Traffic, example_folder, find_data, load
 from tidegauge.client import Client, wait_for
 from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.monitor import Monitor, MonitorRun, MonitorState
@@ -83,11 +83,11 @@ class Demo:
         """Create code, dataset and model, run the pipeline; return the deployment and the model version."""
         client = self._client
         with self._step("Code, dataset and model"):
-            self._repository("code", folder=example_folder())
-            self._repository("datasets", folder=self._data.train)
-            self._repository("models")
-            code = client.code.add_version(self._name)
-            dataset = client.datasets.add_version(self._name)
+            for repositories in (client.code, client.datasets, client.models):
+                with contextlib.suppress(ConflictError):  # the home ran the demo before
+                    repositories.create(self._name)
+            code = client.code.add_version(self._name, example_folder())
+            dataset = client.datasets.add_version(self._name, self._data.train)
         self._console.print(
             f"  dataset [b]{self._name}[/b] v{dataset.number}: {dataset.files} images, "
             f"classes {', '.join(dataset.classes)}, from {self._data.origin}"
@@ -152,7 +152,7 @@ class Demo:
             rows = self._send(deployment, traffic, kind, start, classes)
             name = f"{start:%Y%m%dT%H%M%S}.csv"
             self._client.deployments.put_labels(deployment.id, name, rows)
-            self._wait_for_log(deployment, monitor, start, start + width, len(rows))
+            self._wait_for_log(deployment)
             run = self._client.monitors.run(monitor.id, start, start + width)
             events = self._client.monitors.alert_events(monitor.id)
             fired = tuple(f"{e.name}: {e.rule} ({e.value:.3g})" for e in events if e.run_id == run.id)
@@ -174,24 +174,14 @@ class Demo:
             )
         return rows
 
-    def _wait_for_log(
-        self, deployment: Deployment, monitor: Monitor, start: datetime, end: datetime, sent: int
-    ) -> None:
-        """The model server reports in the background: wait until the log has the whole window."""
+    def _wait_for_log(self, deployment: Deployment) -> None:
+        """The model server reports in the background: wait until it has nothing left to report."""
         wait_for(
-            lambda: self._client.deployments.count_events(deployment.id, start, end),
-            lambda count: count >= 2 * sent,
-            f"The log of window {start:%H:%M}",
+            lambda: self._client.request("GET", f"/serve/{deployment.id}/healthz").json()["log"],
+            lambda log: log["queued"] == 0,
+            "The inference log",
             60.0,
         )
-
-    def _repository(self, plural: str, folder: Path | None = None) -> None:
-        repositories = getattr(self._client, plural)
-        try:
-            repositories.create(self._name, folder=folder or "")
-        except ConflictError:
-            # A home that ran the demo before: new versions need the source of today.
-            repositories.get(self._name)
 
     def _follow(self, run: PipelineRun) -> PipelineRun:
         seen: dict[str, str] = {}
@@ -210,13 +200,6 @@ class Demo:
         began = time.monotonic()
         yield
         self._console.print(f"  done in {time.monotonic() - began:.1f} s")
-
-
-def example_folder() -> Path:
-    """Return the example's code: beside the package when installed, else in the checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "_examples" / "chest_xray"
-    return installed if installed.is_dir() else package.parents[1] / "examples" / "chest_xray"
 
 
 class _ServerProcess:

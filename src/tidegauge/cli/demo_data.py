@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
 import shutil
+import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from tidegauge.domain.images import decode_image, to_shape
-from tidegauge.domain.patients import patient_of
-from tidegauge.errors import InvalidInputError
+from tidegauge.errors import InvalidInputError, NotFoundError
 from tidegauge.links import git
 from tidegauge.phantoms import write_dataset
 
 SIDE = 200
 KINDS = ("normal", "transposed", "blurred") * 2
 _SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
-_LARGE = 200  # images from which on some can be kept from training
 _KEPT = 0.2  # the share of patients kept for traffic
 
 Image = npt.NDArray[np.uint8]
@@ -71,16 +72,41 @@ def _split(folder: Path, scratch: Path, origin: str, seed: int, *, synthetic: bo
         train, traffic = _images(folder / "train"), _images(folder / "test")
         return DemoData(folder / "train", traffic, _shares(train), origin, synthetic, replayed=False)
     images = _images(folder)
-    if len(images) < _LARGE:
+    classes = sorted({image.label for image in images})
+    split = _example_module("patients").split_by_patient(
+        [image.path.name for image in images],
+        [classes.index(image.label) for image in images],
+        np.random.default_rng(seed),
+        validation=0.0,
+        held_out=_KEPT,
+    )
+    if not split.has_hold_out:
         return DemoData(folder, images, _shares(images), origin, synthetic, replayed=True)
-    kept = _kept_patients(images, seed)
-    train = tuple(image for image in images if patient_of(image.path.name) not in kept)
-    traffic = tuple(image for image in images if patient_of(image.path.name) in kept)
+    train = tuple(images[index] for index in split.train)
     for image in train:
         target = scratch / "train" / image.label / image.path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(image.path, target)
+    traffic = tuple(images[index] for index in split.held_out)
     return DemoData(scratch / "train", traffic, _shares(train), origin, synthetic, replayed=False)
+
+
+def example_folder() -> Path:
+    """Return the example's code: beside the package when installed, else in the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "_examples" / "chest_xray"
+    return installed if installed.is_dir() else package.parents[1] / "examples" / "chest_xray"
+
+
+def _example_module(name: str) -> ModuleType:
+    """Load a module of the example, which is a user's code and no part of the package."""
+    spec = importlib.util.spec_from_file_location(f"chest_xray_{name}", example_folder() / f"{name}.py")
+    if spec is None or spec.loader is None:
+        raise NotFoundError(f"The example has no {name}.py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 def _images(folder: Path) -> tuple[Labelled, ...]:
@@ -103,16 +129,6 @@ def _shares(images: tuple[Labelled, ...]) -> dict[str, float]:
     for image in images:
         counts[image.label] += 1
     return {label: count / len(images) for label, count in counts.items()}
-
-
-def _kept_patients(images: tuple[Labelled, ...], seed: int) -> frozenset[str]:
-    """Choose a share of the patients of each class."""
-    rng = random.Random(seed)  # noqa: S311 - a split, no secret
-    kept: set[str] = set()
-    for label in sorted({image.label for image in images}):
-        patients = sorted({patient_of(image.path.name) for image in images if image.label == label})
-        kept.update(rng.sample(patients, max(1, round(_KEPT * len(patients)))))
-    return frozenset(kept)
 
 
 class Traffic:

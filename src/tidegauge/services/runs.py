@@ -28,7 +28,6 @@ from tidegauge.stats.images import compare, extract
 from tidegauge.stats.latency import summarise
 from tidegauge.stats.total_variation import total_variation
 from tidegauge.storage.database import Database
-from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.objects import ObjectStore
 
 _TRIES = 5
@@ -42,14 +41,13 @@ class Runs:
         database: Database,
         store: ObjectStore,
         collector: Collector,
-        log: InferenceLog,
         baselines: Baselines,
         now: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._store = store
         self._collector = collector
-        self._log = log
+        self._log = collector.log
         self._baselines = baselines
         self._now = now
 
