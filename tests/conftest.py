@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from parts import SHARED, absent, postgres, running_server
 
+from parts import SHARED, absent, postgres, running_server
 from tidegauge.client import Client
 
 

@@ -39,7 +39,9 @@ def default_home(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def load_settings(
-    home: Path | None = None, flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] = os.environ
+    home: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] = os.environ,
 ) -> Settings:
     """Read the settings; InvalidInputError names the setting, its value and where it came from."""
     folder = home or default_home(environment)
@@ -47,15 +49,25 @@ def load_settings(
     values: dict[str, Any] = {}
     for name, value, place in [
         *_from_file(folder / "tidegauge.toml", known),
-        *((name, environment[key], key) for name in known if (key := f"TIDEGAUGE_{name.upper()}") in environment),
-        *((name, value, f"--{name.replace('_', '-')}") for name, value in (flags or {}).items() if value is not None),
+        *(
+            (name, environment[key], key)
+            for name in known
+            if (key := f"TIDEGAUGE_{name.upper()}") in environment
+        ),
+        *(
+            (name, value, f"--{name.replace('_', '-')}")
+            for name, value in (flags or {}).items()
+            if value is not None
+        ),
     ]:
         values[name] = _convert(name, value, place, known[name])
     settings = Settings(home=folder, **values)
     if not 0 <= settings.port <= 65535:
         raise InvalidInputError.of("port", f"port is {settings.port}; use a number from 0 to 65535.")
     if settings.flush_seconds < 1:
-        raise InvalidInputError.of("flush_seconds", f"flush_seconds is {settings.flush_seconds}; use 1 or more.")
+        raise InvalidInputError.of(
+            "flush_seconds", f"flush_seconds is {settings.flush_seconds}; use 1 or more."
+        )
     return settings
 
 
@@ -68,7 +80,9 @@ def _from_file(path: Path, known: Mapping[str, Any]) -> list[tuple[str, Any, str
         raise InvalidInputError(f"{path} is not valid TOML: {error}.") from error
     for name in content:
         if name not in known:
-            raise InvalidInputError.of(name, f"{path} has an unknown setting {name!r}; known: {', '.join(known)}.")
+            raise InvalidInputError.of(
+                name, f"{path} has an unknown setting {name!r}; known: {', '.join(known)}."
+            )
     return [(name, value, str(path)) for name, value in content.items()]
 
 

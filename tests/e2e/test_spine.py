@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from parts import CLASSES, SIDE, image, running_server, write_images, write_model
 
+from parts import CLASSES, SIDE, image, running_server, write_images, write_model
 from tidegauge.client import Client, wait_for
 from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.monitor import MonitorRun, MonitorState

@@ -9,7 +9,20 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
-from sqlalchemy import JSON, Column, ColumnElement, Engine, Table, and_, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Engine,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
@@ -137,7 +150,9 @@ class Rows(Generic[T]):
         name = sort.removeprefix("-")
         if name not in self._table.c or isinstance(self._table.c[name].type, JSON):
             names = ", ".join(c.name for c in self._table.c if not isinstance(c.type, JSON))
-            raise InvalidInputError.of("sort", f"sort is {sort!r}; use one of {names}, with '-' for descending.")
+            raise InvalidInputError.of(
+                "sort", f"sort is {sort!r}; use one of {names}, with '-' for descending."
+            )
         return self._table.c[name], sort.startswith("-")
 
     def _order(self, sort: str) -> list[ColumnElement[Any]]:

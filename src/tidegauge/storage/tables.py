@@ -70,7 +70,12 @@ def _parent(name: str, target: str) -> Column[str]:
 
 
 users = Table(
-    "users", metadata, _id(), Column("name", Text, nullable=False, unique=True), _text("role"), _time("created_at")
+    "users",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    _text("role"),
+    _time("created_at"),
 )
 
 tokens = Table(
@@ -164,7 +169,9 @@ monitors = Table(
     "monitors",
     metadata,
     _id(),
-    Column("deployment_id", Text, ForeignKey("deployments.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column(
+        "deployment_id", Text, ForeignKey("deployments.id", ondelete="CASCADE"), nullable=False, unique=True
+    ),
     _text("name"),
     _text("owner"),
     _text("state"),
