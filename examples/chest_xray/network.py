@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets on import otherwise
 
 import keras
-from augmentation import augmented
 from keras import layers
 
 INPUT = "input_1"
 
 Images = NDArray[np.uint8]  # [n, height, width, 1]
 Labels = NDArray[np.int64]
+Change = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
 
 def start_from(seed: int) -> None:
@@ -52,14 +52,16 @@ def _convolved(x: Any, filters: int, kernel: int = 3, strides: int = 1) -> Any:
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Shuffled batches of augmented images with class weights; the same seed gives the same batches."""
+    """Shuffled batches of changed images with class weights; the same seed gives the same batches."""
 
-    def __init__(self, images: Images, labels: Labels, classes: int, batch: int, seed: int) -> None:
+    def __init__(
+        self, images: Images, labels: Labels, *, classes: int, batch: int, seed: int, change: Change
+    ) -> None:
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
         counts = np.bincount(labels, minlength=classes)
         self._weights = (labels.size / (classes * np.maximum(counts, 1)))[labels].astype(np.float32)
         self._images, self._targets = images, np.eye(classes, dtype=np.float32)[labels]
-        self._batch, self._seed, self._epoch = batch, seed, 0
+        self._batch, self._seed, self._epoch, self._change = batch, seed, 0, change
         self._order = np.random.default_rng([seed, 0]).permutation(labels.size)
 
     def __len__(self) -> int:
@@ -68,7 +70,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         chosen = self._order[index * self._batch : (index + 1) * self._batch]
         rng = np.random.default_rng([self._seed, self._epoch, index, 1])
-        pixels = np.stack([augmented(self._images[place, :, :, 0], rng) for place in chosen])
+        pixels = np.stack([self._change(self._images[place, :, :, 0], rng) for place in chosen])
         return pixels[..., None].astype(np.float32), self._targets[chosen], self._weights[chosen]
 
     def on_epoch_end(self) -> None:
@@ -90,7 +92,7 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
         if self._learned is not None:
             self._streak = self._streak + 1 if self._learned() else 0
             if self._streak == 2:
-                self._log("validation is perfect twice running: training ends early")
+                self._log("every validation image is right twice running: training ends early")
                 self.model.stop_training = True
 
 
@@ -103,11 +105,14 @@ def fit(
     epochs: int,
     batch: int,
     seed: int,
+    change: Change,
     learned: Callable[[], bool] | None,
     log: Callable[[str], None],
-) -> None:
-    """Train in place: AdamW, a cosine schedule with a short warm-up, label smoothing, class weights."""
-    batches = Batches(images, labels, classes, batch, seed)
+) -> int:
+    """Train in place and return the epochs run: AdamW, a cosine schedule with a short warm-up, label smoothing, class
+    weights. ``change`` is the augmentation of one image; training ends early when ``learned`` says so twice running.
+    """
+    batches = Batches(images, labels, classes=classes, batch=batch, seed=seed, change=change)
     steps = len(batches) * epochs
     warm_up = max(1, steps // 12)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -118,7 +123,8 @@ def fit(
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=0.05),
         metrics=["accuracy"],
     )
-    model.fit(batches, epochs=epochs, verbose=0, callbacks=[_Progress(epochs, learned, log)])
+    history = model.fit(batches, epochs=epochs, verbose=0, callbacks=[_Progress(epochs, learned, log)])
+    return len(history.epoch)
 
 
 def probabilities(model: Any, images: Images) -> NDArray[np.float64]:

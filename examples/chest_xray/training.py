@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import polars as pl
-from augmentation import jittered
+from augmentation import augmented, jittered
 from numpy.typing import NDArray
 from patients import Split, split_by_patient
 from scores import choose_threshold, evaluate
@@ -26,6 +26,7 @@ from tidegauge.errors import InvalidInputError
 
 HEIGHT, WIDTH, CHANNELS = 200, 200, 1
 SMALL = 1000  # training images up to which validation after every epoch costs little
+TINY = 100  # training images below which there is more to fit than to generalise
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def automatic_epochs(n: int) -> int:
     >>> automatic_epochs(2700), automatic_epochs(300), automatic_epochs(20)
     (15, 9, 40)
     """
-    if n < 100:
+    if n < TINY:
         return 40
     return max(6, min(12, 2800 // n)) if n <= SMALL else max(4, round(40_000 / n))
 
@@ -112,7 +113,8 @@ def train(
     network.start_from(seed)
     split = split_by_patient(prepared.files, prepared.labels.tolist(), np.random.default_rng([seed, 1]))
     images, labels, classes = prepared.images, prepared.labels, prepared.classes
-    epochs = epochs or automatic_epochs(split.train.size)
+    size = int(split.train.size)
+    epochs = epochs or automatic_epochs(size)
     log(_summary(prepared, split, epochs))
     model = network.build(len(classes), HEIGHT, WIDTH)
     tune_images, tune_labels = _validation(prepared, split, np.random.default_rng([seed, 2]))
@@ -120,15 +122,16 @@ def train(
     def learned() -> bool:
         return bool(np.all(network.probabilities(model, tune_images).argmax(axis=1) == tune_labels))
 
-    network.fit(
+    run = network.fit(
         model,
         images[split.train],
         labels[split.train],
         classes=len(classes),
         epochs=epochs,
-        batch=32 if split.train.size > SMALL else 16 if split.train.size >= 100 else 10,
+        batch=32 if size > SMALL else 16 if size >= TINY else 10,
         seed=seed,
-        learned=learned if split.train.size <= SMALL else None,
+        change=augmented if size >= TINY else jittered,
+        learned=learned if size <= SMALL else None,
         log=log,
     )
     tuned = network.probabilities(model, tune_images)
@@ -145,9 +148,9 @@ def train(
         "held_out": split.has_hold_out,
         "threshold": threshold,
         "validation": evaluate(tuned, tune_labels, classes),
-        "epochs": epochs,
+        "epochs": run,
         "seed": seed,
-        "n_train": int(split.train.size),
+        "n_train": size,
         "problems": prepared.problems,
     }
     _write_references(out, prepared, split, answers)
