@@ -172,5 +172,5 @@ def serve(settings: Settings, announce: Callable[[Services], None]) -> None:
             f"port is {settings.port}, which is taken on {settings.host}; choose another with --port."
         ) from error
     announce(services)
-    signal.signal(signal.SIGHUP, lambda number, frame: server.handle_exit(number, frame))
+    signal.signal(signal.SIGHUP, server.handle_exit)
     server.run(sockets=[sock])

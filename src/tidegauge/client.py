@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import builtins
 import csv
 import io
 import json
@@ -16,7 +17,6 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -126,7 +126,7 @@ class Client:
             response = self._http.request(method, path, **options)
         except httpx.TransportError as error:
             raise UnavailableError(
-                f"{self.url} does not answer ({type(error).__name__}); is the server up? Start it with: tidegauge up"
+                f"{self.url} does not answer ({type(error).__name__}); start the server with: tidegauge up"
             ) from error
         if response.is_error:
             raise _error(response)
@@ -153,7 +153,7 @@ class Client:
 
 def decode(kind: type[T], value: Any) -> T:
     """Build a noun from its JSON value."""
-    result: T = _adapter(kind).validate_python(value)
+    result: T = _adapter(kind).validate_python(value)  # type: ignore[arg-type]  # a type is hashable
     return result
 
 
@@ -207,14 +207,14 @@ class Repositories:
         body = {"name": name, "source": source, "form": form}
         return self._client.read(Repository, "POST", self._path, body)
 
-    def list(self, q: str = "") -> list[Repository]:
+    def list(self, q: str = "") -> builtins.list[Repository]:
         return list(self._client.pages(Repository, self._path, q))
 
     def get(self, name: str) -> Repository:
         answer = self._client.request("GET", self._at(name)).json()
         return decode(Repository, answer["repository"])
 
-    def versions(self, name: str) -> list[Version]:
+    def versions(self, name: str) -> builtins.list[Version]:
         answer = self._client.request("GET", self._at(name)).json()
         return [decode(Version, item) for item in answer["versions"]]
 
@@ -329,7 +329,7 @@ class Pipelines:
         }
         return self._client.read(PipelineRun, "POST", self._path, body)
 
-    def list(self, q: str = "") -> list[PipelineRun]:
+    def list(self, q: str = "") -> builtins.list[PipelineRun]:
         return list(self._client.pages(PipelineRun, self._path, q))
 
     def get(self, run_id: str) -> PipelineRun:
@@ -366,7 +366,7 @@ class Deployments:
         body = {"name": name, "model": model, "version": version, "logging": logging}
         return self._client.read(Deployment, "POST", self._path, body)
 
-    def list(self, q: str = "") -> list[Deployment]:
+    def list(self, q: str = "") -> builtins.list[Deployment]:
         return list(self._client.pages(Deployment, self._path, q))
 
     def get(self, name_or_id: str) -> Deployment:
@@ -443,7 +443,7 @@ class Monitors:
         body = {"deployment": deployment, "config": config or MonitorConfig()}
         return self._client.read(Monitor, "POST", self._path, body)
 
-    def list(self, q: str = "") -> list[Monitor]:
+    def list(self, q: str = "") -> builtins.list[Monitor]:
         return list(self._client.pages(Monitor, self._path, q))
 
     def get(self, key: str) -> Monitor:
@@ -489,25 +489,27 @@ class Monitors:
         body = {"start": start, "end": end}
         return self._client.read(MonitorRun, "POST", f"{self._at(key)}/runs", body)
 
-    def runs(self, key: str, start: datetime | None = None, end: datetime | None = None) -> list[MonitorRun]:
+    def runs(
+        self, key: str, start: datetime | None = None, end: datetime | None = None
+    ) -> builtins.list[MonitorRun]:
         """Return the latest result of each window that begins in [start, end), in order of time."""
         params = {k: v.isoformat() for k, v in (("start", start), ("end", end)) if v}
         path = f"{self._at(key)}/runs"
-        return self._client.read(list[MonitorRun], "GET", path, params=params)
+        return self._client.read(builtins.list[MonitorRun], "GET", path, params=params)
 
     def add_alert(
-        self, key: str, name: str, metric: str, operator: str, bound: float, type: str = "performance"
+        self, key: str, name: str, metric: str, operator: str, bound: float, type_: str = "performance"
     ) -> Alert:
-        body = {"name": name, "metric": metric, "operator": operator, "bound": bound, "type": type}
+        body = {"name": name, "metric": metric, "operator": operator, "bound": bound, "type": type_}
         return self._client.read(Alert, "POST", f"{self._at(key)}/alerts", body)
 
-    def alerts(self, key: str) -> list[Alert]:
-        return self._client.read(list[Alert], "GET", f"{self._at(key)}/alerts")
+    def alerts(self, key: str) -> builtins.list[Alert]:
+        return self._client.read(builtins.list[Alert], "GET", f"{self._at(key)}/alerts")
 
     def delete_alert(self, key: str, alert_id: str) -> None:
         self._client.request("DELETE", f"{self._at(key)}/alerts/{alert_id}")
 
-    def alert_events(self, key: str) -> list[AlertEvent]:
+    def alert_events(self, key: str) -> builtins.list[AlertEvent]:
         return list(self._client.pages(AlertEvent, f"{self._at(key)}/alert-events"))
 
     def wait(

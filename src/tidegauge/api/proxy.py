@@ -20,8 +20,8 @@ router = APIRouter(prefix="/serve", tags=["serve"])
 
 # Hop-by-hop headers, and those that speak of this hop's caller.
 _NOT_FORWARDED = frozenset(
-    b"connection keep-alive proxy-authenticate te trailer transfer-encoding upgrade host authorization cookie "
-    b"content-length".split()
+    b"connection keep-alive proxy-authenticate te trailer transfer-encoding upgrade host "
+    b"authorization cookie content-length".split()
 )
 
 
@@ -59,7 +59,7 @@ async def forward(
         answer = await client.send(upstream, stream=True)
     except httpx.HTTPError as error:
         raise UnavailableError(
-            f"The model server of {deployment.name!r} does not answer ({deployment.state.value}); try again soon."
+            f"The model server of {deployment.name!r} does not answer ({deployment.state.value}); try soon."
         ) from error
     kept = {
         k: v

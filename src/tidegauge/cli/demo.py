@@ -51,14 +51,15 @@ class Cycle:
     alerts: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        image, prediction, accuracy = (
-            self.run.metric(name) for name in ("image", "prediction", "accuracy")
-        )
+        image, prediction, accuracy = (self.run.metric(name) for name in ("image", "prediction", "accuracy"))
         return {
             "kind": self.kind,
             "images": self.sent,
             "image": {"score": image and image.value, "status": image and image.status},
-            "prediction": {"score": prediction and prediction.value, "status": prediction and prediction.status},
+            "prediction": {
+                "score": prediction and prediction.value,
+                "status": prediction and prediction.status,
+            },
             "accuracy": {
                 "value": accuracy and accuracy.value,
                 "low": accuracy and accuracy.low,
@@ -108,7 +109,11 @@ class Demo:
             )
         deployment = client.deployments.wait(self._name)
         version = client.models.version(self._name, deployment.model_version)
-        return deployment, {"version": version.number, "metrics": version.meta.get("metrics", {}), **version.meta}
+        return deployment, {
+            "version": version.number,
+            "metrics": version.meta.get("metrics", {}),
+            **version.meta,
+        }
 
     def monitor(self, deployment: Deployment) -> Monitor:
         """Create, configure and start the monitor as the example's workflow does."""
@@ -252,9 +257,7 @@ def _table(cycles: list[Cycle]) -> Table:
     for column in columns:
         table.add_column(column)
     for cycle in cycles:
-        image, prediction, accuracy = (
-            cycle.run.metric(name) for name in ("image", "prediction", "accuracy")
-        )
+        image, prediction, accuracy = (cycle.run.metric(name) for name in ("image", "prediction", "accuracy"))
         table.add_row(
             cycle.kind,
             str(cycle.sent),
@@ -283,9 +286,13 @@ def _keep_serving(console: Console) -> None:
 def demo(
     data: Annotated[
         str | None,
-        typer.Option(help="A folder of labelled image folders, or GIT_URL[#branch:subpath]; default: phantoms."),
+        typer.Option(
+            help="A folder of labelled image folders, or GIT_URL[#branch:subpath]; default: phantoms."
+        ),
     ] = None,
-    home: Annotated[Path | None, typer.Option(help="Where to keep everything; default: a temporary folder.")] = None,
+    home: Annotated[
+        Path | None, typer.Option(help="Where to keep everything; default: a temporary folder.")
+    ] = None,
     port: Annotated[int, typer.Option(help="Port of the server; default: 32222, or a free one.")] = 0,
     wait: Annotated[bool, typer.Option(help="Keep serving at the end, until Ctrl-C.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, nothing else.")] = False,

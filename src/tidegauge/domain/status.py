@@ -19,7 +19,7 @@ _ORDER = (Status.UNKNOWN, Status.HEALTHY, Status.WARNING, Status.CRITICAL)
 
 
 def worst(statuses: Iterable[Status]) -> Status:
-    """Return the worst verdict: critical, warning, healthy, in this order; unknown only where nothing is known.
+    """Return the worst verdict: critical, warning, healthy; unknown only where nothing is known.
 
     >>> worst([Status.HEALTHY, Status.UNKNOWN, Status.WARNING]).value
     'warning'

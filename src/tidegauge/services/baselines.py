@@ -134,7 +134,7 @@ class Baselines:
         if not parts:
             raise InvalidInputError.of(
                 "drift.train_data",
-                f"Version v{train.version} of the dataset {train.dataset!r} has no images to make a baseline of.",
+                f"Version v{train.version} of the dataset {train.dataset!r} has no images for a baseline.",
             )
         return ImageFeatures.concatenate(parts), tuple(paths)
 

@@ -100,7 +100,7 @@ class Catalogue:
                 "archive",
                 "This repository takes uploads; send an archive."
                 if upload is None
-                else f"The source of this repository is {repository.source.type.value}; do not send an archive.",
+                else f"The source of this repository is {repository.source.type.value}; send no archive.",
             )
         number = self._database.versions.highest("number", repository_id=repository.id) + 1
         version = Version(
@@ -141,7 +141,7 @@ class Catalogue:
         """Write the files of a version into ``folder``; labelled forms as labelled folders."""
         if version.state is not VersionState.READY:
             raise ConflictError(
-                f"Version {version.label} of {repository.name!r} is {version.state.value}; wait until it is ready."
+                f"Version {version.label} of {repository.name!r} is {version.state.value}; it must be ready."
             )
         content.export(self.manifest(repository, version), self.blobs, folder)
 

@@ -150,7 +150,7 @@ class Collector:
             for path in self._segments.sealed():
                 try:
                     self._flush_segment(path)
-                except Exception as error:  # noqa: BLE001 - one bad segment must not hold up the others
+                except Exception as error:
                     _log.error("Segment %s cannot be written to the log: %s", path, error)
                     failures.append(error)
         with self._lock:

@@ -82,7 +82,7 @@ class Deployments:
         if given:
             state = wanted or deployment.wanted
             busy = DeploymentState.STARTING if state is DeploymentState.RUNNING else deployment.state
-            self._database.deployments.update(deployment.id, state=busy, message="", **given)
+            self._database.deployments.update(deployment.id, None, state=busy, message="", **given)
             self._supervisor.restart(deployment.id)
         return self._database.deployments.get(deployment.id)
 

@@ -241,10 +241,12 @@ class Monitors:
         monitor = self._database.monitors.find(id=monitor_id)
         if monitor is None or monitor.state is not MonitorState.BASELINING:
             return
+
+        def progress(text: str) -> None:
+            self._database.monitors.update(monitor_id, progress=text)
+
         try:
-            digest = self._baselines.build(
-                monitor, lambda text: self._database.monitors.update(monitor_id, progress=text) or None
-            )
+            digest = self._baselines.build(monitor, progress)
         except TidegaugeError as error:
             self._move(monitor, MonitorState.ERROR, SYSTEM, error.message, message=error.message)
             return

@@ -90,7 +90,9 @@ def _decode(
     images = _images(decode_event(request), shape) if shape else None
     scores = _scores(decode_event(response), classes)
     if images is not None and len(images) != len(scores):
-        raise InvalidInputError(f"The request has {len(images)} images and the response {len(scores)} answers.")
+        raise InvalidInputError(
+            f"The request has {len(images)} images and the response {len(scores)} answers."
+        )
     best = scores.argmax(axis=1)
     return [
         Observation(

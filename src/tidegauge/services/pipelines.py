@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.identity import check_name, new_id

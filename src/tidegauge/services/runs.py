@@ -55,11 +55,13 @@ class Runs:
         """Look at the window [start, end) and write down what was found."""
         if monitor.state not in (MonitorState.READY, MonitorState.ACTIVE):
             raise ConflictError(
-                f"The monitor is {monitor.state.value}; it runs when it is ready or active. {monitor.message}".strip()
+                f"The monitor is {monitor.state.value}; it runs when ready or active. {monitor.message}".strip()
             )
         start, end = _utc(start), _utc(end)
         if start >= end:
-            raise InvalidInputError.of("end", f"end is {end.isoformat()}, not after start {start.isoformat()}.")
+            raise InvalidInputError.of(
+                "end", f"end is {end.isoformat()}, not after start {start.isoformat()}."
+            )
         run = self._save(self._compute(monitor, start, end))
         self._note(monitor, run)
         self._alert(monitor, run)
@@ -100,7 +102,9 @@ class Runs:
             kind: worst([m.status for m in judged if m.type is kind and m.name in monitor.thresholds])
             for kind in MetricType
         }
-        if config.health.enabled and not any(m.name in monitor.thresholds for m in judged if m.type is MetricType.HEALTH):
+        if config.health.enabled and not any(
+            m.name in monitor.thresholds for m in judged if m.type is MetricType.HEALTH
+        ):
             parts[MetricType.HEALTH] = Status.HEALTHY if observed.answers else Status.UNKNOWN
         enabled = {
             MetricType.HEALTH: config.health.enabled,
@@ -131,7 +135,9 @@ class Runs:
     def _labels(self, monitor: Monitor, start: datetime, end: datetime) -> LabelRows:
         config = monitor.config.performance
         columns = LabelColumns(
-            timestamp=config.timestamp_column, output=config.prediction_column, label=config.groundtruth_column
+            timestamp=config.timestamp_column,
+            output=config.prediction_column,
+            label=config.groundtruth_column,
         )
         prefix = config.prefix or self._database.deployments.get(monitor.deployment_id).livedata
         return read_labels(self._store, prefix, columns, start, end)
@@ -218,7 +224,13 @@ def _drift(
             )
             images = tuple(
                 RunImage(
-                    o.event_id, o.index, o.time, o.prediction, o.confidence, float(strangeness), baseline.paths[nearest]
+                    o.event_id,
+                    o.index,
+                    o.time,
+                    o.prediction,
+                    o.confidence,
+                    float(strangeness),
+                    baseline.paths[nearest],
                 )
                 for (o, _), strangeness, nearest in zip(seen, drift.strangeness, drift.nearest, strict=True)
             )

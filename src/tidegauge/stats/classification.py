@@ -78,7 +78,7 @@ def _of_nobody(n: int) -> dict[str, Estimate]:
 
 
 def _f1(hits: int, false_alarms: int, misses: int) -> Estimate:
-    """F1 = 2 TP / (2 TP + FP + FN) is J * 2 / (1 + J) of the Jaccard proportion J: map J's Wilson interval."""
+    """Map the Wilson interval of the Jaccard proportion J to F1 = 2 J / (1 + J)."""
     jaccard = wilson(hits, hits + false_alarms + misses)
     if jaccard.value is None or jaccard.low is None or jaccard.high is None:
         return jaccard

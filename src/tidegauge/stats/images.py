@@ -1,14 +1,15 @@
 """Drift of images: how strange they are to a baseline, and which attributes moved.
 
-Strangeness of an image is its mean distance to its nearest neighbours among the baseline's images, in a space
-of whitened principal components of the reduced image and standardised attributes. The score of a window is the
-Kolmogorov-Smirnov distance between its strangeness and the baseline's own.
+Strangeness of an image is its mean distance to its nearest neighbours among the baseline's images, in a
+space of whitened principal components of the reduced image and standardised attributes. The score of a window
+is the Kolmogorov-Smirnov distance between its strangeness and the baseline's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,12 +50,12 @@ class ImageBaseline:
     same: Floats  # one number: distances below it are to the image itself
     strangeness: Floats  # sorted, of the ranked images
 
-    def to_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all arrays by name, for storage."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> ImageBaseline:
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> ImageBaseline:
         """Build a baseline from what ``to_arrays`` gave."""
         return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
@@ -63,8 +64,8 @@ class ImageBaseline:
 class ImageDrift:
     """A window of n images against a baseline.
 
-    ``score`` in [0, 1] and ``p_value`` are None for an empty window. ``strangeness`` and ``nearest`` (index of
-    the nearest training image) are in the order of the images; ``ranking`` has the strangest first.
+    ``score`` in [0, 1] and ``p_value`` are None for an empty window. ``strangeness`` and ``nearest`` (index
+    of the nearest training image) are in the order of the images; ``ranking`` has the strangest first.
     ``attributes``: difference of the window's mean to the baseline's, in the baseline's standard deviations.
     """
 
@@ -109,11 +110,11 @@ def fit_baseline(features: ImageFeatures, seed: int = 0) -> ImageBaseline:
         strangeness=np.empty(0),
     )
     points = _place(space, chosen)
-    spread = _replace(space, points=points)
+    spread = replace(space, points=points)
     nearest = _neighbours(spread, chosen)[0][:, 0]
-    known = _replace(spread, same=np.array([_SAME * float(np.median(nearest))]))
+    known = replace(spread, same=np.array([_SAME * float(np.median(nearest))]))
     strangeness = np.sort(_neighbours(known, features.take(ranked))[0].mean(axis=1))
-    return _replace(known, strangeness=strangeness)
+    return replace(known, strangeness=strangeness)
 
 
 def compare(baseline: ImageBaseline, features: ImageFeatures) -> ImageDrift:
@@ -142,11 +143,6 @@ def compare(baseline: ImageBaseline, features: ImageFeatures) -> ImageDrift:
     )
 
 
-def _replace(baseline: ImageBaseline, **arrays: npt.NDArray[np.generic]) -> ImageBaseline:
-    """Return the baseline with some arrays replaced."""
-    return ImageBaseline.from_arrays({**baseline.to_arrays(), **arrays})
-
-
 def _place(space: ImageBaseline, features: ImageFeatures) -> Floats:
     components = (features.reduced - space.centre) @ space.components.T / space.component_scale
     attributes = (features.attributes - space.attribute_centre) / space.attribute_scale
@@ -154,7 +150,7 @@ def _place(space: ImageBaseline, features: ImageFeatures) -> Floats:
 
 
 def _neighbours(baseline: ImageBaseline, features: ImageFeatures) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """Return the distances to the nearest fit images, nearest first, and their rows; never the image itself."""
+    """Return the distances to the nearest fit images, nearest first, and their rows; never to itself."""
     points = _place(baseline, features)
     squares = (baseline.points**2).sum(axis=1)
     count = min(_NEIGHBOURS, len(baseline.points) - 1)

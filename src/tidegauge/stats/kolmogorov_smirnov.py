@@ -13,7 +13,7 @@ _EXACT_UP_TO = 10_000  # pairs of sample sizes beyond it: the asymptotic p-value
 
 @dataclass(frozen=True)
 class KolmogorovSmirnov:
-    """``score`` is the distance in [0, 1]; both are None where a sample is empty; ``n`` is the window's size."""
+    """``score``, the distance in [0, 1], and ``p_value`` (None for an empty sample); ``n`` of the window."""
 
     score: float | None
     p_value: float | None

@@ -40,7 +40,7 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True)
 class Query:
-    """How to list: at most ``limit`` rows after ``cursor``, by ``sort`` (``-`` for descending), matching ``q``."""
+    """How to list: ``limit`` rows after ``cursor``, by ``sort`` (``-``: descending), matching ``q``."""
 
     limit: int = 100
     cursor: str = ""
