@@ -1,0 +1,91 @@
+"""Routes are closed unless they say that they are open."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+
+from tidegauge.api.access import OPEN
+from tidegauge.app import build_services, create_app
+from tidegauge.domain.users import Scope
+from tidegauge.settings import load_settings
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    home: Path = tmp_path_factory.mktemp("home")
+    services = build_services(load_settings(home, {"port": 1}, {}))
+    with TestClient(create_app(services), raise_server_exceptions=False, follow_redirects=False) as client:
+        client.operator = services.people.first_start()  # type: ignore[attr-defined]
+        yield client
+
+
+def routes(api: TestClient) -> list[tuple[str, str, bool]]:
+    return [
+        (method, re.sub(r"{(\w+)(:\w+)?}", "x", route.path), route.openapi_extra == OPEN)
+        for route in api.app.routes
+        if isinstance(route, APIRoute)
+        for method in sorted(route.methods)
+    ]
+
+
+@pytest.mark.parametrize("token", ["", "tg_wrong", "\x00", "tg_" + "x" * 5000])
+def test_nobody_gets_in_anywhere(api: TestClient, token: str) -> None:
+    headers = {"Authorization": f"Bearer {token}".encode()} if token else {}
+    for method, path, is_open in routes(api):
+        answer = api.request(method, path, headers=headers)
+        if is_open:
+            assert answer.status_code < 400, (method, path)
+        elif path.startswith(("/api", "/v1", "/serve")):
+            assert answer.status_code == 401, (method, path, answer.text)
+            assert answer.headers["content-type"] == "application/problem+json"
+        else:  # a page sends its visitor to the sign-in
+            assert answer.status_code in (303, 401, 403), (method, path, answer.text)
+
+
+def test_a_token_for_the_log_is_good_for_nothing_else(api: TestClient) -> None:
+    people = api.app.state.services.people
+    _, secret = people.issue(people.owner("operator"), "log", Scope.INGEST, "some-deployment")
+    headers = {"Authorization": f"Bearer {secret}"}
+    assert api.get("/api/v1/me", headers=headers).status_code == 403
+    assert api.post("/v1/deployments/other/events", headers=headers, json=[]).status_code == 403
+    assert api.post("/v1/events", headers=headers, json=[]).status_code == 403
+    # Its own deployment: let in, and told that there is none of that name, or that the body is wrong.
+    assert api.post("/v1/deployments/some-deployment/events", headers=headers, json=[]).status_code in (
+        404,
+        415,
+    )
+
+
+def test_a_revoked_token_is_out(api: TestClient) -> None:
+    people = api.app.state.services.people
+    token, secret = people.issue(people.owner("operator"), "short")
+    headers = {"Authorization": f"Bearer {secret}"}
+    assert api.get("/api/v1/me", headers=headers).status_code == 200
+    people.revoke(token.id)
+    assert api.get("/api/v1/me", headers=headers).status_code == 401
+
+
+def test_the_operator_token_is_made_once(api: TestClient) -> None:
+    assert api.operator.startswith("tg_")  # type: ignore[attr-defined]
+    assert api.app.state.services.people.first_start() is None
+
+
+def test_errors_are_problem_documents_with_fields(api: TestClient) -> None:
+    headers = {"Authorization": f"Bearer {api.operator}"}  # type: ignore[attr-defined]
+    answer = api.post("/api/v1/deployments", headers=headers, json={"name": "a", "version": "one"})
+    problem = answer.json()
+    assert (answer.status_code, problem["status"]) == (422, 422)
+    assert {error["field"] for error in problem["errors"]} == {"model", "version"}
+    missing = api.get("/api/v1/datasets/none", headers=headers)
+    assert (missing.status_code, missing.json()["detail"]) == (404, "There is no dataset 'none'.")
+
+
+def test_the_openapi_document_describes_every_route(api: TestClient) -> None:
+    paths = api.get("/api/v1/openapi.json").json()["paths"]
+    assert {"/healthz", "/v1/events", "/api/v1/monitors/{monitor_id}/runs"} <= set(paths)
