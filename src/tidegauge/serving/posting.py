@@ -1,0 +1,67 @@
+"""One connection to the collector: posts batches of CloudEvents."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Sequence
+from enum import Enum, auto
+from urllib.parse import urlsplit
+
+from tidegauge.domain.events import BATCH_CONTENT_TYPE
+from tidegauge.errors import InvalidInputError
+
+_TIMEOUT_SECONDS = 10.0
+
+
+class Outcome(Enum):
+    """What became of a batch."""
+
+    TAKEN = auto()  # durable
+    RETRY = auto()  # not now
+    BAD_BATCH = auto()  # something in it is wrong or it is too large
+    REFUSED = auto()  # no batch of ours would be taken
+
+
+class Collector:
+    """Posts to ``.../v1/deployments/<id>/events`` over a connection kept open. One thread at a time."""
+
+    def __init__(self, url: str, token: str, timeout: float = _TIMEOUT_SECONDS) -> None:
+        parts = urlsplit(url)
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if port == -1 or parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidInputError.of(
+                "log_url", f"log_url is {url!r}; it must be the http(s) address of a deployment's events."
+            )
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._connection = kind(parts.hostname, port, timeout=timeout)
+        self._path = parts.path or "/"
+        self._headers = {"Content-Type": BATCH_CONTENT_TYPE, "Authorization": f"Bearer {token}"}
+
+    def post(self, batch: Sequence[bytes]) -> tuple[Outcome, str]:
+        """Post JSON texts of events as one batch; return the outcome and, if it failed, why."""
+        try:
+            self._connection.request("POST", self._path, b"[%s]" % b",".join(batch), self._headers)
+            answer = self._connection.getresponse()
+            text = answer.read(300).decode(errors="replace")
+            answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            return Outcome.RETRY, str(error) or type(error).__name__
+        return _outcome(answer.status), f"{answer.status} {' '.join(text.split())}"
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def _outcome(status: int) -> Outcome:
+    if status // 100 == 2:
+        return Outcome.TAKEN
+    if status in (400, 413, 422):
+        return Outcome.BAD_BATCH
+    if status in (408, 425, 429) or status >= 500:
+        return Outcome.RETRY
+    return Outcome.REFUSED
