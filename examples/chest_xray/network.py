@@ -109,8 +109,10 @@ def fit(
     learned: Callable[[], bool] | None,
     log: Callable[[str], None],
 ) -> int:
-    """Train in place and return the epochs run: AdamW, a cosine schedule with a short warm-up, label smoothing, class
-    weights. ``change`` is the augmentation of one image; training ends early when ``learned`` says so twice running.
+    """Train in place; returns the epochs run.
+
+    AdamW, a cosine schedule with a short warm-up, label smoothing, class weights. ``change`` is the
+    augmentation of one image; training ends early when ``learned`` says so twice running.
     """
     batches = Batches(images, labels, classes=classes, batch=batch, seed=seed, change=change)
     steps = len(batches) * epochs

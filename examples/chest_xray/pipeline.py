@@ -59,7 +59,7 @@ def preprocess(
         images.metadata.update(dataset=dataset, version=dataset_version, images=len(prepared.files))
 
 
-def train(  # noqa: PLR0917 - kfp calls by name
+def train(
     code: str,
     code_version: int,
     dataset: str,
@@ -158,7 +158,7 @@ def build(*, install: bool, secret: str = "") -> Any:
     @dsl.pipeline(  # type: ignore[untyped-decorator]
         name="chest-xray", description="Preprocess, train and deploy the chest X-ray example."
     )
-    def chest_xray(  # noqa: PLR0917 - kfp calls by name
+    def chest_xray(
         code: str = "chest-xray",
         code_version: int = 1,
         dataset: str = "chest-xray",

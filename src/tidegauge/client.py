@@ -125,12 +125,16 @@ class Client:
         try:
             response = self._http.request(method, path, **options)
         except httpx.TransportError as error:
-            raise UnavailableError(
-                f"{self.url} does not answer ({type(error).__name__}); start the server with: tidegauge up"
-            ) from error
+            raise self.unreachable(error) from error
         if response.is_error:
             raise _error(response)
         return response
+
+    def unreachable(self, error: httpx.TransportError) -> UnavailableError:
+        """Word a failed connection for a person."""
+        return UnavailableError(
+            f"{self.url} does not answer ({type(error).__name__}); start the server with: tidegauge up"
+        )
 
     def read(self, kind: type[T], method: str, path: str, body: Any = None, **options: Any) -> T:
         """Send ``body`` as JSON and read the answer as ``kind``."""
@@ -255,14 +259,17 @@ class Repositories:
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile() as spool:
             url = f"{self._at(name)}/versions/{version}/archive"
-            with self._client._http.stream("GET", url, timeout=600.0) as response:  # noqa: SLF001
-                if response.is_error:
-                    raise _error(response)
-                total = int(response.headers.get("content-length", 0))
-                for chunk in response.iter_bytes(1 << 20):
-                    spool.write(chunk)
-                    if progress:
-                        progress("download", spool.tell(), total)
+            try:
+                with self._client._http.stream("GET", url, timeout=600.0) as response:  # noqa: SLF001
+                    if response.is_error:
+                        raise _error(response)
+                    total = int(response.headers.get("content-length", 0))
+                    for chunk in response.iter_bytes(1 << 20):
+                        spool.write(chunk)
+                        if progress:
+                            progress("download", spool.tell(), total)
+            except httpx.TransportError as error:
+                raise self._client.unreachable(error) from error
             spool.seek(0)
             with tarfile.open(fileobj=spool) as tar:
                 tar.extractall(target, filter="data")
