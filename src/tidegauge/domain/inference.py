@@ -99,11 +99,11 @@ def decode_response(body: bytes, header_length: int | None = None) -> dict[str, 
     )
 
 
-def decode_v1_request(body: bytes) -> InferenceRequest:
+def decode_v1_request(body: bytes, only_input: str | None = None) -> InferenceRequest:
     """Decode a TensorFlow Serving body: ``{"instances": [...]}`` or ``{"inputs": ...}``.
 
-    A single unnamed input has the key UNNAMED. Raises InvalidInputError with a sentence that names the
-    input and what was expected.
+    A single unnamed input has the key UNNAMED; errors call it ``only_input`` where the caller knows its
+    name. Raises InvalidInputError with a sentence that names the input and what was expected.
     """
     request = _fast_v1(body) if len(body) >= _FAST_FROM_BYTES else None
     if request is not None:
@@ -116,7 +116,7 @@ def decode_v1_request(body: bytes) -> InferenceRequest:
         rows = document["instances"]
         if not isinstance(rows, list):
             raise InvalidInputError.of("instances", "'instances' must be a list with one value per row.")
-        return InferenceRequest(Form.ROW, _from_rows(rows, "instances"))
+        return InferenceRequest(Form.ROW, _from_rows(rows, "instances", only_input))
     if "inputs" not in document:
         raise InvalidInputError.of(
             "body", "The body needs 'instances' (a list of rows) or 'inputs' (values by input name)."
@@ -124,7 +124,7 @@ def decode_v1_request(body: bytes) -> InferenceRequest:
     columns = document["inputs"]
     if isinstance(columns, dict) and set(columns) != {"b64"}:
         return InferenceRequest(Form.COLUMN, {name: to_array(value, name) for name, value in columns.items()})
-    return InferenceRequest(Form.COLUMN, {UNNAMED: to_array(columns, "inputs")})
+    return InferenceRequest(Form.COLUMN, {UNNAMED: to_array(columns, only_input or "inputs")})
 
 
 def decode_v2_request(body: bytes, header_length: int | None = None) -> InferenceRequest:
@@ -155,11 +155,11 @@ def _looks_v2(value: Any) -> bool:
     )
 
 
-def _from_rows(rows: Any, field_name: str) -> dict[str, Array]:
+def _from_rows(rows: Any, field_name: str, only_input: str | None = None) -> dict[str, Array]:
     """Return columns from rows: bare values, or one object per row with a value per name."""
     named = isinstance(rows, list) and bool(rows) and isinstance(rows[0], dict) and set(rows[0]) != {"b64"}
     if not named:
-        return {UNNAMED: to_array(rows, field_name)}
+        return {UNNAMED: to_array(rows, only_input or field_name)}
     names = list(rows[0])
     if any(not isinstance(row, dict) or set(row) != set(names) for row in rows):
         raise InvalidInputError.of(

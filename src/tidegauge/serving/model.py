@@ -145,7 +145,9 @@ def _session(path: Path, threads: int) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise InvalidInputError.of(MODEL_FILE, f"{path} cannot be loaded: {error}.") from error
+        raise InvalidInputError.of(
+            MODEL_FILE, f"{path} cannot be loaded: {' '.join(str(error).split())}."
+        ) from error
 
 
 def _describe(path: Path) -> Description:

@@ -51,7 +51,7 @@ def predict(model: Model, body: bytes) -> Answer:
 
     Raises InvalidInputError.
     """
-    request = decode_v1_request(body)
+    request = decode_v1_request(body, model.inputs[0].name if len(model.inputs) == 1 else None)
     inputs = bind(request.inputs, model.inputs, request.form)
     if request.form is Form.ROW:
         _check_rows(inputs)
