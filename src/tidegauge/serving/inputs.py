@@ -120,8 +120,8 @@ def _images(array: Array, spec: TensorSpec) -> Array:
     if array.ndim > 2 or (array.ndim == 2 and array.shape[1] != 1):
         raise InvalidInputError.of(
             spec.name,
-            f"Input {spec.name!r} holds strings in shape {list(array.shape)}; expected {spec.datatype} numbers "
-            f'of shape {spec.open_shape}, or a list of {{"b64": ...}} images.',
+            f"Input {spec.name!r} holds strings in shape {list(array.shape)}; expected {spec.datatype} "
+            f'numbers of shape {spec.open_shape}, or a list of {{"b64": ...}} images.',
         )
     pixels = []
     for index, item in enumerate(array.reshape(-1).tolist()):
