@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-_INTEGER = re.compile(r"[+-]?(0|[1-9]\d*)\Z")
-_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d{1,3})?\Z")
-_EPOCH = re.compile(r"-?\d+(\.\d*)?([eE]\+?\d{1,2})?\Z")
+_INTEGER = re.compile(r"[+-]?(0|[1-9]\d{0,299})\Z", re.ASCII)
+_NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?\Z", re.ASCII)
+_EPOCH = re.compile(r"-?\d+(\.\d*)?([eE]\+?\d{1,2})?\Z", re.ASCII)
 _WHOLE = 2.0**53  # above it, neighbouring whole numbers share a float
 _MILLISECONDS = 1e11  # as seconds this would be the year 5138
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
@@ -76,10 +77,10 @@ def label_text(value: object) -> str:
         return "true" if value else "false"
     text = str(value).strip()
     if _INTEGER.match(text):
-        return str(int(text)) if len(text) < 400 else text
-    if not any(character.isdigit() for character in text) or not _NUMBER.match(text):
+        return str(int(text))
+    number = float(text) if _NUMBER.match(text) else math.inf
+    if math.isinf(number):
         return text
-    number = float(text)
     if abs(number) < _WHOLE and number.is_integer():
         return str(int(number))
     return repr(number)
