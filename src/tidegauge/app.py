@@ -145,16 +145,17 @@ class _Server(uvicorn.Server):
         self._services = services
         self._ending = False
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
+        # Not uvicorn's own, which raises the signal again at the end: an end in order is exit code 0.
         if self._ending:
-            super().handle_exit(sig, frame)
+            self.force_exit = True
             return
         self._ending = True
-        Thread(target=self._end, args=(sig, frame), name="shutdown").start()
+        Thread(target=self._end, name="shutdown").start()
 
-    def _end(self, sig: int, frame: FrameType | None) -> None:
+    def _end(self) -> None:
         self._services.supervisor.close()
-        super().handle_exit(sig, frame)
+        self.should_exit = True
 
 
 def serve(settings: Settings, announce: Callable[[Services], None]) -> None:

@@ -79,7 +79,7 @@ def send(client: Client, deployment: Deployment, start: datetime, *, blurred: bo
         rows.append({"timestamp": moment, "output": CLASSES[int(np.argmax(scores))], "label": truth})
     client.deployments.put_labels(deployment.id, f"{start:%H%M}.csv", rows)
     wait_for(
-        lambda: client.request("GET", f"/serve/{deployment.id}/healthz").json()["log"]["queued"],
+        lambda: client.request("GET", f"/serve/{deployment.id}/healthz").json()["queued"],
         lambda queued: queued == 0,
         "the log",
         10,

@@ -45,7 +45,8 @@ def _target(services: Services, owner: str, deployment_id: str) -> Deployment:
     return deployment
 
 
-@router.api_route("/{deployment_id}/{path:path}", methods=["GET", "POST"], response_model=None)
+@router.get("/{deployment_id}/{path:path}", response_model=None, name="forward GET")
+@router.post("/{deployment_id}/{path:path}", response_model=None, name="forward POST")
 async def forward(
     caller: Caller, services: Everything, deployment_id: str, path: str, request: Request
 ) -> StreamingResponse:

@@ -182,8 +182,8 @@ class Demo:
     def _wait_for_log(self, deployment: Deployment) -> None:
         """The model server reports in the background: wait until it has nothing left to report."""
         wait_for(
-            lambda: self._client.request("GET", f"/serve/{deployment.id}/healthz").json()["log"],
-            lambda log: log["queued"] == 0,
+            lambda: self._client.request("GET", f"/serve/{deployment.id}/healthz").json(),
+            lambda health: health["queued"] == 0,
             "The inference log",
             60.0,
         )
