@@ -7,167 +7,222 @@ is the Kolmogorov-Smirnov distance between its strangeness and the baseline's ow
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tidegauge.stats.features import ATTRIBUTES, ImageFeatures, extract
+from tidegauge.stats.features import ATTRIBUTES, Image, ImageFeatures, extract
 from tidegauge.stats.kolmogorov_smirnov import kolmogorov_smirnov
+from tidegauge.stats.space import Space, apart, span
 
 __all__ = ["ImageBaseline", "ImageDrift", "ImageFeatures", "compare", "extract", "fit_baseline"]
 
 Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
 
-_NEIGHBOURS = 3
-_COMPONENTS = 20
-_COMPONENT_WEIGHT = 8.0  # all components together weigh about as much as the attributes
-_SPLIT_FROM = 100  # images from which fit and ranked part are disjoint; below it, leave one out
-_SAME = 0.3  # of the median distance to the nearest neighbour: closer is the same image, encoded again
-_FLOOR = 1e-3  # of standard deviations, so that a constant feature does not explode
+_MINIMUM = 5  # images; with fewer there is nothing to be strange to
+_SPLIT_FROM = 400  # images from which fit and ranked part are disjoint
+_FOLDS = 20  # below it
+_MOST = 4096  # images in either part, so that a huge baseline stays quick
+_SAME = 0.05  # of the usual way to the nearest image: closer is the same image, encoded again
+_SAME_AT_LEAST = 0.25  # grey levels
 _CHUNK = 512
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageBaseline:
-    """What n training images look like: ``fit`` images span the space, ``ranked`` ones calibrate strangeness.
+    """What n training images look like.
 
-    Rows of ``points`` are the fit images' places in the space; ``fit`` has their indices among the n images.
+    ``home`` ``[n]`` tells in which of ``spaces`` an image of the baseline is compared: one that it does not
+    span itself. The first space is for images never seen. ``strangeness`` ``[n]`` is NaN for images that are
+    not ranked. Images less than ``same`` grey levels apart are the same image.
     """
 
-    centre: Floats
-    components: Floats
-    component_scale: Floats
-    attribute_centre: Floats
-    attribute_scale: Floats
+    reduced: Image
     attribute_mean: Floats
     attribute_deviation: Floats
-    points: Floats
-    digest: npt.NDArray[np.uint64]
-    fit: npt.NDArray[np.int64]
-    same: Floats  # one number: distances below it are to the image itself
-    strangeness: Floats  # sorted, of the ranked images
+    home: Indices
+    strangeness: Floats
+    same: float
+    spaces: tuple[Space, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of training images."""
+        return len(self.home)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all arrays by name, for storage."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        spaces = {
+            f"space.{i}.{name}": a
+            for i, space in enumerate(self.spaces)
+            for name, a in space.to_arrays().items()
+        }
+        return {
+            "reduced": self.reduced,
+            "attribute_mean": self.attribute_mean,
+            "attribute_deviation": self.attribute_deviation,
+            "home": self.home,
+            "strangeness": self.strangeness,
+            "same": np.array(self.same),
+            **spaces,
+        }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> ImageBaseline:
         """Build a baseline from what ``to_arrays`` gave."""
-        return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+        spaces: dict[int, dict[str, npt.NDArray[Any]]] = {}
+        for key, array in arrays.items():
+            if key.startswith("space."):
+                _, number, name = key.split(".")
+                spaces.setdefault(int(number), {})[name] = array
+        return cls(
+            reduced=arrays["reduced"],
+            attribute_mean=arrays["attribute_mean"],
+            attribute_deviation=arrays["attribute_deviation"],
+            home=arrays["home"],
+            strangeness=arrays["strangeness"],
+            same=float(arrays["same"]),
+            spaces=tuple(Space.from_arrays(spaces[number]) for number in sorted(spaces)),
+        )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageDrift:
     """A window of n images against a baseline.
 
-    ``score`` in [0, 1] and ``p_value`` are None for an empty window. ``strangeness`` and ``nearest`` (index
-    of the nearest training image) are in the order of the images; ``ranking`` has the strangest first.
-    ``attributes``: difference of the window's mean to the baseline's, in the baseline's standard deviations.
+    ``score`` in [0, 1] and ``p_value`` are None where the window is empty or the baseline has fewer than 5
+    images; then strangeness is NaN and nearest -1. ``strangeness`` and ``nearest`` (index of the training
+    image that looks most alike) are in the order of the images; ``ranking`` has the strangest first.
+    ``attributes``: the window's mean less the baseline's, in the baseline's standard deviations.
     """
 
     score: float | None
     p_value: float | None
     n: int
     strangeness: Floats
-    nearest: npt.NDArray[np.int64]
-    ranking: npt.NDArray[np.int64]
+    nearest: Indices
+    ranking: Indices
     attributes: Mapping[str, float]
 
 
-def fit_baseline(features: ImageFeatures, seed: int = 0) -> ImageBaseline:
-    """Fit a baseline on the features of at least 5 training images.
+def fit_baseline(images: Image | ImageFeatures) -> ImageBaseline:
+    """Fit a baseline on training images, uint8 ``[n, h, w, c]``, or on their features.
 
-    From 100 images on, a random half spans the space and the other half is ranked in it, since images are
-    never strange to a space that they span themselves; with fewer each image is ranked without itself.
+    From 400 images on, one half spans the space and the other half is ranked in it, since images are never
+    strange to a space that they span themselves; with fewer, each is ranked in a space that the other 19 of
+    20 parts span. Chance decides the parts, by a hash of the image, so that their order does not matter.
     """
+    features = images if isinstance(images, ImageFeatures) else extract(images)
     n = len(features)
-    if n < 5:
-        raise ValueError(f"{n} images; a baseline needs at least 5")
-    order = np.random.default_rng(seed).permutation(n)
-    fit = np.sort(order[: n // 2]) if n >= _SPLIT_FROM else np.arange(n)
-    ranked = np.sort(order[n // 2 :]) if n >= _SPLIT_FROM else fit
-    chosen = features.take(fit)
-    centre = chosen.reduced.mean(axis=0)
-    _, singular, axes = np.linalg.svd(chosen.reduced - centre, full_matrices=False)
-    kept = min(_COMPONENTS, max(2, len(fit) // 4))
-    scale = singular[:kept] / np.sqrt(len(fit) - 1) + _FLOOR
-    space = ImageBaseline(
-        centre=centre,
-        components=axes[:kept],
-        component_scale=scale * np.sqrt(kept / _COMPONENT_WEIGHT),
-        attribute_centre=np.median(chosen.attributes, axis=0),
-        attribute_scale=chosen.attributes.std(axis=0) + _FLOOR,
-        attribute_mean=features.attributes.mean(axis=0),
-        attribute_deviation=features.attributes.std(axis=0) + _FLOOR,
-        points=np.empty((0, 0)),
-        digest=chosen.digest,
-        fit=fit.astype(np.int64),
-        same=np.zeros(1),
-        strangeness=np.empty(0),
+    deviation = features.attributes.std(axis=0) if n else np.zeros(len(ATTRIBUTES))
+    spaces, home = _spaces(features)
+    members = spaces[0].members if spaces else np.empty(0, np.int64)
+    baseline = ImageBaseline(
+        reduced=features.reduced,
+        attribute_mean=features.attributes.mean(axis=0) if n else np.zeros(len(ATTRIBUTES)),
+        attribute_deviation=np.maximum(deviation, list(ATTRIBUTES.values())),
+        home=home,
+        strangeness=np.full(n, np.nan),
+        same=max(_SAME_AT_LEAST, _SAME * _usual_distance(features.reduced[members])),
+        spaces=spaces,
     )
-    points = _place(space, chosen)
-    spread = replace(space, points=points)
-    nearest = _neighbours(spread, chosen)[0][:, 0]
-    known = replace(spread, same=np.array([_SAME * float(np.median(nearest))]))
-    strangeness = np.sort(_neighbours(known, features.take(ranked))[0].mean(axis=1))
-    return replace(known, strangeness=strangeness)
+    for number, space in enumerate(spaces):
+        ranked = np.flatnonzero((home == number) & ~np.isin(np.arange(n), space.members))
+        ranked = np.sort(ranked[_by_chance(features.take(ranked))[:_MOST]])
+        chosen = features.take(ranked)
+        baseline.strangeness[ranked] = space.strangeness(chosen, _same(baseline, chosen.reduced, space))
+    return baseline
 
 
-def compare(baseline: ImageBaseline, features: ImageFeatures) -> ImageDrift:
-    """Compare a window of images with a baseline.
+def compare(baseline: ImageBaseline, images: Image | ImageFeatures) -> ImageDrift:
+    """Compare a window of images, uint8 ``[n, h, w, c]``, or of their features with a baseline.
 
-    An image that the baseline knows, also encoded again, is compared with its other neighbours: replayed
-    training images are no drift. Source of the distance: Sun et al., "Out-of-distribution detection with
-    deep nearest neighbors", ICML 2022; of the comparison: kolmogorov_smirnov.
+    An image that the baseline has, also encoded again, is compared with the other images only: replayed
+    training images are no drift.
     """
+    features = images if isinstance(images, ImageFeatures) else extract(images)
     n = len(features)
-    if n == 0:
-        empty = np.empty(0, np.int64)
-        return ImageDrift(None, None, 0, np.empty(0), empty, empty, {})
-    distances, rows = _neighbours(baseline, features)
-    strangeness = distances.mean(axis=1)
-    moved = (features.attributes.mean(axis=0) - baseline.attribute_mean) / baseline.attribute_deviation
+    if n and baseline.n and features.reduced.shape[1] != baseline.reduced.shape[1]:
+        raise ValueError("the window and the baseline have different numbers of channels")
+    if not n or not baseline.spaces:
+        nobody = np.full(n, -1)
+        return ImageDrift(None, None, n, np.full(n, np.nan), nobody, np.arange(n), {})
+    nearest, known = _look_up(baseline, features.reduced)
+    strangeness = np.empty(n)
+    home = np.where(known, baseline.home[nearest], 0)
+    for number in np.unique(home):
+        here = home == number
+        chosen, space = features.take(here), baseline.spaces[number]
+        strangeness[here] = space.strangeness(chosen, _same(baseline, chosen.reduced, space))
     distance = kolmogorov_smirnov(baseline.strangeness, strangeness)
+    moved = (features.attributes.mean(axis=0) - baseline.attribute_mean) / baseline.attribute_deviation
     return ImageDrift(
-        distance.score,
-        distance.p_value,
-        n,
-        strangeness,
-        baseline.fit[rows[:, 0]],
-        np.argsort(-strangeness, kind="stable"),
-        {name: float(value) for name, value in zip(ATTRIBUTES, moved, strict=True)},
+        score=distance.score,
+        p_value=distance.p_value,
+        n=n,
+        strangeness=strangeness,
+        nearest=nearest,
+        ranking=np.argsort(-strangeness, kind="stable"),
+        attributes={name: float(value) for name, value in zip(ATTRIBUTES, moved, strict=True)},
     )
 
 
-def _place(space: ImageBaseline, features: ImageFeatures) -> Floats:
-    components = (features.reduced - space.centre) @ space.components.T / space.component_scale
-    attributes = (features.attributes - space.attribute_centre) / space.attribute_scale
-    return np.hstack([components, attributes])
+def _spaces(features: ImageFeatures) -> tuple[tuple[Space, ...], Indices]:
+    n = len(features)
+    home = np.zeros(n, np.int64)
+    if n < _MINIMUM:
+        return (), home
+    order = _by_chance(features)
+    if n >= _SPLIT_FROM:
+        return (span(features, np.sort(order[: n // 2][:_MOST])),), home
+    folds = min(_FOLDS, n)
+    home[order] = 1 + np.arange(n) % folds
+    parts = (np.flatnonzero(home != number) for number in range(1, folds + 1))
+    return (span(features, np.arange(n)), *(span(features, part) for part in parts)), home
 
 
-def _neighbours(baseline: ImageBaseline, features: ImageFeatures) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """Return the distances to the nearest fit images, nearest first, and their rows; never to itself."""
-    points = _place(baseline, features)
-    squares = (baseline.points**2).sum(axis=1)
-    count = min(_NEIGHBOURS, len(baseline.points) - 1)
-    distances = np.empty((len(points), count))
-    rows = np.empty((len(points), count), np.int64)
-    for start in range(0, len(points), _CHUNK):
+def _by_chance(features: ImageFeatures) -> Indices:
+    """Return the images in an order that depends on what they show alone."""
+    rows = zip(features.reduced, features.attributes, strict=True)
+    return np.array(
+        sorted(
+            range(len(features)),
+            key=[
+                hashlib.blake2b(r.tobytes() + a.tobytes(), digest_size=8).digest() for r, a in rows
+            ].__getitem__,
+        ),
+        np.int64,
+    )
+
+
+def _usual_distance(reduced: Image) -> float:
+    """Return the median distance from an image to its nearest other image, in grey levels."""
+    if len(reduced) < 2:
+        return 0.0
+    nearest = np.empty(len(reduced))
+    for start in range(0, len(reduced), _CHUNK):
         part = slice(start, start + _CHUNK)
-        here = points[part]
-        square = (here**2).sum(axis=1)[:, None] + squares - 2 * here @ baseline.points.T
-        distance = np.sqrt(np.maximum(square, 0.0))
-        itself = (features.digest[part, None] == baseline.digest) | (distance < baseline.same[0])
-        # Where everything is the image itself (all equal), its distance is what it is: zero.
-        itself &= itself.sum(axis=1, keepdims=True) <= distance.shape[1] - count
-        distance = np.where(itself, np.inf, distance)
-        nearest = np.argpartition(distance, count - 1, axis=1)[:, :count]
-        values = np.take_along_axis(distance, nearest, axis=1)
-        order = np.argsort(values, axis=1, kind="stable")
-        distances[part] = np.take_along_axis(values, order, axis=1)
-        rows[part] = np.take_along_axis(nearest, order, axis=1)
-    return distances, rows
+        # The nearest is the image itself; a second one at distance 0 counts.
+        nearest[part] = np.partition(apart(reduced[part], reduced), 1)[:, 1]
+    return float(np.median(nearest))
+
+
+def _look_up(baseline: ImageBaseline, reduced: Image) -> tuple[Indices, npt.NDArray[np.bool_]]:
+    """Return the nearest training image of each image, and whether it is the same image."""
+    nearest = np.empty(len(reduced), np.int64)
+    known = np.empty(len(reduced), np.bool_)
+    for start in range(0, len(reduced), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        distances = apart(reduced[part], baseline.reduced)
+        nearest[part] = distances.argmin(axis=1)
+        known[part] = distances.min(axis=1) <= baseline.same
+    return nearest, known
+
+
+def _same(baseline: ImageBaseline, reduced: Image, space: Space) -> npt.NDArray[np.bool_]:
+    return np.asarray(apart(reduced, baseline.reduced[space.members]) <= baseline.same)
