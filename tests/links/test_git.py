@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+
+import pytest
+
+from tidegauge.errors import InvalidInputError, UnavailableError
+from tidegauge.links import git
+
+
+def run(folder, *arguments):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    who = ["-c", "user.name=T", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"]
+    done = subprocess.run(
+        ["git", *who, *arguments], cwd=folder, env=environment, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """Two commits on main, one more on the branch other."""
+    folder = tmp_path / "repository"
+    (folder / "data" / "A").mkdir(parents=True)
+    run(folder, "init", "-q")
+    for branch, text in (("", "one"), ("", "two"), ("other", "three")):
+        if branch:
+            run(folder, "checkout", "-q", "-b", branch)
+        (folder / "data" / "A" / "file.txt").write_text(text)
+        run(folder, "add", ".")
+        run(folder, "commit", "-q", "-m", text)
+    run(folder, "checkout", "-q", "main")
+    return folder
+
+
+def test_fetches_the_newest_commit_of_the_default_branch_only(repository, tmp_path):
+    into = tmp_path / "into"
+    commit = git.fetch(str(repository), "", into)
+    assert commit == run(repository, "rev-parse", "main")
+    assert (into / "data" / "A" / "file.txt").read_text() == "two"
+    assert run(into, "rev-list", "--count", "HEAD") == "1"
+
+
+def test_fetches_a_branch_by_a_file_url_into_an_existing_empty_folder(repository, tmp_path):
+    into = tmp_path / "into"
+    into.mkdir()
+    assert git.fetch(repository.as_uri(), "other", into) == run(repository, "rev-parse", "other")
+    assert (into / "data" / "A" / "file.txt").read_text() == "three"
+
+
+def test_works_while_git_itself_runs_us(repository, tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
+    assert len(git.fetch(str(repository), "main", tmp_path / "into")) == 40
+
+
+def test_unknown_branch_is_named(repository, tmp_path):
+    with pytest.raises(InvalidInputError, match="has no branch 'nope'") as caught:
+        git.fetch(str(repository), "nope", tmp_path / "into")
+    assert caught.value.errors[0].field == "source.branch"
+
+
+@pytest.mark.parametrize("url", ["/no/such/folder", "http://user:secret@127.0.0.1:1/x.git"])
+def test_unreachable_url_is_named_without_its_password(tmp_path, url):
+    with pytest.raises(InvalidInputError, match="cannot be fetched") as caught:
+        git.fetch(url, "", tmp_path / "into")
+    assert caught.value.errors[0].field == "source.url"
+    assert "secret" not in caught.value.message
+
+
+def test_empty_repository_says_so(tmp_path):
+    (tmp_path / "empty").mkdir()
+    run(tmp_path / "empty", "init", "-q")
+    with pytest.raises(InvalidInputError, match="has no commit yet"):
+        git.fetch(str(tmp_path / "empty"), "", tmp_path / "into")
+
+
+@pytest.mark.parametrize(
+    ("url", "branch"),
+    [
+        ("--upload-pack=touch {mark}", ""),
+        ("ext::sh -c touch% {mark}", ""),
+        ("-u./x", ""),
+        ("{repository}", "--upload-pack=touch {mark}"),
+        ("{repository}", "main\n"),
+        ("", ""),
+    ],
+)
+def test_options_and_commands_cannot_be_smuggled_in(repository, tmp_path, url, branch):
+    mark = tmp_path / "mark"
+    with pytest.raises(InvalidInputError):
+        git.fetch(
+            url.format(mark=mark, repository=repository),
+            branch.format(mark=mark, repository=repository),
+            tmp_path / "into",
+        )
+    assert not mark.exists()
+
+
+def test_git_itself_is_told_to_refuse_other_protocols(tmp_path):
+    mark = tmp_path / "mark"
+    code, _, error = git._git(["clone", "--", f"ext::sh -c touch% {mark}", str(tmp_path / "into")], 30)
+    assert code
+    assert "not allowed" in error
+    assert not mark.exists()
+
+
+def test_hooks_of_the_user_do_not_run(repository, tmp_path, monkeypatch):
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    mark = tmp_path / "mark"
+    hook = hooks / "post-checkout"
+    hook.write_text(f"#!/bin/sh\ntouch {mark}\n")
+    hook.chmod(0o755)
+    config = tmp_path / "config"
+    config.write_text(f"[core]\nhooksPath = {hooks}\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    git.fetch(str(repository), "", tmp_path / "into")
+    assert not mark.exists()
+
+
+def test_missing_git_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnavailableError, match="git command is missing"):
+        git.fetch("/x", "", tmp_path / "into")
+
+
+def test_slow_server_ends_at_the_timeout_with_all_helpers(tmp_path, monkeypatch):
+    slow = tmp_path / "ssh"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(slow))
+    begun = time.monotonic()
+    with pytest.raises(UnavailableError, match=r"within 0\.5 seconds"):
+        git.fetch("ssh://example.invalid/x.git", "", tmp_path / "into", timeout=0.5)
+    assert time.monotonic() - begun < 10  # the helper holds the pipe: it was ended too
+
+
+def test_sub_path(repository):
+    assert git.sub_path(repository, "") == repository.resolve()
+    assert git.sub_path(repository, "data/A") == (repository / "data" / "A").resolve()
+
+
+@pytest.mark.parametrize("path", ["..", "data/../..", "/etc", "data/missing", "data/A/file.txt", "a\0b"])
+def test_sub_path_refuses_what_is_no_folder_within(repository, path):
+    with pytest.raises(InvalidInputError) as caught:
+        git.sub_path(repository, path)
+    assert caught.value.errors[0].field == "source.sub_path"
+
+
+def test_sub_path_refuses_a_link_out(repository, tmp_path):
+    (repository / "out").symlink_to(tmp_path)
+    (repository / "in").symlink_to(repository / "data")
+    assert git.sub_path(repository, "in") == (repository / "data").resolve()
+    with pytest.raises(InvalidInputError, match="symbolic link"):
+        git.sub_path(repository, "out")
