@@ -17,7 +17,7 @@ from tidegauge.errors import InvalidInputError
 
 MAX_FILES = 1_000_000
 MAX_PATH = 1024  # characters
-MAX_LABEL = 200  # characters
+MAX_LABEL = 200  # bytes; a folder of this name can be written
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -146,9 +146,9 @@ def check_path(path: str) -> str:
 
 def check_label(label: str) -> str:
     """Return a label, or raise InvalidInputError where it is empty, too long or holds control characters."""
-    if not label.strip() or len(label) > MAX_LABEL or not label.isprintable():
+    if not label.strip() or not label.isprintable() or len(label.encode()) > MAX_LABEL:
         raise InvalidInputError(
-            f"The label {label[:MAX_LABEL]!r} cannot be kept; use 1 to {MAX_LABEL} printable characters."
+            f"The label {label[:MAX_LABEL]!r} cannot be kept; use printable characters, at most {MAX_LABEL} bytes."
         )
     return label
 

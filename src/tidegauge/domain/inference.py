@@ -18,7 +18,16 @@ import simdjson
 
 from tidegauge.domain.events import HEADER_LENGTH, REQUEST_TYPE, Event
 from tidegauge.domain.nested import FastDocument, flat_numbers, load_object, to_array
-from tidegauge.domain.tensors import DTYPES, Array, BinaryReader, cast, check_datatype, check_shape, is_binary
+from tidegauge.domain.tensors import (
+    DTYPES,
+    Array,
+    BinaryReader,
+    cast,
+    check_datatype,
+    check_shape,
+    is_binary,
+    shown,
+)
 from tidegauge.errors import InvalidInputError
 
 UNNAMED = ""  # the key of a tensor that came without a name: the only one of its model
@@ -141,9 +150,9 @@ def decode_v2_request(body: bytes, header_length: int | None = None) -> Inferenc
 
 def _check_signature(document: Mapping[str, Any]) -> None:
     signature = document.get("signature_name", "serving_default")
-    if signature not in {"", "serving_default"}:
+    if signature not in ("", "serving_default"):
         raise InvalidInputError.of(
-            "signature_name", f"signature_name is {signature!r}; this server has only 'serving_default'."
+            "signature_name", f"signature_name is {shown(signature)}; this server has only 'serving_default'."
         )
 
 

@@ -165,7 +165,7 @@ def flat_numbers(value: Any) -> Array | None:
         flat = np.frombuffer(value.as_buffer(of_type="d"), dtype=np.float64)
     except (TypeError, ValueError, AttributeError):
         return None
-    if not flat.size or flat.max() > _EXACT or flat.min() < -_EXACT:
+    if not flat.size or flat.max() >= _EXACT or flat.min() <= -_EXACT:
         return None
     return flat
 

@@ -55,7 +55,7 @@ def check_datatype(name: str, datatype: object) -> str:
     """Return ``datatype`` if this server knows it; otherwise raise InvalidInputError naming the tensor."""
     if not isinstance(datatype, str) or datatype not in DTYPES:
         raise InvalidInputError.of(
-            name, f"Tensor {name!r} has datatype {_short(datatype)}; expected one of {', '.join(DTYPES)}."
+            name, f"Tensor {name!r} has datatype {shown(datatype)}; expected one of {', '.join(DTYPES)}."
         )
     return datatype
 
@@ -69,7 +69,7 @@ def check_shape(name: str, shape: object) -> tuple[int, ...]:
     ):
         raise InvalidInputError.of(
             name,
-            f"Tensor {name!r} has shape {_short(shape)}; expected a list of at most {_MAX_DIMENSIONS} "
+            f"Tensor {name!r} has shape {shown(shape)}; expected a list of at most {_MAX_DIMENSIONS} "
             "whole numbers that are not negative.",
         )
     return tuple(shape)
@@ -195,7 +195,7 @@ class BinaryReader:
         if type(size) is not int or size < 0 or size > left:
             raise InvalidInputError.of(
                 name,
-                f"Tensor {name!r} has {_BINARY_SIZE} {_short(size)}, but {left} bytes are left in the body.",
+                f"Tensor {name!r} has {_BINARY_SIZE} {shown(size)}, but {left} bytes are left in the body.",
             )
         raw = self._raw[self._at : self._at + size]
         self._at += size
@@ -256,6 +256,7 @@ def _bytes_to_strings(name: str, raw: memoryview, shape: tuple[int, ...]) -> Arr
     return array.reshape(shape)
 
 
-def _short(value: object) -> str:
+def shown(value: object) -> str:
+    """Return a value for an error sentence, cut where it is long."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
