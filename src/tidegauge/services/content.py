@@ -324,15 +324,14 @@ def _places(manifest: Manifest) -> list[str]:
     """Return where each file is written; deterministic, and no two alike."""
     if manifest.form not in (ContentForm.LABELLED_FOLDERS, ContentForm.IMAGES_WITH_LABELS):
         return [file.path for file in manifest.files]
-    folders: dict[str, str] = {}
     used: set[str] = set()
-    for label in classes_of(file.label for file in manifest.files):
-        folders[label] = _unused(_folder_name(label), used)
-    places: set[str] = set()
-    return [
-        _unused(f"{folders[file.label or '']}/{PurePosixPath(file.path).name}", places)
-        for file in manifest.files
-    ]
+    labels = classes_of(file.label for file in manifest.files)
+    folders = {label: _unused(_folder_name(label), "", used) for label in labels}
+    places: list[str] = []
+    for file in manifest.files:
+        name = PurePosixPath(file.path)
+        places.append(_unused(f"{folders[file.label or '']}/{name.stem}", name.suffix, used))
+    return places
 
 
 def _folder_name(label: str) -> str:
@@ -341,15 +340,14 @@ def _folder_name(label: str) -> str:
     return f"_{name}" if name.startswith(".") else name
 
 
-def _unused(path: str, used: set[str]) -> str:
-    """Return ``path``, or with the first number that makes it unlike (in any case) the ones before."""
-    pure = PurePosixPath(path)
-    number = 1
-    while path.lower() in used:
+def _unused(stem: str, suffix: str, used: set[str]) -> str:
+    """Return the name, or with the first number that makes it unlike (in any case) the ones before."""
+    name, number = stem + suffix, 1
+    while name.lower() in used:
         number += 1
-        path = str(pure.with_name(f"{pure.stem}-{number}{pure.suffix}"))
-    used.add(path.lower())
-    return path
+        name = f"{stem}-{number}{suffix}"
+    used.add(name.lower())
+    return name
 
 
 def _ahead(
