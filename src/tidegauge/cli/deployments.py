@@ -1,0 +1,157 @@
+"""``tidegauge deployment``: served models."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tidegauge.cli.output import Json, Search, Yes, confirm, connect, print_json, show, show_list
+from tidegauge.client import Client
+from tidegauge.domain.deployment import Deployment
+from tidegauge.errors import InvalidInputError
+
+app = typer.Typer(help="Deployments: served models.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="Name or id of the deployment.")]
+
+
+@app.command("list")
+def list_(context: typer.Context, q: Search = "", as_json: Json = False) -> None:
+    """List the deployments."""
+    show_list(
+        connect(context).deployments.list(q),
+        [
+            ("name", lambda d: d.name),
+            ("id", lambda d: d.id),
+            ("model", lambda d: f"{d.model_name} v{d.model_version}"),
+            ("state", lambda d: d.state),
+            ("logging", lambda d: "on" if d.logging else "off"),
+            ("origin", lambda d: d.origin),
+            ("message", lambda d: d.message),
+        ],
+        as_json=as_json,
+        empty="No deployment yet; make one with: tidegauge deployment create NAME --model M --version 1",
+    )
+
+
+@app.command("show")
+def show_(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """Show a deployment."""
+    client = connect(context)
+    deployment = client.deployments.get(name)
+    show(deployment, as_json=as_json)
+    if not as_json:
+        typer.echo(f"\nPredict URL: {client.deployments.predict_url(deployment)}")
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the new deployment.")],
+    model: Annotated[str, typer.Option(help="Model to serve.")],
+    version: Annotated[int, typer.Option(help="Version of the model.")],
+    logging: Annotated[bool, typer.Option(help="Log every request and response.")] = True,
+    wait: Annotated[bool, typer.Option(help="Wait until it is running.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Serve a version of a model."""
+    client = connect(context)
+    made = client.deployments.create(name, model, version, logging=logging)
+    show(_settled(client, made, wait=wait), as_json=as_json)
+
+
+@app.command()
+def update(
+    context: typer.Context,
+    name: Name,
+    version: Annotated[int | None, typer.Option(help="Serve this version from now on.")] = None,
+    logging: Annotated[bool | None, typer.Option(help="Log every request and response.")] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until it is running.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Serve another version, or switch the log on or off."""
+    if version is None and logging is None:
+        raise InvalidInputError("Nothing to change; give --version, --logging or --no-logging.")
+    client = connect(context)
+    changed = client.deployments.update(name, version=version, logging=logging)
+    show(_settled(client, changed, wait=wait), as_json=as_json)
+
+
+@app.command()
+def start(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """Start a stopped deployment."""
+    client = connect(context)
+    show(_settled(client, client.deployments.update(name, wanted="running"), wait=True), as_json=as_json)
+
+
+@app.command()
+def stop(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """Stop serving; the log stays."""
+    show(connect(context).deployments.update(name, wanted="stopped"), as_json=as_json)
+
+
+@app.command()
+def log(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """Print the end of what the served process has written."""
+    text = connect(context).deployments.log(name)
+    if as_json:
+        print_json({"log": text})
+    else:
+        typer.echo(text, nl=False)
+
+
+@app.command()
+def delete(context: typer.Context, name: Name, yes: Yes = False) -> None:
+    """Delete a deployment with its inference log and labels."""
+    client = connect(context)
+    deployment = client.deployments.get(name)
+    confirm(
+        f"This stops the deployment {deployment.name!r} and deletes its whole inference log and its labels.",
+        yes=yes,
+    )
+    client.deployments.delete(deployment.id)
+
+
+@app.command()
+def predict(
+    context: typer.Context,
+    name: Name,
+    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG files.", exists=True, dir_okay=False)],
+    as_json: Json = False,
+) -> None:
+    """Send images and print what the model says of each."""
+    client = connect(context)
+    deployment = client.deployments.get(name)
+    version = client.models.version(deployment.model_name, deployment.model_version)
+    classes = list(version.meta.get("classes", []))
+    answers = []
+    for path in images:
+        encoded = base64.b64encode(path.read_bytes()).decode()
+        answer = client.deployments.predict(deployment, {"instances": [{"b64": encoded}]})
+        scores = answer["predictions"][0]
+        best = max(range(len(scores)), key=scores.__getitem__)
+        answers.append(
+            {
+                "file": str(path),
+                "prediction": classes[best] if classes else str(best),
+                "confidence": scores[best],
+                "scores": dict(zip(classes or map(str, range(len(scores))), scores, strict=True)),
+            }
+        )
+    show_list(
+        answers,
+        [
+            ("file", lambda a: a["file"]),
+            ("prediction", lambda a: a["prediction"]),
+            ("confidence", lambda a: a["confidence"]),
+        ],
+        as_json=as_json,
+        empty="No image was given.",
+    )
+
+
+def _settled(client: Client, deployment: Deployment, *, wait: bool) -> Deployment:
+    return client.deployments.wait(deployment.id) if wait else deployment
