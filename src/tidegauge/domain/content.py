@@ -148,7 +148,7 @@ def check_label(label: str) -> str:
     """Return a label, or raise InvalidInputError where it is empty, too long or holds control characters."""
     if not label.strip() or not label.isprintable() or len(label.encode()) > MAX_LABEL:
         raise InvalidInputError(
-            f"The label {label[:MAX_LABEL]!r} cannot be kept; use printable characters, at most {MAX_LABEL} bytes."
+            f"The label {label[:MAX_LABEL]!r} cannot be kept; use 1 to {MAX_LABEL} bytes of text."
         )
     return label
 
