@@ -22,7 +22,6 @@ from tidegauge.api import errors as api_errors
 from tidegauge.api import monitors as monitors_api
 from tidegauge.api import pipelines as pipelines_api
 from tidegauge.api import proxy, system
-from tidegauge.api.access import may_ingest, signed_in
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.errors import UnavailableError
 from tidegauge.services.baselines import Baselines
@@ -40,6 +39,7 @@ from tidegauge.settings import Settings
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectStore
 from tidegauge.ui import pages
+from tidegauge.web.access import may_ingest, signed_in
 
 _log = logging.getLogger(__name__)
 

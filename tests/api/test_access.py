@@ -10,10 +10,10 @@ import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
-from tidegauge.api.access import OPEN
 from tidegauge.app import build_services, create_app
 from tidegauge.domain.users import Scope
 from tidegauge.settings import load_settings
+from tidegauge.web.access import OPEN
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ from fastapi import APIRouter, Form, UploadFile
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
-from tidegauge.api.access import Caller, Everything, Listing
 from tidegauge.domain.catalogue import Repository, RepositoryKind, Source, Version
 from tidegauge.domain.content import ContentForm
 from tidegauge.errors import InvalidInputError, TooLargeError
 from tidegauge.storage.rows import Page
+from tidegauge.web.access import Caller, Everything, Listing
 
 _CHUNK = 1 << 20
 

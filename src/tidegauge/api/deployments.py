@@ -8,10 +8,10 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 
-from tidegauge.api.access import Caller, Everything, Listing
 from tidegauge.domain.deployment import Deployment, DeploymentState
 from tidegauge.errors import TooLargeError
 from tidegauge.storage.rows import Page
+from tidegauge.web.access import Caller, Everything, Listing
 
 _LABELS_LIMIT = 64 * 2**20
 

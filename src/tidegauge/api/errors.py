@@ -1,4 +1,4 @@
-"""Error classes become RFC 9457 problem documents here and nowhere else."""
+"""Errors become RFC 9457 problem documents here and nowhere else."""
 
 from __future__ import annotations
 
@@ -10,42 +10,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from tidegauge.errors import (
-    ConflictError,
-    FieldError,
-    ForbiddenError,
-    InvalidInputError,
-    NotFoundError,
-    NotSignedInError,
-    TidegaugeError,
-    TooLargeError,
-    UnavailableError,
-    UnsupportedMediaError,
-)
+from tidegauge.errors import FieldError, TidegaugeError
+from tidegauge.web.errors import status_of
 
 _log = logging.getLogger(__name__)
 
-_STATUS: Mapping[type[TidegaugeError], tuple[int, str]] = {
-    TooLargeError: (413, "Content too large"),
-    UnsupportedMediaError: (415, "Unsupported media type"),
-    InvalidInputError: (422, "Invalid input"),
-    NotFoundError: (404, "Not found"),
-    ConflictError: (409, "Conflict"),
-    NotSignedInError: (401, "Not signed in"),
-    ForbiddenError: (403, "Forbidden"),
-    UnavailableError: (503, "Unavailable"),
-}
 _HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": "Bearer"},
     503: {"Retry-After": "1"},
 }
-
-
-def status_of(error: TidegaugeError) -> tuple[int, str]:
-    """Return the HTTP status and the title for an error."""
-    return next(
-        (_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS), (500, "Internal server error")
-    )
 
 
 def problem(status: int, title: str, detail: str, errors: tuple[FieldError, ...] = ()) -> JSONResponse:

@@ -7,12 +7,12 @@ from datetime import datetime
 
 from fastapi import APIRouter, Request, Response
 
-from tidegauge.api.access import Caller, Everything, Listing
 from tidegauge.domain.alert import Alert, AlertEvent, Operator
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import Feature, Monitor, MonitorConfig, MonitorRun
 from tidegauge.services.monitors import MonitorDetail
 from tidegauge.storage.rows import Page
+from tidegauge.web.access import Caller, Everything, Listing
 
 router = APIRouter(prefix="/api/v1/monitors", tags=["monitors"])
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
-from tidegauge.api.access import Caller, Everything, Listing
 from tidegauge.domain.pipeline import PipelineRun
 from tidegauge.services.pipelines import PipelineRequest
 from tidegauge.storage.rows import Page
+from tidegauge.web.access import Caller, Everything, Listing
 
 router = APIRouter(prefix="/api/v1/pipeline-runs", tags=["pipeline runs"])
 

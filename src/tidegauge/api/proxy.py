@@ -11,10 +11,10 @@ from fastapi.responses import StreamingResponse
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
-from tidegauge.api.access import Caller, Everything
 from tidegauge.domain.deployment import Deployment
 from tidegauge.errors import ConflictError, UnavailableError
 from tidegauge.services.bundle import Services
+from tidegauge.web.access import Caller, Everything
 
 router = APIRouter(prefix="/serve", tags=["serve"])
 

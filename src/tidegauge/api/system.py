@@ -12,9 +12,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from tidegauge import __version__
-from tidegauge.api.access import OPEN, Caller, Everything
 from tidegauge.domain.users import User
 from tidegauge.services.bundle import Services
+from tidegauge.web.access import OPEN, Caller, Everything
 
 router = APIRouter(tags=["system"])
 

@@ -55,7 +55,7 @@ class Runs:
         """Look at the window [start, end) and write down what was found."""
         if monitor.state not in (MonitorState.READY, MonitorState.ACTIVE):
             raise ConflictError(
-                f"The monitor is {monitor.state.value}; it runs when ready or active. {monitor.message}".strip()
+                f"The monitor is {monitor.state.value}; it runs once it is ready. {monitor.message}".strip()
             )
         start, end = _utc(start), _utc(end)
         if start >= end:
