@@ -16,6 +16,7 @@ import orjson
 import polars as pl
 
 from tidegauge.domain.catalogue import Repository, RepositoryKind, Version
+from tidegauge.domain.labels import label_text
 from tidegauge.domain.monitor import ImageShape, Monitor, TrainData
 from tidegauge.errors import InvalidInputError
 from tidegauge.services import content
@@ -55,10 +56,11 @@ class Baselines:
     def build(self, monitor: Monitor, progress: Callable[[str], None]) -> str:
         """Make the baseline of a monitor's configuration; return its hash."""
         repository, model = self._model(monitor)
-        classes = tuple(model.meta.get("classes", ()))
+        positive = model.meta.get("positive")
         description: dict[str, Any] = {
-            "classes": classes,
-            "positive": model.meta.get("positive"),
+            # In the words of the labels: 1 and 1.0 are one class.
+            "classes": [label_text(name) for name in model.meta.get("classes", ())],
+            "positive": None if positive is None else label_text(positive),
             "predictions": self._reference(repository, model),
             "paths": (),
         }
@@ -103,7 +105,7 @@ class Baselines:
                 frame = pl.read_parquet(io.BytesIO(self._catalogue.blobs.get(file.sha256)))
                 if "output" not in frame.columns:
                     raise InvalidInputError("reference.parquet of the model has no column 'output'.")
-                return dict(Counter(str(value) for value in frame["output"]))
+                return dict(Counter(label_text(value) for value in frame["output"]))
         return {}
 
     def _features(

@@ -170,6 +170,9 @@ class Catalogue:
             self._fail(version.id, error.message)
         except OSError as error:
             self._fail(version.id, f"The files could not be read or stored: {error}.")
+        except Exception as error:
+            self._fail(version.id, f"The import failed: {error}")
+            raise
         else:
             self._finish(repository, version, manifest, {**meta, **version.meta})
         upload.unlink(missing_ok=True)
@@ -179,7 +182,7 @@ class Catalogue:
             if not upload.exists():
                 raise InvalidInputError("The upload did not arrive whole; send it again.")
             archives.unpack(upload, scratch)
-            return scratch, {}
+            return content.content_root(scratch), {}
         if source.type is SourceType.GIT:
             commit = git.fetch(source.url, source.branch, scratch)
             return git.sub_path(scratch, source.sub_path), {"commit": commit}

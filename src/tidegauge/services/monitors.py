@@ -197,6 +197,12 @@ class Monitors:
 
     def _check(self, deployment: Deployment, config: MonitorConfig) -> None:
         config.check()
+        prefix = config.performance.prefix
+        if prefix and prefix.split("/")[0] != deployment.id:
+            raise InvalidInputError.of(
+                "performance.prefix",
+                f"performance.prefix is {prefix!r}; labels stand below the deployment's own {deployment.id}/.",
+            )
         train = config.drift.train_data
         if config.drift.enabled and train:
             try:

@@ -13,7 +13,7 @@ from tidegauge.domain.alert import AlertEvent
 from tidegauge.domain.events import Event
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.images import encode_png
-from tidegauge.domain.labels import LabelColumns, LabelRows
+from tidegauge.domain.labels import LabelColumns, LabelRows, label_text
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import Metric, Monitor, MonitorRun, MonitorState, RunImage
 from tidegauge.domain.status import Status, worst
@@ -31,6 +31,7 @@ from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectStore
 
 _TRIES = 5
+_PROBLEMS_LISTED = 20
 
 
 class Runs:
@@ -95,8 +96,8 @@ class Runs:
             metrics += drift
         if config.performance.enabled:
             rows = self._labels(monitor, start, end)
-            metrics += _performance(rows, config.performance.positive or baseline.positive)
-            problems += [f"{p.file}, row {p.row}: {p.reason}" for p in rows.problems[:20]]
+            metrics += _performance(rows, label_text(config.performance.positive) or baseline.positive)
+            problems += _label_problems(rows)
         judged = tuple(_judge(metric, monitor) for metric in metrics)
         parts = {
             kind: worst([m.status for m in judged if m.type is kind and m.name in monitor.thresholds])
@@ -172,6 +173,15 @@ class Runs:
                         new_id(), alert.id, monitor.id, run.id, alert.name, alert.rule, metric.value, run.end
                     )
                 )
+
+
+def _label_problems(rows: LabelRows) -> list[str]:
+    listed = [
+        f"{p.file}: {p.reason}" if p.row is None else f"{p.file}, row {p.row}: {p.reason}"
+        for p in rows.problems[:_PROBLEMS_LISTED]
+    ]
+    more = rows.problem_count - len(listed)
+    return [*listed, f"{more} more problems with labels."] if more > 0 else listed
 
 
 def _utc(time: datetime) -> datetime:

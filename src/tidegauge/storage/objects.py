@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -58,6 +59,17 @@ class ObjectFile(io.RawIOBase):
         return self._reader.tell()
 
 
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """Word what the store's library raises."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFoundError(f"The store has no such object: {error}") from error
+    except (OSError, obstore.exceptions.BaseError) as error:
+        raise UnavailableError(f"The object store does not answer: {error}") from error
+
+
 class ObjectStore:
     """Objects by path. Writes are atomic: a reader sees the old object or the whole new one."""
 
@@ -81,7 +93,8 @@ class ObjectStore:
             ) from error
 
     def put(self, path: str, data: bytes) -> None:
-        obstore.put(self._store, path, data)
+        with _answering():
+            obstore.put(self._store, path, data)
 
     def sync(self, path: str) -> None:
         """Make the object at ``path`` outlive a power cut; a bucket's PUT does so already."""
@@ -97,49 +110,44 @@ class ObjectStore:
             name = name.parent
 
     def get(self, path: str) -> bytes:
-        try:
+        with _answering():
             return bytes(obstore.get(self._store, path).bytes())
-        except FileNotFoundError as error:
-            raise NotFoundError(f"The store has no object {path!r}.") from error
 
     def check(self) -> None:
         """Raise UnavailableError where the store does not answer."""
-        try:
+        with _answering():
             next(iter(obstore.list(self._store, "blobs", chunk_size=1)), None)
-        except (OSError, obstore.exceptions.BaseError) as error:
-            raise UnavailableError(f"The object store does not answer: {error}") from error
 
     def open(self, path: str) -> ObjectFile:
         """Open an object to read parts of it, such as one column of a table."""
-        try:
+        with _answering():
             return ObjectFile(obstore.open_reader(self._store, path))
-        except FileNotFoundError as error:
-            raise NotFoundError(f"The store has no object {path!r}.") from error
 
     def exists(self, path: str) -> bool:
         try:
-            obstore.head(self._store, path)
-        except FileNotFoundError:
+            with _answering():
+                obstore.head(self._store, path)
+        except NotFoundError:
             return False
         return True
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the objects below the folder ``prefix``, sorted by path."""
-        found = [meta for batch in obstore.list(self._store, prefix) for meta in batch]
+        with _answering():
+            found = [meta for batch in obstore.list(self._store, prefix) for meta in batch]
         for meta in sorted(found, key=lambda meta: meta["path"]):
             yield ObjectInfo(meta["path"], meta["size"], meta["last_modified"])
 
     def folders(self, prefix: str = "") -> tuple[str, ...]:
         """Return the paths of the folders directly below the folder ``prefix``, sorted."""
-        found = obstore.list_with_delimiter(self._store, prefix or None)
+        with _answering():
+            found = obstore.list_with_delimiter(self._store, prefix or None)
         return tuple(sorted(found["common_prefixes"]))
 
     def delete(self, path: str) -> None:
         """Delete one object; an absent one is no error, so that a deletion can be repeated."""
-        try:
+        with contextlib.suppress(NotFoundError), _answering():
             obstore.delete(self._store, path)
-        except FileNotFoundError:
-            return
 
     def delete_below(self, prefix: str) -> None:
         """Delete every object below the folder ``prefix``."""
