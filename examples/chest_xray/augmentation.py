@@ -13,6 +13,8 @@ def augmented(image: Image, rng: np.random.Generator) -> Image:
     """Turned, moved, scaled, mirrored, exposed, re-encoded and partly covered copy of a grey image."""
     changed = _exposed(_moved(image, rng), rng)
     if rng.random() < 0.5:
+        changed = _shaded(changed, rng)
+    if rng.random() < 0.5:
         changed = _worse_film(changed, rng)
     return _covered(changed, rng) if rng.random() < 0.6 else changed
 
@@ -25,13 +27,13 @@ def jittered(image: Image, rng: np.random.Generator) -> Image:
 
 def _moved(image: Image, rng: np.random.Generator, strength: float = 1.0, *, mirror: bool = True) -> Image:
     height, width = image.shape
-    turn = rng.uniform(-12, 12) * strength
-    scale = np.exp(rng.uniform(-0.16, 0.2) * strength)
+    turn = rng.uniform(-14, 14) * strength
+    scale = np.exp(rng.uniform(-0.22, 0.26) * strength)
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), turn, scale)
-    stretch = np.exp(rng.uniform(-0.08, 0.08) * strength)  # children are narrow and wide
+    stretch = np.exp(rng.uniform(-0.13, 0.13) * strength)  # children are narrow and wide
     matrix[0, :] *= stretch
     matrix[0, 2] += (1 - stretch) * width / 2
-    matrix[:, 2] += rng.uniform(-0.07, 0.07, 2) * strength * (width, height)
+    matrix[:, 2] += rng.uniform(-0.09, 0.09, 2) * strength * (width, height)
     if mirror and rng.random() < 0.5:
         matrix[0, :] *= -1
         matrix[0, 2] += width - 1
@@ -39,11 +41,21 @@ def _moved(image: Image, rng: np.random.Generator, strength: float = 1.0, *, mir
 
 
 def _exposed(image: Image, rng: np.random.Generator, strength: float = 1.0) -> Image:
-    grey = np.linspace(0, 1, 256) ** np.exp(rng.uniform(-0.45, 0.45) * strength)
+    """Another tone curve: any rising one, then brighter or darker, harder or softer."""
+    steps = np.exp(rng.normal(0, 0.5 * strength, 6))
+    curve = np.concatenate([[0.0], np.cumsum(steps)]) / steps.sum()
+    grey = np.interp(np.linspace(0, 6, 256), np.arange(7), curve) ** np.exp(rng.uniform(-0.4, 0.4) * strength)
     grey = (
-        (grey - 0.5) * np.exp(rng.uniform(-0.35, 0.3) * strength) + 0.5 + rng.uniform(-0.12, 0.12) * strength
+        (grey - 0.5) * np.exp(rng.uniform(-0.4, 0.3) * strength) + 0.5 + rng.uniform(-0.12, 0.12) * strength
     )
     return np.asarray(cv2.LUT(image, np.clip(grey * 255, 0, 255).astype(np.uint8)), np.uint8)
+
+
+def _shaded(image: Image, rng: np.random.Generator, strength: float = 1.0) -> Image:
+    """Uneven exposure: scatter, a grid, a tilted plate."""
+    coarse = rng.normal(0, 22 * strength, (3, 3)).astype(np.float32)
+    field = cv2.resize(coarse, image.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(image + field, 0, 255), np.uint8)
 
 
 def _worse_film(image: Image, rng: np.random.Generator, strength: float = 1.0) -> Image:

@@ -25,6 +25,7 @@ from tidegauge.domain.images import decode_image, to_shape
 from tidegauge.errors import InvalidInputError
 
 HEIGHT, WIDTH, CHANNELS = 200, 200, 1
+COARSE = 152  # pixels, in the first stage of a long training
 SMALL = 1000  # training images up to which validation after every epoch costs little
 TINY = 100  # training images below which there is more to fit than to generalise
 
@@ -84,14 +85,20 @@ def load_prepared(file: Path) -> Prepared:
 
 
 def automatic_epochs(n: int) -> int:
-    """Epochs for n training images: some 40,000 image passes on a large set, few thousand on a small one.
+    """Epochs for n training images: some 50,000 image passes on a large set, few thousand on a small one.
 
-    >>> automatic_epochs(2700), automatic_epochs(300), automatic_epochs(20)
-    (15, 9, 40)
+    >>> automatic_epochs(2727), automatic_epochs(300), automatic_epochs(20)
+    (18, 9, 40)
     """
     if n < TINY:
         return 40
-    return max(6, min(12, 2800 // n)) if n <= SMALL else max(4, round(40_000 / n))
+    return max(6, min(12, 2800 // n)) if n <= SMALL else max(4, round(50_000 / n))
+
+
+def _stages(size: int, epochs: int) -> list[tuple[int, int]]:
+    """On large sets somewhat more than half of the epochs see coarse images, at half the time each."""
+    coarse = round(epochs * 0.55) if size > SMALL else 0
+    return [(side, length) for side, length in ((COARSE, coarse), (HEIGHT, epochs - coarse)) if length]
 
 
 def train(
@@ -116,7 +123,7 @@ def train(
     size = int(split.train.size)
     epochs = epochs or automatic_epochs(size)
     log(_summary(prepared, split, epochs))
-    model = network.build(len(classes), HEIGHT, WIDTH)
+    model = network.build(len(classes))
     tune_images, tune_labels = _validation(prepared, split, np.random.default_rng([seed, 2]))
 
     def learned() -> bool:
@@ -127,7 +134,7 @@ def train(
         images[split.train],
         labels[split.train],
         classes=len(classes),
-        epochs=epochs,
+        stages=_stages(size, epochs),
         batch=32 if size > SMALL else 16 if size >= TINY else 10,
         seed=seed,
         change=augmented if size >= TINY else jittered,
@@ -141,7 +148,7 @@ def train(
         network.fold_threshold(model, threshold)
         tuned = network.probabilities(model, tune_images)
     out.mkdir(parents=True, exist_ok=True)
-    network.export(model, out)
+    network.export(network.sized(model, len(classes), HEIGHT, WIDTH), out)
     answers = predict_onnx(out / "model.onnx", images[split.held_out])
     metrics = {
         **evaluate(answers, labels[split.held_out], classes),

@@ -90,6 +90,7 @@ def test_model_describes_itself(trained: Trained) -> None:
     assert described["name"] == "tiny"
     assert described["classes"] == ["NORMAL", "PNEUMONIA"]
     assert described["positive"] == "PNEUMONIA"
+    assert described["outputs"] == [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]}]
     assert described["inputs"] == [{"name": "input_1", "datatype": "FP32", "shape": [-1, 200, 200, 1]}]
 
 
@@ -117,6 +118,31 @@ def test_exposure_hardly_moves_the_answer(tensorflow: None) -> None:
     answers = network.probabilities(model, images)
     assert answers.shape == (5, 3)
     assert np.allclose(network.probabilities(model, 2 * images), answers, atol=1e-2)
+
+
+def test_coarse_and_fine_stages_train_one_model(tensorflow: None) -> None:
+    import network
+    from augmentation import jittered
+
+    model = network.build(3, widths=(4, 4))
+    images = np.random.default_rng(0).integers(0, 256, (6, 40, 40, 1), dtype=np.uint8)
+    lines: list[str] = []
+    run = network.fit(
+        model,
+        images,
+        np.array([0, 1, 2, 0, 1, 2]),
+        classes=3,
+        stages=[(24, 2), (40, 1)],
+        batch=4,
+        seed=0,
+        change=jittered,
+        learned=None,
+        log=lines.append,
+    )
+    assert run == 3
+    assert [line.partition(":")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    fixed = network.sized(model, 3, 40, 40)
+    assert np.allclose(network.probabilities(fixed, images), network.probabilities(model, images), atol=1e-5)
 
 
 def test_images_that_cannot_be_read_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
