@@ -188,10 +188,10 @@ def fold_threshold(model: Any, threshold: float) -> None:
     last.bias.assign_sub(np.array([0.0, math.log(threshold / (1 - threshold))], np.float32))
 
 
-def sized(model: Any, classes: int, height: int, width: int) -> Any:
-    """Return the model, trained on any size, for one size of image."""
-    fixed = build(classes, height, width)
-    fixed.set_weights(model.get_weights())
+def sized(model: Any, height: int, width: int) -> Any:
+    """Return the model, trained on any size, for one size of image; they share their weights."""
+    pixels = keras.Input((height, width, 1), name=INPUT, dtype="float32")
+    fixed = keras.Model(pixels, model(pixels))
     fixed.predict(np.zeros((1, height, width, 1), np.float32), verbose=0)  # exporters want a model that ran
     return fixed
 

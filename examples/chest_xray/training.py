@@ -148,7 +148,7 @@ def train(
         network.fold_threshold(model, threshold)
         tuned = network.probabilities(model, tune_images)
     out.mkdir(parents=True, exist_ok=True)
-    network.export(network.sized(model, len(classes), HEIGHT, WIDTH), out)
+    network.export(network.sized(model, HEIGHT, WIDTH), out)
     answers = predict_onnx(out / "model.onnx", images[split.held_out])
     metrics = {
         **evaluate(answers, labels[split.held_out], classes),

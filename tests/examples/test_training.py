@@ -141,7 +141,7 @@ def test_coarse_and_fine_stages_train_one_model(tensorflow: None) -> None:
     )
     assert run == 3
     assert [line.partition(":")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
-    fixed = network.sized(model, 3, 40, 40)
+    fixed = network.sized(model, 40, 40)
     assert np.allclose(network.probabilities(fixed, images), network.probabilities(model, images), atol=1e-5)
 
 
