@@ -141,7 +141,7 @@ def postgres() -> Iterator[str]:
     control = str(binaries[-1] / "pg_ctl")
     run(control, "-D", str(data), "-o", options, "-l", str(folder / "log"), "-w", "start")
     try:
-        yield f"postgresql://tidegauge@127.0.0.1:{port}/postgres"
+        yield f"postgresql://tidegauge@127.0.0.1:{port}"
     finally:
         run(control, "-D", str(data), "-m", "immediate", "stop")
         shutil.rmtree(folder, ignore_errors=True)

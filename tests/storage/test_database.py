@@ -24,9 +24,6 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres_url")
     database = Database(url)
-    metadata.drop_all(database.engine)
-    with database.engine.begin() as connection:
-        connection.exec_driver_sql("DROP TABLE IF EXISTS alembic_version")
     database.migrate()
     yield database
     database.close()

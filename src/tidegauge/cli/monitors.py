@@ -244,7 +244,7 @@ def runs(
         ),
         [
             ("from", lambda r: r.start),
-            ("to", lambda r: r.end),
+            ("minutes", lambda r: (r.end - r.start).total_seconds() / 60),
             ("status", lambda r: r.status),
             ("drift", lambda r: r.drift),
             ("performance", lambda r: r.performance),

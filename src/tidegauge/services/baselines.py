@@ -18,7 +18,7 @@ import polars as pl
 from tidegauge.domain.catalogue import Repository, RepositoryKind, Version
 from tidegauge.domain.labels import label_text
 from tidegauge.domain.monitor import ImageShape, Monitor, TrainData
-from tidegauge.errors import InvalidInputError
+from tidegauge.errors import ConflictError, InvalidInputError
 from tidegauge.services import content
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.stats.images import ImageBaseline, ImageFeatures, extract, fit_baseline
@@ -85,8 +85,15 @@ class Baselines:
         with np.load(io.BytesIO(self._store.get(_path(monitor_id, digest))), allow_pickle=False) as file:
             arrays = dict(file)
         description = orjson.loads(arrays.pop(_DESCRIPTION).tobytes())
+        try:
+            image = ImageBaseline.from_arrays(arrays) if arrays else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConflictError(
+                "The baseline was made by another version of Tidegauge; stop the monitor and make it anew with: "
+                "tidegauge monitor baseline"
+            ) from error
         return Baseline(
-            ImageBaseline.from_arrays(arrays) if arrays else None,
+            image,
             tuple(description["paths"]),
             description["predictions"],
             tuple(description["classes"]),

@@ -201,7 +201,7 @@ class Monitors:
         if prefix and prefix.split("/")[0] != deployment.id:
             raise InvalidInputError.of(
                 "performance.prefix",
-                f"performance.prefix is {prefix!r}; labels stand below the deployment's own {deployment.id}/.",
+                f"performance.prefix is {prefix!r}; labels stand below the deployment's {deployment.id}/.",
             )
         train = config.drift.train_data
         if config.drift.enabled and train:

@@ -1,0 +1,181 @@
+"""The charts of a monitor: one function a chart, from domain objects to an Altair chart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+from tidegauge.domain.monitor import MonitorRun
+from tidegauge.domain.thresholds import Threshold
+
+WIDTH = 680  # of the plotting area, in pixels
+HEIGHT = 150
+TIMELINE_HEIGHT = 84
+
+# Okabe and Ito's colours, which stay apart for colour-blind eyes; greys that read on white and on black.
+BLUE, ORANGE, VERMILION, GREEN, GREY = "#0b84b5", "#d99000", "#d55e00", "#009e73", "#8a949e"
+_STATUS = {"healthy": GREEN, "warning": ORANGE, "critical": VERMILION, "unknown": "#b9c0c7"}
+_LATENCIES = ("latency_p50", "latency_p95", "latency_p99")
+_REQUESTS = ("requests", "4xx_requests", "5xx_requests")
+
+
+def to_svg(chart: alt.TopLevelMixin) -> str:
+    """Render a chart as SVG, on this machine and without a browser."""
+    return str(vl_convert.vegalite_to_svg(chart.to_json()))
+
+
+def timeline(runs: Sequence[MonitorRun]) -> alt.TopLevelMixin:
+    """Draw the status of each part in each window."""
+    rows = [
+        {"start": run.start.isoformat(), "end": run.end.isoformat(), "part": part, "status": status.value}
+        for run in runs
+        for part, status in (
+            ("drift", run.drift),
+            ("performance", run.performance),
+            ("health", run.health),
+        )
+    ]
+    chart = (
+        alt.Chart(_data(rows))
+        .mark_rect(stroke="white", strokeOpacity=0.25)
+        .encode(
+            x=_time("start"),
+            x2="end:T",
+            y=alt.Y(
+                "part:N",
+                title=None,
+                sort=["drift", "performance", "health"],
+                axis=alt.Axis(labelLimit=200, minExtent=78),
+            ),
+            color=alt.Color(
+                "status:N",
+                scale=alt.Scale(domain=list(_STATUS), range=list(_STATUS.values())),
+                legend=alt.Legend(title=None, orient="top"),
+            ),
+        )
+    )
+    return _dress(chart, TIMELINE_HEIGHT)
+
+
+def metric(runs: Sequence[MonitorRun], name: str, threshold: Threshold | None) -> alt.TopLevelMixin:
+    """Draw a score or metric in 0..1 with its interval, and the soft and hard thresholds."""
+    rows = []
+    for run in runs:
+        found = run.metric(name)
+        if found is not None and found.value is not None:
+            rows.append(
+                {
+                    "time": _middle(run),
+                    "value": found.value,
+                    "low": found.low,
+                    "high": found.high,
+                    "status": found.status.value,
+                }
+            )
+    base = alt.Chart(_data(rows)).encode(x=_time("time"))
+    scale = alt.Scale(domain=[0, 1])
+    layers: list[Any] = []
+    if any(row["low"] is not None for row in rows):
+        layers.append(
+            base.mark_area(color=BLUE, opacity=0.22).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
+        )
+        layers.append(base.mark_rule(color=BLUE, opacity=0.5).encode(y="low:Q", y2="high:Q"))
+    y = alt.Y("value:Q", title=None, scale=scale)
+    layers.append(base.mark_line(color=BLUE, strokeWidth=2).encode(y=y))
+    layers.append(
+        base.mark_point(filled=True, size=70, opacity=1).encode(
+            y=y,
+            color=alt.Color(
+                "status:N", scale=alt.Scale(domain=list(_STATUS), range=list(_STATUS.values())), legend=None
+            ),
+        )
+    )
+    for bound, shade in ((threshold.soft, ORANGE), (threshold.hard, VERMILION)) if threshold else ():
+        line = alt.Chart(_data([{"bound": bound}]))
+        layers.append(line.mark_rule(color=shade, strokeDash=[6, 4], strokeWidth=1.5).encode(y="bound:Q"))
+    return _dress(alt.layer(*layers), HEIGHT)
+
+
+def lines(runs: Sequence[MonitorRun], names: Sequence[str]) -> alt.TopLevelMixin:
+    """Draw several metrics of the same unit in each window."""
+    rows = [
+        {
+            "time": _middle(run),
+            "value": found.value,
+            "metric": name.removeprefix("latency_").replace("_", " "),
+        }
+        for run in runs
+        for name in names
+        if (found := run.metric(name)) is not None and found.value is not None
+    ]
+    chart = (
+        alt.Chart(_data(rows))
+        .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(filled=True, size=30))
+        .encode(
+            x=_time("time"),
+            y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=True)),
+            color=alt.Color(
+                "metric:N",
+                sort=None,
+                scale=alt.Scale(range=[BLUE, ORANGE, VERMILION]),
+                legend=alt.Legend(title=None, orient="top"),
+            ),
+        )
+    )
+    return _dress(chart, HEIGHT)
+
+
+def draw(name: str, runs: Sequence[MonitorRun], thresholds: dict[str, Threshold]) -> alt.TopLevelMixin:
+    """Draw the chart of this name."""
+    if name == "timeline":
+        return timeline(runs)
+    if name in ("requests", "latency"):
+        return lines(runs, _REQUESTS if name == "requests" else _LATENCIES)
+    return metric(runs, name, thresholds.get(name))
+
+
+def columns(name: str) -> tuple[str, ...]:
+    """Return the metrics whose numbers stand in the table of a chart."""
+    return {"requests": _REQUESTS, "latency": _LATENCIES}.get(name, (name,))
+
+
+def _data(values: list[dict[str, Any]]) -> alt.Data:
+    data: alt.Data = alt.Data(values=values)  # type: ignore[no-untyped-call]
+    return data
+
+
+def _middle(run: MonitorRun) -> str:
+    return (run.start + (run.end - run.start) / 2).isoformat()
+
+
+def _time(field: str) -> alt.X:
+    # UTC on the axis as everywhere; the label says so once.
+    return alt.X(
+        f"{field}:T",
+        title="UTC",
+        scale=alt.Scale(type="utc"),
+        axis=alt.Axis(format="%b %d %H:%M", labelOverlap="greedy", labelSeparation=12, tickCount=6),
+    )
+
+
+def _dress(chart: Any, height: int) -> alt.TopLevelMixin:
+    dressed: alt.TopLevelMixin = (
+        chart.properties(width=WIDTH, height=height, background="transparent")
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelColor=GREY,
+            titleColor=GREY,
+            gridColor=GREY,
+            gridOpacity=0.25,
+            domainColor=GREY,
+            tickColor=GREY,
+            labelFont="system-ui, sans-serif",
+            titleFont="system-ui, sans-serif",
+            labelFontSize=12,
+        )
+        .configure_legend(labelColor=GREY, labelFont="system-ui, sans-serif", labelFontSize=12)
+    )
+    return dressed

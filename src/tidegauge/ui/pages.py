@@ -1,0 +1,233 @@
+"""The pages: sign-in, monitors, a monitor, a run. Rendered on the server, stateless."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, FastAPI, Form, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.routing import APIRoute
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tidegauge import __version__
+from tidegauge.domain.metrics import MetricType
+from tidegauge.domain.monitor import MonitorRun
+from tidegauge.errors import ForbiddenError, NotFoundError, NotSignedInError, TidegaugeError
+from tidegauge.storage.rows import Query
+from tidegauge.ui import charts, words
+from tidegauge.web.access import COOKIE, OPEN, Caller, Everything
+from tidegauge.web.errors import status_of
+
+_HERE = Path(__file__).parent
+_SORTS = (("-id", "newest first"), ("name", "name"), ("status", "status"), ("state", "state"))
+_SHOWN = 2000  # windows on a monitor's page
+_SYNTHETIC = "phantom"
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+_templates = Environment(
+    loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined
+)
+_templates.filters |= {"utc": words.utc, "number": words.number, "words": words.plain}
+_templates.globals["version"] = __version__
+
+
+def _render(template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    values.setdefault("user", None)
+    return HTMLResponse(_templates.get_template(template).render(**values), status, headers=_HEADERS)
+
+
+class _Page(APIRoute):
+    """A route whose errors are pages, and that sends strangers to the sign-in."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            try:
+                if request.method == "POST":
+                    _check_origin(request)
+                return await handler(request)
+            except NotSignedInError:
+                query = f"?{request.url.query}" if request.url.query else ""
+                return RedirectResponse(f"/sign-in?next={words.quoted(request.url.path + query)}", 303)
+            except TidegaugeError as error:
+                status, title = status_of(error)
+                return _render("error.html", status, title=title, message=error.message)
+
+        return guarded
+
+
+def _check_origin(request: Request) -> None:
+    """Refuse a form that another site sends; SameSite keeps the cookie from it as well."""
+    origin = request.headers.get("origin")
+    site = request.headers.get("sec-fetch-site", "same-origin")
+    own = f"{request.url.scheme}://{request.url.netloc}"
+    if site not in ("same-origin", "none") or (origin is not None and origin != own):
+        raise ForbiddenError("This form was sent from another site; open Tidegauge and send it again.")
+
+
+router = APIRouter(route_class=_Page, include_in_schema=False, default_response_class=HTMLResponse)
+
+
+@router.get("/sign-in", openapi_extra=OPEN)
+def sign_in_page(next: str = "/") -> Response:  # noqa: A002 - the name in the URL
+    return _render("sign_in.html", next=words.own_path(next), error="")
+
+
+@router.post("/sign-in", openapi_extra=OPEN)
+def sign_in(
+    request: Request,
+    services: Everything,
+    token: Annotated[str, Form()] = "",
+    next: Annotated[str, Form()] = "/",  # noqa: A002 - the name in the form
+) -> Response:
+    target = words.own_path(next)
+    try:
+        services.people.authenticate(token.strip())
+    except NotSignedInError:
+        error = "The token is not valid; paste it whole, it begins with tg_."
+        return _render("sign_in.html", 401, next=target, error=error)
+    response = RedirectResponse(target, 303, headers=_HEADERS)
+    secure = request.url.scheme == "https"
+    response.set_cookie(COOKIE, token.strip(), httponly=True, samesite="strict", secure=secure)
+    return response
+
+
+@router.post("/sign-out")
+def sign_out(caller: Caller) -> Response:  # noqa: ARG001 - only who is signed in can sign out
+    response = RedirectResponse("/sign-in", 303, headers=_HEADERS)
+    response.delete_cookie(COOKIE)
+    return response
+
+
+@router.get("/")
+@router.get("/monitors")
+def monitors_page(
+    request: Request, caller: Caller, services: Everything, q: str = "", sort: str = "-id", cursor: str = ""
+) -> Response:
+    page = services.monitors.page(caller.name, Query(50, cursor, sort, q))
+    rows = [(monitor, services.monitors.last_run(monitor)) for monitor in page.items]
+    query = f"?{request.url.query}" if request.url.query else ""
+    return _render(
+        "monitors.html",
+        user=caller,
+        rows=rows,
+        cursor=page.cursor,
+        q=q,
+        sort=sort,
+        sorts=_SORTS,
+        here=request.url.path + query,
+    )
+
+
+@router.get("/monitors/{monitor_id}")
+def monitor_page(caller: Caller, services: Everything, monitor_id: str) -> Response:
+    detail = services.monitors.detail(services.monitors.get(caller.name, monitor_id))
+    monitor = detail.monitor
+    runs = services.monitors.runs(monitor, None, None)[-_SHOWN:]
+    names = _metric_names(runs)
+    scores, performance = names[MetricType.DRIFT], names[MetricType.PERFORMANCE]
+    shown = ["timeline", *scores, *performance, "requests", "latency"]
+    config = monitor.config.drift.train_data
+    return _render(
+        "monitor.html",
+        user=caller,
+        monitor=monitor,
+        deployment=detail.deployment,
+        alerts=detail.alerts,
+        transitions=detail.transitions,
+        events=services.monitors.alert_events(monitor, Query(20)).items,
+        runs=runs,
+        last=runs[-1] if runs else None,
+        scores=scores,
+        performance=performance,
+        tables={name: _table(name, runs) for name in shown},
+        heights={name: 160 if name == "timeline" else 225 for name in shown},
+        # A new run is a new picture: the browser keeps the old one otherwise.
+        stamp=runs[-1].id if runs else "",
+        is_synthetic=monitor.name.startswith(_SYNTHETIC)
+        or bool(config and config.dataset.startswith(_SYNTHETIC)),
+    )
+
+
+@router.get("/monitors/{monitor_id}/charts/{name}.svg")
+def monitor_chart(caller: Caller, services: Everything, monitor_id: str, name: str) -> Response:
+    monitor = services.monitors.get(caller.name, monitor_id)
+    runs = services.monitors.runs(monitor, None, None)[-_SHOWN:]
+    names = _metric_names(runs)
+    if name not in {
+        "timeline",
+        "requests",
+        "latency",
+        *names[MetricType.DRIFT],
+        *names[MetricType.PERFORMANCE],
+    }:
+        raise NotFoundError(f"There is no chart {name!r} of this monitor.")
+    svg = charts.to_svg(charts.draw(name, runs, dict(monitor.thresholds)))
+    headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
+    return Response(svg, media_type="image/svg+xml", headers=headers)
+
+
+@router.get("/monitors/{monitor_id}/runs/{run_id}")
+def run_page(caller: Caller, services: Everything, monitor_id: str, run_id: str) -> Response:
+    monitor = services.monitors.get(caller.name, monitor_id)
+    run = services.monitors.run(monitor, run_id)
+    image = run.metric("image")
+    return _render(
+        "run.html",
+        user=caller,
+        monitor=monitor,
+        run=run,
+        moved=words.moved(image.detail.get("attributes", {})) if image else [],
+        images=sorted(run.images, key=lambda item: -item.strangeness),
+        is_synthetic=monitor.name.startswith(_SYNTHETIC)
+        or any(item.nearest.rpartition("/")[2].startswith(_SYNTHETIC) for item in run.images),
+    )
+
+
+@router.get("/monitors/{monitor_id}/runs/{run_id}/images/{event_id:path}/{index}.png")
+def run_image(
+    caller: Caller, services: Everything, monitor_id: str, run_id: str, event_id: str, index: int
+) -> Response:
+    monitor = services.monitors.get(caller.name, monitor_id)
+    png = services.runs.image(monitor, services.monitors.run(monitor, run_id), event_id, index)
+    headers = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
+    return Response(png, media_type="image/png", headers=headers)
+
+
+def install(app: FastAPI) -> None:
+    """Add the pages and their static files to the app."""
+    app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
+    app.include_router(router)
+
+
+def _metric_names(runs: tuple[MonitorRun, ...]) -> dict[MetricType, list[str]]:
+    """Name the metrics of the runs, in their order."""
+    names: dict[MetricType, list[str]] = {kind: [] for kind in MetricType}
+    for run in runs:
+        for metric in run.metrics:
+            if metric.name not in names[metric.type]:
+                names[metric.type].append(metric.name)
+    return names
+
+
+def _table(name: str, runs: tuple[MonitorRun, ...]) -> dict[str, Any]:
+    """Return the numbers of a chart, newest first."""
+    if name == "timeline":
+        head: list[str] = ["drift", "performance", "health"]
+        rows = [(run, [run.drift.value, run.performance.value, run.health.value]) for run in reversed(runs)]
+        return {"columns": head, "rows": rows}
+    columns = charts.columns(name)
+    cells = [(run, [words.metric(run.metric(column)) for column in columns]) for run in reversed(runs)]
+    return {"columns": [words.plain(column) for column in columns], "rows": cells}

@@ -1,0 +1,74 @@
+"""How pages word times, numbers and findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from tidegauge.domain.monitor import Metric
+
+_MOVED = 2.0  # standard deviations from which an attribute is named
+
+
+def utc(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def number(value: float | None) -> str:
+    """Word a number with three digits, or a dash for none.
+
+    >>> number(0.123456), number(1500.0), number(None)
+    ('0.123', '1,500', '-')
+    """
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def plain(name: str) -> str:
+    """Turn an identifier into words.
+
+    >>> plain("f1_score")
+    'f1 score'
+    """
+    return str(name).replace("_", " ")
+
+
+def metric(found: Metric | None) -> str:
+    """Word a metric with its interval."""
+    if found is None:
+        return "-"
+    if found.low is None or found.high is None:
+        return number(found.value)
+    return f"{number(found.value)} ({number(found.low)} to {number(found.high)})"
+
+
+def moved(attributes: Mapping[str, float]) -> list[str]:
+    """Say which attributes moved, the farthest first.
+
+    >>> moved({"sharpness": -7.93, "contrast": 0.2})
+    ['sharpness is 7.9 standard deviations below the baseline']
+    """
+    far = sorted(
+        (item for item in attributes.items() if abs(item[1]) >= _MOVED), key=lambda item: -abs(item[1])
+    )
+    return [
+        f"{plain(name)} is {abs(shift):.1f} standard deviations "
+        f"{'above' if shift > 0 else 'below'} the baseline"
+        for name, shift in sorted(far, key=lambda item: -abs(item[1]))
+    ]
+
+
+def own_path(path: str) -> str:
+    """Return a path of this server; anything that could lead to another becomes the first page.
+
+    >>> own_path("/monitors?q=a"), own_path("//evil.example"), own_path("https://evil.example")
+    ('/monitors?q=a', '/', '/')
+    """
+    safe = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
+    return path if safe else "/"
+
+
+def quoted(path: str) -> str:
+    return quote(path, safe="/")

@@ -1,0 +1,90 @@
+"""The demo's pages in a real Chromium."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from parts import SIDE, absent, running_server, write_images, write_model
+from tidegauge.client import Client
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    path = shutil.which("chromium")
+    if path is None:
+        absent("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_FLAGS)
+        yield browser.new_page(viewport={"width": 360, "height": 800})
+        browser.close()
+
+
+def monitored(client: Client, folder: Path) -> str:
+    client.datasets.create("chest", folder=write_images(folder / "images", 10))
+    client.datasets.add_version("chest")
+    client.models.create("tiny")
+    client.models.add_version("tiny", write_model(folder / "model"))
+    client.deployments.create("tiny", "tiny", 1)
+    client.deployments.wait("tiny")
+    drift = {
+        "enabled": True,
+        "image": {"height": SIDE, "width": SIDE},
+        "train_data": {"dataset": "chest", "version": 1},
+    }
+    monitor = client.monitors.create("tiny", {"drift": drift})
+    client.monitors.wait(monitor.id)
+    client.monitors.add_feature(monitor.id, "prediction", "prediction_output", "categorical")
+    client.monitors.start(monitor.id)
+    client.monitors.run(monitor.id, START, START + timedelta(minutes=5))
+    return monitor.id
+
+
+def test_from_the_sign_in_to_a_run(page: Page, tmp_path: Path) -> None:
+    with running_server(tmp_path / "home") as client:
+        monitor = monitored(client, tmp_path)
+        problems: list[str] = []
+        page.on("console", lambda m: problems.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on(
+            "request",
+            lambda r: None if r.url.startswith(client.url) else problems.append(f"foreign: {r.url}"),
+        )
+
+        page.goto(f"{client.url}/monitors/{monitor}")
+        page.get_by_label("Token").fill(client.token)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page).to_have_url(f"{client.url}/monitors/{monitor}")  # where the visitor wanted to go
+        expect(page.get_by_role("heading", level=1)).to_contain_text("tiny")
+        expect(page.locator("#now .status").first).to_have_text("unknown")
+        chart = page.get_by_alt_text("Status of drift, performance and health in each window")
+        expect(chart).to_be_visible()
+        page.wait_for_load_state("networkidle")
+        assert chart.evaluate("image => image.naturalWidth") > 0
+        # Nothing sticks out sideways on a phone.
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+        page.locator("#now a").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("2026-03-01 12:00 UTC")
+
+        client.monitors.stop(monitor)
+        page.goto(f"{client.url}/monitors/{monitor}")
+        client.monitors.start(monitor)
+        expect(page.locator("#now")).to_contain_text("active", timeout=10_000)  # without a reload
+        assert problems == []
