@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 import sys
@@ -115,14 +114,17 @@ def _build(options: ServeOptions, model: Model, end: _End) -> Starlette:
 def _listen(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:
         raise InvalidInputError.of("port", f"port is {port}; it must be 0 to 65535 (0: any free one).")
+    listener: socket.socket | None = None
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
     except OSError as error:
+        if listener:
+            listener.close()
         raise ConflictError(
-            f"Port {port} of {host} cannot be opened ({os.strerror(error.errno or 0)}); choose another one."
+            f"Port {port} of {host} cannot be opened ({error.strerror}); choose another one."
         ) from error
     listener.listen(2048)
     return listener
