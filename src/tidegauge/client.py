@@ -21,11 +21,11 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from tidegauge.domain.alert import Alert, AlertEvent
@@ -71,10 +71,41 @@ def credentials_file() -> Path:
 
 
 def _saved_credentials() -> dict[str, Any]:
+    path = credentials_file()
     try:
-        return tomllib.loads(credentials_file().read_text())
-    except (OSError, tomllib.TOMLDecodeError):
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
         return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(
+            f"{path} is damaged ({error}); sign in again with: tidegauge login"
+        ) from error
+
+
+def _check_url(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        parsed = httpx.URL("")
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise InvalidInputError.of("url", f"url is {url!r}; give an address such as http://127.0.0.1:32222.")
+    return parsed
+
+
+def _check_token(token: str) -> str:
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise InvalidInputError.of("token", "The token has characters that no token has; copy it again.")
+    return token
+
+
+def _is_loopback(url: str) -> bool:
+    """Tell whether an address is this machine's own.
+
+    >>> [_is_loopback(f"http://{host}:80") for host in ("localhost", "127.0.0.1", "[::1]", "example.org")]
+    [True, True, True, False]
+    """
+    host = httpx.URL(url).host
+    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 @cache
@@ -86,17 +117,23 @@ class Client:
     """A connection to one Tidegauge server.
 
     Without arguments: ``TIDEGAUGE_URL`` and ``TIDEGAUGE_TOKEN``, else what ``tidegauge login`` saved,
-    else ``http://127.0.0.1:32222``. Every call raises the classes of ``tidegauge.errors``.
+    else ``http://127.0.0.1:32222``. A saved token goes to the server that it was saved for, to no other.
+    Every call raises the classes of ``tidegauge.errors``.
     """
 
     def __init__(self, url: str | None = None, token: str | None = None, timeout: float = 60.0) -> None:
-        saved = _saved_credentials()
+        saved = {} if url and token else _saved_credentials()
         self.url = (
             url or os.environ.get("TIDEGAUGE_URL") or saved.get("url") or "http://127.0.0.1:32222"
         ).rstrip("/")
-        self.token = token or os.environ.get("TIDEGAUGE_TOKEN") or saved.get("token") or ""
+        kept = saved.get("token") if saved.get("url") == self.url else None
+        self.token = token or os.environ.get("TIDEGAUGE_TOKEN") or kept or ""
         self._http = httpx.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=timeout
+            base_url=_check_url(self.url),
+            headers={"Authorization": f"Bearer {_check_token(self.token)}"},
+            timeout=timeout,
+            # A proxy of the environment would be asked for this machine, too, and cannot know it.
+            trust_env=not _is_loopback(self.url),
         )
         self.code = Repositories(self, "code")
         self.datasets = Repositories(self, "datasets")
@@ -140,15 +177,23 @@ class Client:
         """Send ``body`` as JSON and read the answer as ``kind``."""
         if body is not None:
             options["json"] = to_jsonable_python(body)
-        return decode(kind, self.request(method, path, **options).json())
+        return decode(kind, self.json(method, path, **options))
+
+    def json(self, method: str, path: str, **options: Any) -> Any:
+        """Send a request and return the JSON value of the answer."""
+        response = self.request(method, path, **options)
+        try:
+            return response.json()
+        except ValueError as error:
+            raise TidegaugeError(
+                f"{response.url} did not answer with JSON; is there a Tidegauge server at {self.url}?"
+            ) from error
 
     def pages(self, kind: type[T], path: str, q: str = "", sort: str = "-id") -> Iterator[T]:
         """Yield every item of a listing, page by page."""
         cursor = ""
         while True:
-            answer = self.request(
-                "GET", path, params={"limit": _PAGE, "cursor": cursor, "q": q, "sort": sort}
-            ).json()
+            answer = self.json("GET", path, params={"limit": _PAGE, "cursor": cursor, "q": q, "sort": sort})
             yield from (decode(kind, item) for item in answer["items"])
             cursor = answer["cursor"]
             if not cursor:
@@ -156,8 +201,15 @@ class Client:
 
 
 def decode(kind: type[T], value: Any) -> T:
-    """Build a noun from its JSON value."""
-    result: T = _adapter(kind).validate_python(value)  # type: ignore[arg-type]  # a type is hashable
+    """Build a noun from its JSON value; TidegaugeError when the server speaks of something else."""
+    try:
+        result: T = _adapter(kind).validate_python(value)  # type: ignore[arg-type]  # a type is hashable
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise TidegaugeError(
+            f"The server's answer is not understood ({where}: {first['msg']}); is its version another one?"
+        ) from error
     return result
 
 
@@ -215,11 +267,11 @@ class Repositories:
         return list(self._client.pages(Repository, self._path, q))
 
     def get(self, name: str) -> Repository:
-        answer = self._client.request("GET", self._at(name)).json()
+        answer = self._client.json("GET", self._at(name))
         return decode(Repository, answer["repository"])
 
     def versions(self, name: str) -> builtins.list[Version]:
-        answer = self._client.request("GET", self._at(name)).json()
+        answer = self._client.json("GET", self._at(name))
         return [decode(Version, item) for item in answer["versions"]]
 
     def version(self, name: str, number: int) -> Version:
@@ -245,12 +297,15 @@ class Repositories:
         with tempfile.TemporaryFile() as spool:
             if source is not None:
                 _pack(Path(source), spool)
+                size = spool.tell()
                 spool.seek(0)
-                files = {"archive": ("archive", spool, "application/octet-stream")}
+                body = _Watched(spool, size, progress) if progress else spool
+                files = {"archive": ("archive", body, "application/octet-stream")}
             path = f"{self._at(name)}/versions"
             data = {"meta": json.dumps(to_jsonable_python(meta or {}))}
-            response = self._client.request("POST", path, data=data, files=files or None, timeout=timeout)
-        version = decode(Version, response.json())
+            version = self._client.read(
+                Version, "POST", path, data=data, files=files or None, timeout=timeout
+            )
         return self._wait(name, version.number, progress, timeout)
 
     def download(self, name: str, version: int, folder: str | Path, progress: Progress | None = None) -> Path:
@@ -286,11 +341,35 @@ class Repositories:
             look, lambda v: v.state is not VersionState.IMPORTING, f"The import of {name} v{number}", timeout
         )
         if version.state is VersionState.FAILED:
-            raise InvalidInputError(f"Version v{number} of {name!r} could not be imported: {version.error}")
+            raise TidegaugeError(f"Version v{number} of {name!r} could not be imported: {version.error}")
         return version
 
     def _at(self, name: str) -> str:
         return f"{self._path}/{quote(name, safe='')}"
+
+
+class _Watched(io.RawIOBase):
+    """A file that tells how far it is read."""
+
+    def __init__(self, file: IO[bytes], size: int, progress: Progress) -> None:
+        super().__init__()
+        self._file = file
+        self._size = size
+        self._progress = progress
+
+    def read(self, size: int = -1) -> bytes:
+        part = self._file.read(size)
+        self._progress("upload", self._file.tell(), self._size)
+        return part
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
 
 
 def _pack(source: Path, spool: Any) -> None:
@@ -384,7 +463,7 @@ class Deployments:
         return self._client.read(Deployment, "PATCH", self._at(name_or_id), changes)
 
     def wait(self, name_or_id: str, timeout: float = 120.0) -> Deployment:
-        """Wait until it is running; UnavailableError when it fails."""
+        """Wait until it is running; TidegaugeError when it fails."""
         found = wait_for(
             lambda: self.get(name_or_id),
             lambda d: d.state in (DeploymentState.RUNNING, DeploymentState.FAILED),
@@ -392,7 +471,7 @@ class Deployments:
             timeout,
         )
         if found.state is DeploymentState.FAILED:
-            raise UnavailableError(f"The deployment {found.name!r} has failed: {found.message}")
+            raise TidegaugeError(f"The deployment {found.name!r} has failed: {found.message}")
         return found
 
     def delete(self, name_or_id: str) -> None:
@@ -418,8 +497,7 @@ class Deployments:
             headers["ce-id"] = event_id
         if time:
             headers["ce-time"] = time.astimezone(UTC).isoformat()
-        answer = self._client.request("POST", deployment.predict_path, json=body, headers=headers)
-        return dict(answer.json())
+        return dict(self._client.json("POST", deployment.predict_path, json=body, headers=headers))
 
     def put_labels(self, name_or_id: str, file: str, rows: Sequence[Mapping[str, Any]] | bytes) -> None:
         """Drop a label file: bytes as they are, or rows with the same keys as CSV."""
@@ -455,12 +533,12 @@ class Monitors:
 
     def get(self, key: str) -> Monitor:
         """Find a monitor by its id or by its deployment's name or id."""
-        answer = self._client.request("GET", self._at(key)).json()
+        answer = self._client.json("GET", self._at(key))
         return decode(Monitor, answer["monitor"])
 
     def detail(self, key: str) -> dict[str, Any]:
         """Return the monitor with its deployment, alerts and transitions as plain values."""
-        return dict(self._client.request("GET", self._at(key)).json())
+        return dict(self._client.json("GET", self._at(key)))
 
     def configure(self, key: str, config: MonitorConfig | Mapping[str, Any]) -> Monitor:
         return self._client.read(Monitor, "PUT", f"{self._at(key)}/config", config)
@@ -522,7 +600,7 @@ class Monitors:
     def wait(
         self, key: str, progress: Callable[[Monitor], None] | None = None, timeout: float = 1800.0
     ) -> Monitor:
-        """Wait until baselining has ended; InvalidInputError when it went wrong."""
+        """Wait until baselining has ended; TidegaugeError when it went wrong."""
 
         def look() -> Monitor:
             monitor = self.get(key)
@@ -534,7 +612,7 @@ class Monitors:
             look, lambda m: m.state is not MonitorState.BASELINING, f"The baseline of {key}", timeout
         )
         if monitor.state is MonitorState.ERROR:
-            raise InvalidInputError(f"The monitor is in error: {monitor.message}")
+            raise TidegaugeError(f"The monitor is in error: {monitor.message}")
         return monitor
 
     def _at(self, key: str) -> str:

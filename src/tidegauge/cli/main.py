@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
-from rich.console import Console
-from rich.markup import escape
+from typer.core import TyperGroup
 
 from tidegauge import __version__
 from tidegauge.cli import catalogue, deployments, local, monitors, pipelines
 from tidegauge.cli.demo import demo
+from tidegauge.cli.output import say
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.errors import (
     ConflictError,
@@ -36,7 +36,40 @@ _EXIT_CODES: Mapping[type[TidegaugeError], int] = {
     UnavailableError: 6,
 }
 
+
+class _Group(TyperGroup):
+    """Words every error as a sentence on standard error; the exit code says of which kind it was."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except TidegaugeError as error:
+            raise typer.Exit(_report(error)) from error
+        except BrokenPipeError as error:
+            # The reader of our output (head, less) has gone, which is its right; what is still in the
+            # buffer must not fail at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from error
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            say(f"{place}{error.strerror or error}.", "red")
+            raise typer.Exit(1) from error
+        return result
+
+
+def _report(error: TidegaugeError) -> int:
+    messages = [item.message for item in error.errors]
+    if len(messages) < 2 or error.message != " ".join(messages):
+        say(error.message, "red")
+    if len(messages) > 1:
+        for item in error.errors:
+            say(item.message if item.field in item.message else f"{item.field}: {item.message}", "red")
+    return next((_EXIT_CODES[cls] for cls in type(error).__mro__ if cls in _EXIT_CODES), 1)
+
+
 app = typer.Typer(
+    cls=_Group,
     help="Trains, serves and above all monitors deployed models.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -59,8 +92,13 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    url: Annotated[str | None, typer.Option(help="Address of the server; default: TIDEGAUGE_URL.")] = None,
-    token: Annotated[str | None, typer.Option(help="Token; default: TIDEGAUGE_TOKEN.")] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="TIDEGAUGE_URL", help="Address of the server; default: as saved."),
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="TIDEGAUGE_TOKEN", help="Token; default: as saved.")
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -69,22 +107,12 @@ def options(
 
 
 def run() -> None:
-    """Run a command; errors become one sentence on standard error and an exit code that means something."""
+    """Run a command; whatever goes wrong is one sentence on standard error, never a stack trace."""
     try:
         app()
-    except TidegaugeError as error:
-        sys.exit(_report(error))
-    except BrokenPipeError:
-        # The reader of our output (head, less) has gone; nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (KeyboardInterrupt, click.Abort):
-        sys.exit(130)
-
-
-def _report(error: TidegaugeError) -> int:
-    console = Console(stderr=True)
-    console.print(f"[red]{escape(error.message)}[/red]", soft_wrap=True)
-    if len(error.errors) > 1:
-        for item in error.errors:
-            console.print(f"  {escape(item.field)}: {escape(item.message)}", soft_wrap=True)
-    return next((_EXIT_CODES[cls] for cls in type(error).__mro__ if cls in _EXIT_CODES), 1)
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        say(f"This is a mistake in Tidegauge, please report it with TIDEGAUGE_DEBUG=1: {what}", "red")
+        if os.environ.get("TIDEGAUGE_DEBUG"):
+            traceback.print_exc()
+        sys.exit(1)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic_core import to_jsonable_python
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tidegauge.client import Client
 from tidegauge.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from tidegauge.client import Client  # its imports would slow down --help
 
 _COLOURS = {
     "healthy": "green",
@@ -26,12 +26,22 @@ _COLOURS = {
     "ready": "green",
     "active": "green",
     "succeeded": "green",
+    "starting": "cyan",
+    "queued": "cyan",
+    "importing": "cyan",
+    "baselining": "cyan",
     "warning": "yellow",
+    "pending": "yellow",
+    "init": "yellow",
     "critical": "bold red",
     "failed": "red",
     "error": "red",
+    "cancelled": "dim",
+    "stopped": "dim",
     "unknown": "dim",
 }
+_WIDE = 10_000  # characters; what is piped on must not be wrapped
+_ITEMS = 20
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
@@ -40,8 +50,19 @@ Search = Annotated[str, typer.Option("--search", "-q", help="Only what has this 
 
 def connect(context: typer.Context) -> Client:
     """Return a client for the address and token of the global options."""
+    from tidegauge.client import Client
+
     options = context.find_root().params
     return context.with_resource(Client(options.get("url"), options.get("token")))
+
+
+def out() -> Console:
+    return Console(width=None if sys.stdout.isatty() else _WIDE)
+
+
+def say(text: str, style: str = "") -> None:
+    """Tell a person something, on standard error."""
+    Console(stderr=True).print(escape(text), style=style, soft_wrap=True)
 
 
 def show(value: Any, *, as_json: bool) -> None:
@@ -49,36 +70,69 @@ def show(value: Any, *, as_json: bool) -> None:
     if as_json:
         print_json(value)
         return
+    from pydantic_core import to_jsonable_python
+
     table = Table(show_header=False, box=None)
-    for name, field in to_jsonable_python(value).items():
-        text = field if isinstance(field, str) else json.dumps(field, ensure_ascii=False)
-        table.add_row(f"[b]{name}[/b]", colour(text))
-    Console().print(table)
+    for name, text in _lines(to_jsonable_python(value)):
+        is_state = name.rpartition(".")[2] in ("state", "status", "wanted")
+        table.add_row(f"[b]{escape(name)}[/b]", colour(text) if is_state else escape(text))
+    out().print(table)
+
+
+def _lines(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the fields of a JSON object, those of inner objects with dotted names."""
+    for key, value in fields.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            yield from _lines(value, f"{name}.")
+        elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+            for number, item in enumerate(value[:_ITEMS], 1):
+                yield f"{name}[{number}]", ", ".join(f"{k} {v}" for k, v in _lines(item))
+            if len(value) > _ITEMS:
+                yield name, f"and {len(value) - _ITEMS} more; --json has them all"
+        else:
+            yield name, ", ".join(map(cell, value)) or "-" if isinstance(value, list | dict) else cell(value)
 
 
 def show_list(
     items: Sequence[Any], columns: Sequence[tuple[str, Callable[[Any], Any]]], *, as_json: bool, empty: str
 ) -> None:
-    """Print a listing: a table, JSON, or for an empty one what to do first."""
+    """Print a listing: a table, JSON, or for an empty one what to do first (on standard error)."""
     if as_json:
         print_json(items)
     elif not items:
-        Console(stderr=True).print(empty)
+        say(empty)
     else:
         table = Table(*(name for name, _ in columns))
         for item in items:
-            table.add_row(*(colour(cell(read(item))) for _, read in columns))
-        Console().print(table)
+            table.add_row(*(_coloured(read(item)) for _, read in columns))
+        out().print(table)
 
 
 def print_json(value: Any) -> None:
+    from pydantic_core import to_jsonable_python
+
     sys.stdout.write(json.dumps(to_jsonable_python(value), ensure_ascii=False, indent=2) + "\n")
 
 
+def print_log(text: str, *, as_json: bool) -> None:
+    """Print the end of a log."""
+    if as_json:
+        print_json({"log": text})
+    else:
+        typer.echo(text, nl=False)
+
+
 def cell(value: Any) -> str:
-    """Word a value for a table."""
-    if value is None:
+    """Word a value for a table.
+
+    >>> cell(None), cell(0.98765), cell(True), cell("NORMAL")
+    ('-', '0.988', 'yes', 'NORMAL')
+    """
+    if value is None or value == "":
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, Enum):
         return str(value.value)
     if isinstance(value, datetime):
@@ -86,8 +140,17 @@ def cell(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def _coloured(value: Any) -> str:
+    # Only what is a state by its type: a deployment may well be named "error".
+    return colour(cell(value)) if isinstance(value, Enum) else escape(cell(value))
+
+
 def colour(text: str) -> str:
-    """Colour a state or status; any other text stays as it is."""
+    r"""Colour a state or status; any other text stays as it is.
+
+    >>> colour("critical"), colour("[x]")
+    ('[bold red]critical[/bold red]', '\\[x]')
+    """
     shade = _COLOURS.get(text)
     return f"[{shade}]{text}[/{shade}]" if shade else escape(text)
 
@@ -98,24 +161,31 @@ def confirm(what: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise InvalidInputError(f"{what} There is no terminal to ask on; add --yes to go ahead.")
-    typer.confirm(f"{what} Go ahead?", abort=True)
+    typer.confirm(f"{what} Go ahead?", abort=True, err=True)
 
 
 @contextlib.contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
     """Yield a progress callback (step, done, total) that draws a bar on a terminal's standard error."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(title, total=None)
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(escape(title), total=None)
 
         def report(step: str, done: int, total: int) -> None:
-            bar.update(task, description=f"{title}: {step}", completed=done, total=total or None)
+            bar.update(task, description=escape(f"{title}: {step}"), completed=done, total=total or None)
 
         yield report
 
 
 def read_time(text: str, name: str) -> datetime:
-    """Read an ISO 8601 time; without a zone it is UTC."""
+    """Read an ISO 8601 time; without a zone it is UTC.
+
+    >>> read_time("2026-03-01T12:00", "from").isoformat()
+    '2026-03-01T12:00:00+00:00'
+    """
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:
@@ -126,7 +196,11 @@ def read_time(text: str, name: str) -> datetime:
 
 
 def read_pairs(pairs: Iterable[str], option: str) -> dict[str, str]:
-    """Read ``name=value`` options."""
+    """Read ``name=value`` options.
+
+    >>> read_pairs(["epochs=3", "note=a=b"], "parameter")
+    {'epochs': '3', 'note': 'a=b'}
+    """
     found = {}
     for pair in pairs:
         name, separator, value = pair.partition("=")

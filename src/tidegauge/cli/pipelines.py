@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.status import Status
 
-from tidegauge.cli.output import Json, Search, connect, print_json, read_pairs, show, show_list
+from tidegauge.cli.output import Json, Search, colour, connect, print_log, read_pairs, say, show, show_list
 from tidegauge.domain.pipeline import PipelineRun, PipelineState
 from tidegauge.errors import TidegaugeError
 
@@ -46,10 +47,31 @@ def run(
     if not wait:
         show(started, as_json=as_json)
         return
-    ended = pipelines.wait(started.id, step_printer(Console(stderr=True)))
+    console = Console(stderr=True)
+    try:
+        with console.status(f"pipeline run {started.id}") as line:
+            ended = pipelines.wait(started.id, _live(console, line))
+    except KeyboardInterrupt:
+        say(f"The run goes on; look again with: tidegauge pipeline show {started.id}")
+        raise
     show(ended, as_json=as_json)
     if ended.state is not PipelineState.SUCCEEDED:
-        raise TidegaugeError(f"The pipeline run {ended.state.value}: {ended.message}")
+        raise TidegaugeError(
+            f"The pipeline run {ended.state.value}: {ended.message} "
+            f"What it wrote: tidegauge pipeline log {ended.id}"
+        )
+
+
+def _live(console: Console, line: Status) -> Callable[[PipelineRun], None]:
+    """Return a watcher that prints each change of a step and keeps a line on what is going on."""
+    print_step = step_printer(console)
+
+    def watch(run: PipelineRun) -> None:
+        print_step(run)
+        running = [step.name for step in run.steps if step.state == PipelineState.RUNNING]
+        line.update(f"pipeline run {run.id}: {', '.join(running) or run.state.value}")
+
+    return watch
 
 
 def step_printer(console: Console) -> Callable[[PipelineRun], None]:
@@ -60,7 +82,7 @@ def step_printer(console: Console) -> Callable[[PipelineRun], None]:
         for step in run.steps:
             if seen.get(step.name) != step.state:
                 seen[step.name] = step.state
-                console.print(f"  {step.name}: {step.state}")
+                console.print(f"  {step.name}: {colour(step.state)}")
 
     return watch
 
@@ -79,7 +101,8 @@ def list_(context: typer.Context, q: Search = "", as_json: Json = False) -> None
             ("created", lambda r: r.created_at),
         ],
         as_json=as_json,
-        empty="There is no pipeline run yet; start one with: tidegauge pipeline run",
+        empty="There is no pipeline run yet; start one with: "
+        "tidegauge pipeline run --code C --dataset D --model M --deployment NAME",
     )
 
 
@@ -92,11 +115,7 @@ def show_(context: typer.Context, run_id: RunId, as_json: Json = False) -> None:
 @app.command()
 def log(context: typer.Context, run_id: RunId, as_json: Json = False) -> None:
     """Print the end of what a pipeline run has written."""
-    text = connect(context).pipelines.log(run_id)
-    if as_json:
-        print_json({"log": text})
-    else:
-        typer.echo(text, nl=False)
+    print_log(connect(context).pipelines.log(run_id), as_json=as_json)
 
 
 @app.command()
