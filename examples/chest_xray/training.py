@@ -58,7 +58,7 @@ def prepare(folder: Path) -> Prepared:
     if len(classes) < 2:
         found = ", ".join(classes) or "none"
         raise ValueError(
-            f"{folder} holds images of these classes: {found}; give one folder per class, at least two."
+            f"The data set holds images of these classes: {found}; give one folder per class, at least two."
         )
     labels = np.array([classes.index(name) for name in names], dtype=np.int64)
     return Prepared(np.stack(images), labels, files, classes, problems)
