@@ -87,11 +87,12 @@ def _from_file(path: Path, known: Mapping[str, Any]) -> list[tuple[str, Any, str
 
 
 def _convert(name: str, value: Any, place: str, kind: Any) -> Any:
-    if kind == "int":
+    if kind != "int":
+        return str(value)
+    # TOML has types of its own: neither true nor 1.5 is a whole number.
+    if not isinstance(value, bool | float):
         try:
             return int(value)
-        except (TypeError, ValueError) as error:
-            raise InvalidInputError.of(
-                name, f"{name} is {value!r} in {place}; use a whole number."
-            ) from error
-    return str(value)
+        except (TypeError, ValueError):
+            pass
+    raise InvalidInputError.of(name, f"{name} is {value!r} in {place}; use a whole number.")

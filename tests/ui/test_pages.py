@@ -51,9 +51,17 @@ def make_monitor(services: Services, name: str) -> Monitor:
     services.database.deployments.add(deployment)
     thresholds = parse_thresholds({"image": {"type": "drift", "soft": 0.42, "hard": 0.55}})
     monitor = Monitor(
-        new_id(), deployment.id, name, "operator", MonitorState.ACTIVE, Status.CRITICAL, MonitorConfig(), 1, START,
+        id=new_id(),
+        deployment_id=deployment.id,
+        name=name,
+        owner="operator",
+        state=MonitorState.ACTIVE,
+        status=Status.CRITICAL,
+        config=MonitorConfig(),
+        config_version=1,
+        created_at=START,
         thresholds=thresholds,
-    )  # fmt: skip
+    )
     return services.database.monitors.add(monitor)
 
 
