@@ -11,7 +11,7 @@ class MetricType(StrEnum):
     HEALTH = "health"
 
 
-#: Performance metrics that get worse as they get larger; all others get worse as they get smaller.
+#: Performance metrics that get worse as they get larger.
 ERRORS = frozenset(
     {
         "mae",
@@ -19,13 +19,71 @@ ERRORS = frozenset(
         "rmse",
         "mape",
         "smape",
+        "msle",
+        "median_absolute_error",
+        "max_error",
+        "quantile_error",
         "log_loss",
         "brier",
         "calibration_error",
-        "bias",
-        "quantile_error",
+        "hamming_loss",
+        "error_rate",
+        "false_positive_rate",
+        "false_negative_rate",
     }
 )
+
+#: Performance metrics that get worse as they get smaller.
+QUALITIES = frozenset(
+    {
+        "accuracy",
+        "balanced_accuracy",
+        "precision",
+        "recall",
+        "sensitivity",
+        "specificity",
+        "f1_score",
+        "jaccard",
+        "auc",
+        "roc_auc",
+        "pr_auc",
+        "average_precision",
+        "mcc",
+        "cohen_kappa",
+        "r2",
+        "r2_score",
+        "explained_variance",
+    }
+)
+
+#: Health metrics; all get worse as they get larger.
+HEALTH = frozenset(
+    {
+        "requests",
+        "requests_rate",
+        "4xx_requests",
+        "4xx_requests_rate",
+        "5xx_requests",
+        "5xx_requests_rate",
+        "latency_avg",
+        "latency_p50",
+        "latency_p95",
+        "latency_p99",
+        "cpu_utilization",
+        "memory_utilization",
+    }
+)
+
+
+def names(type_: MetricType) -> frozenset[str] | None:
+    """Return the names that metrics of a type have; None for drift, where any feature has a score.
+
+    >>> "accuracy" in names(MetricType.PERFORMANCE), names(MetricType.DRIFT)
+    (True, None)
+    """
+    if type_ is MetricType.DRIFT:
+        return None
+    return HEALTH if type_ is MetricType.HEALTH else ERRORS | QUALITIES
 
 
 def larger_is_worse(name: str, type_: MetricType) -> bool:

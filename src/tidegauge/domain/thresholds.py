@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import orjson
 
 from tidegauge.domain.metrics import MetricType, larger_is_worse
+from tidegauge.domain.metrics import names as metric_names
 from tidegauge.domain.status import Status
 from tidegauge.errors import FieldError, InvalidInputError
 
@@ -54,7 +56,9 @@ def parse_thresholds(data: bytes | str | Mapping[str, Any]) -> dict[str, Thresho
     return found
 
 
-def _check(name: str, entry: Any) -> list[FieldError]:
+def _check(name: object, entry: object) -> list[FieldError]:
+    if not isinstance(name, str) or not name.strip():
+        return [FieldError("thresholds", f"A threshold has the name {name!r}; name a feature or a metric.")]
     if not isinstance(entry, Mapping):
         return [FieldError(name, f"{name} is {entry!r}; give an object with type, soft and hard.")]
     errors = [
@@ -67,11 +71,33 @@ def _check(name: str, entry: Any) -> list[FieldError]:
         errors.append(
             FieldError(f"{name}.type", f"{name}.type is {entry.get('type')!r}; use {', '.join(types)}.")
         )
-    for key in ("soft", "hard"):
-        value = entry.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            errors.append(FieldError(f"{name}.{key}", f"{name}.{key} is {value!r}; give a finite number."))
+    else:
+        errors += _check_name(name, MetricType(entry["type"]))
+    errors += [
+        FieldError(f"{name}.{key}", f"{name}.{key} is {entry.get(key)!r}; give a finite number.")
+        for key in ("soft", "hard")
+        if not _is_number(entry.get(key))
+    ]
     return errors or _check_order(name, MetricType(entry["type"]), entry["soft"], entry["hard"])
+
+
+def _check_name(name: str, kind: MetricType) -> list[FieldError]:
+    """A threshold on a metric that does not exist would never be judged, and nobody would notice."""
+    known = metric_names(kind)
+    if known is None or name in known:
+        return []
+    alike = get_close_matches(name, sorted(known), n=1)
+    hint = f"did you mean {alike[0]}?" if alike else f"use one of {', '.join(sorted(known))}."
+    return [FieldError(name, f"{name} is no {kind.value} metric; {hint}")]
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number larger than any float
+        return False
 
 
 def _check_order(name: str, kind: MetricType, soft: float, hard: float) -> list[FieldError]:

@@ -35,9 +35,11 @@ def classify(
 
     With two classes and ``positive``, accuracy, precision and recall are proportions with Wilson intervals
     (95%). F1 is 2 J / (1 + J) of the Jaccard proportion J = TP / (TP + FP + FN), so that the Wilson interval
-    of J, mapped, is an interval of F1. Macro averages take the interval of a mean of independent estimates
-    (Donner and Zou, "Construction of confidence limits about effect measures: a general approach",
-    Statistics in Medicine 27, 2008).
+    of J, mapped, is an interval of F1. Macro averages leave out classes that have no value and take the
+    interval of a mean of independent estimates (Donner and Zou, "Construction of confidence limits about
+    effect measures: a general approach", Statistics in Medicine 27, 2008). F1 values of classes are not
+    independent: an error belongs to two classes, so that the variance of their sum is at most twice the sum
+    of their variances, and half-widths grow by the root of 2.
 
     >>> result = classify(["sick", "sick", "well"], ["sick", "well", "well"], positive="sick")
     >>> result.metrics["recall"].value, result.metrics["precision"].value
@@ -57,7 +59,8 @@ def classify(
         metrics |= _of_class(confusion, place) if place is not None else _of_nobody(n)
     else:
         each = [_of_class(confusion, place) for place in range(len(classes))]
-        metrics |= {name: _macro([m[name] for m in each], n) for name in ("precision", "recall", "f1_score")}
+        shared = {"precision": 1, "recall": 1, "f1_score": 2}
+        metrics |= {name: _macro([m[name] for m in each], n, most) for name, most in shared.items()}
     rows = tuple(tuple(int(count) for count in row) for row in confusion)
     return Classification(metrics, classes, rows, chosen, n)
 
@@ -86,13 +89,14 @@ def _f1(hits: int, false_alarms: int, misses: int) -> Estimate:
     return Estimate(value, low, high, jaccard.n)
 
 
-def _macro(estimates: list[Estimate], n: int) -> Estimate:
-    """Average over the classes that have a value; half-widths add as those of independent estimates."""
+def _macro(estimates: list[Estimate], n: int, shared: int) -> Estimate:
+    """Average over the classes that have a value; an observation counts in ``shared`` classes at most."""
     known = [e for e in estimates if e.value is not None and e.low is not None and e.high is not None]
     if not known:
         return Estimate(None, None, None, n)
     count = len(known)
+    shared = min(shared, count)
     value = sum(e.value or 0.0 for e in known) / count
-    below = sqrt(sum(((e.value or 0.0) - (e.low or 0.0)) ** 2 for e in known)) / count
-    above = sqrt(sum(((e.high or 0.0) - (e.value or 0.0)) ** 2 for e in known)) / count
+    below = sqrt(shared * sum(((e.value or 0.0) - (e.low or 0.0)) ** 2 for e in known)) / count
+    above = sqrt(shared * sum(((e.high or 0.0) - (e.value or 0.0)) ** 2 for e in known)) / count
     return Estimate(value, max(0.0, value - below), min(1.0, value + above), n)

@@ -27,7 +27,10 @@ ATTRIBUTES = {
     "border": 2.0,  # mean of the outer sixteenth less that of the rest, in grey levels
 }
 _NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-_DIM = 0.1  # grey levels: where there are no edges at all, logarithms end here
+# Sizes in grey levels below which logarithms level off: what the eye does not see, encoders throw away.
+_FAINT_EDGE = 0.5
+_FAINT_NOISE = 1.0  # Gaussian noise of some 0.2 grey levels
+_FAINT = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,24 +94,24 @@ def _attributes(grey: Image) -> tuple[float, ...]:
     return (
         mean,
         deviation,
-        _log_size(cv2.Laplacian(pixels, cv2.CV_32F)),
-        _log_size(cv2.filter2D(pixels, cv2.CV_32F, _NOISE_MASK)),
+        _log_size(cv2.Laplacian(pixels, cv2.CV_32F), _FAINT_EDGE),
+        _log_size(cv2.filter2D(pixels, cv2.CV_32F, _NOISE_MASK), _FAINT_NOISE),
         float(-(shares * np.log2(shares)).sum()),
         _symmetry(small),
-        _log_size(np.diff(small, axis=1)) - _log_size(np.diff(small, axis=0)),
+        _log_size(np.diff(small, axis=1), _FAINT) - _log_size(np.diff(small, axis=0), _FAINT),
         _border(small),
     )
 
 
-def _log_size(values: npt.NDArray[np.floating]) -> float:
-    return float(np.log(np.abs(values).mean() + _DIM))
+def _log_size(values: npt.NDArray[np.floating], faint: float) -> float:
+    return float(np.log(np.abs(values).mean() + faint))
 
 
 def _symmetry(small: Floats) -> float:
     centred = small - small.mean()
     power = float((centred * centred).sum())
     # An image without any contrast is its own mirror image.
-    return float((centred * centred[:, ::-1]).sum()) / power if power > SIDE * SIDE * _DIM**2 else 1.0
+    return float((centred * centred[:, ::-1]).sum()) / power if power > SIDE * SIDE * _FAINT**2 else 1.0
 
 
 def _border(small: Floats) -> float:

@@ -20,14 +20,15 @@ class Latency:
 
 
 def summarise(milliseconds: npt.ArrayLike) -> Latency:
-    """Return p50, p95, p99 (each a latency that occurred, so at least that share was as fast) and the mean.
+    """Return p50, p95, p99 (each a latency that occurred: at least that share was as fast) and the mean.
 
-    Source: Hyndman and Fan, "Sample quantiles in statistical packages", 1996, definition 1.
+    NaN values are left out. Source: Hyndman and Fan, "Sample quantiles in statistical packages", The American
+    Statistician 50 (1996), definition 1.
 
     >>> summarise(range(1, 101)).p95
     95.0
     """
-    values = np.asarray(list(milliseconds) if isinstance(milliseconds, range) else milliseconds, np.float64)
+    values = np.asarray(milliseconds, np.float64)
     values = values[~np.isnan(values)]
     if not len(values):
         return Latency(None, None, None, None, 0)

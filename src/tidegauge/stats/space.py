@@ -15,7 +15,7 @@ from tidegauge.stats.features import ATTRIBUTES, SIDE, Image, ImageFeatures
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-_COMPONENTS = 16
+_COMPONENTS = 12
 _IMAGES_PER_COMPONENT = 5  # a component that few images define says more of them than of images
 _NEIGHBOURS = 5
 _SHRINKAGE = 0.1  # at least so much of the covariance is taken for independent

@@ -19,6 +19,7 @@ class TotalVariation:
 def total_variation(baseline: Mapping[str, int], window: Mapping[str, int]) -> TotalVariation:
     """Return half the sum of the differences of the categories' shares; a new category counts in full.
 
+    Raises ValueError for a negative count.
     Source: Levin and Peres, "Markov Chains and Mixing Times", 2nd ed. (2017), section 4.1.
 
     >>> total_variation({"a": 1, "b": 1}, {"a": 3, "b": 1}).score
@@ -34,5 +35,7 @@ def total_variation(baseline: Mapping[str, int], window: Mapping[str, int]) -> T
 
 
 def _shares(counts: Mapping[str, int]) -> dict[str, float]:
+    if any(count < 0 for count in counts.values()):
+        raise ValueError(f"counts are {dict(counts)}; none can be negative")
     total = sum(counts.values())
     return {category: count / total for category, count in sorted(counts.items())} if total else {}
