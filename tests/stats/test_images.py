@@ -9,6 +9,7 @@ import pytest
 from tidegauge.domain.images import decode_image, to_shape
 from tidegauge.phantoms import LABELS, draw
 from tidegauge.stats.images import ImageBaseline, ImageFeatures, compare, extract, fit_baseline
+from tidegauge.stats.kolmogorov_smirnov import kolmogorov_smirnov
 
 SOFT, HARD = 0.42, 0.55
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -36,7 +37,7 @@ def encoded(images: np.ndarray, quality: int = 90) -> np.ndarray:
     return np.stack([decode_image(data) for data in jpegs]).reshape(images.shape)
 
 
-@pytest.fixture(scope="module", params=[20, 120, 500])
+@pytest.fixture(scope="module", params=[20, 120, 420])
 def training(request: pytest.FixtureRequest) -> np.ndarray:
     """Left out one by one, by folds, split in halves."""
     return phantoms(request.param, 1)
@@ -47,13 +48,22 @@ def baseline(training: np.ndarray) -> ImageBaseline:
     return fit_baseline(training)
 
 
-def windows(images: np.ndarray, count: int = 30, size: int = 12) -> list[np.ndarray]:
-    rng = np.random.default_rng(5)
-    return [images[rng.choice(len(images), size, replace=False)] for _ in range(count)]
-
-
 def share_beyond(baseline: ImageBaseline, images: np.ndarray, bound: float) -> float:
-    return float(np.mean([(compare(baseline, window).score or 0) > bound for window in windows(images)]))
+    """Share of windows of 12 images that score above a bound; strangeness is each image's own."""
+    strangeness = compare(baseline, images).strangeness
+    rng = np.random.default_rng(5)
+    windows = [rng.choice(strangeness, 12, replace=False) for _ in range(100)]
+    return float(
+        np.mean([kolmogorov_smirnov(baseline.strangeness, window).score > bound for window in windows])
+    )
+
+
+def test_an_image_is_as_strange_alone_as_in_a_window(baseline: ImageBaseline, training: np.ndarray):
+    window = np.concatenate([training[:3], phantoms(5, 9)])
+    alone = [compare(baseline, window[i : i + 1]).strangeness[0] for i in range(len(window))]
+    drift = compare(baseline, window)
+    assert drift.strangeness == pytest.approx(alone)
+    assert drift.score == kolmogorov_smirnov(baseline.strangeness, drift.strangeness).score
 
 
 def test_replayed_training_images_are_no_drift(baseline: ImageBaseline, training: np.ndarray):
@@ -62,7 +72,7 @@ def test_replayed_training_images_are_no_drift(baseline: ImageBaseline, training
 
 
 def test_replayed_training_images_encoded_again_are_no_drift(baseline: ImageBaseline, training: np.ndarray):
-    assert share_beyond(baseline, encoded(training), HARD) == 0
+    assert share_beyond(baseline, encoded(training), HARD) <= 0.02
 
 
 def test_a_replayed_image_finds_itself(baseline: ImageBaseline, training: np.ndarray):

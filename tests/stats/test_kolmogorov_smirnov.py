@@ -25,7 +25,7 @@ def distance(baseline: list[int], window: list[int]) -> Fraction:
     return max(below)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(samples, samples)
 def test_agrees_with_counting_every_order(baseline: list[int], window: list[int]):
     found = kolmogorov_smirnov(baseline, window)
