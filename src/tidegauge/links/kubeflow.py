@@ -11,9 +11,9 @@ import orjson
 from pydantic import TypeAdapter
 
 from tidegauge.domain.pipeline import PipelineRun, PipelineStep
+from tidegauge.steps import MARK
 
 _STEPS = TypeAdapter(tuple[PipelineStep, ...])
-_MARK = "tidegauge-step: "
 
 
 def local_command(run: PipelineRun, code: Path, root: Path) -> list[str]:
@@ -31,7 +31,7 @@ def read_steps(lines: Iterable[str]) -> tuple[PipelineStep, ...]:
     """Read the steps from the marked lines of a run's output; other lines are passed over."""
     steps: dict[str, dict[str, Any]] = {}
     for line in lines:
-        _, found, text = line.partition(_MARK)
+        _, found, text = line.partition(MARK)
         if not found:
             continue
         try:

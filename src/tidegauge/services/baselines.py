@@ -89,8 +89,8 @@ class Baselines:
             image = ImageBaseline.from_arrays(arrays) if arrays else None
         except (KeyError, TypeError, ValueError) as error:
             raise ConflictError(
-                "The baseline was made by another version of Tidegauge; stop the monitor and make it anew with: "
-                "tidegauge monitor baseline"
+                "The baseline was made by another version of Tidegauge; stop the monitor and make it anew "
+                "with: tidegauge monitor baseline"
             ) from error
         return Baseline(
             image,
