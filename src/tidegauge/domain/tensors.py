@@ -36,6 +36,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _MAX_DIMENSIONS = 32
+_COMPACT_FROM = 32  # values; below this the note costs more than it saves
 _BINARY_SIZE = "binary_data_size"
 _ORIGINAL = "original_datatype"
 
@@ -125,7 +126,7 @@ def encode_binary(
     JSON header; tensors named in ``as_json`` go into the header as numbers.
     """
     entries: list[dict[str, Any]] = []
-    chunks: list[bytes] = []
+    chunks: list[bytes | Array] = []
     for name, tensor in tensors.items():
         array = np.ascontiguousarray(tensor).reshape(tensor.shape)
         entry: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatype_of(array)}
@@ -138,8 +139,8 @@ def encode_binary(
             entry["parameters"] = {_ORIGINAL: entry["datatype"]}
             entry["datatype"] = "UINT8"
             array = small
-        raw = _strings_to_bytes(array) if entry["datatype"] == "BYTES" else array.tobytes()
-        entry.setdefault("parameters", {})[_BINARY_SIZE] = len(raw)
+        raw = _strings_to_bytes(array) if entry["datatype"] == "BYTES" else array
+        entry.setdefault("parameters", {})[_BINARY_SIZE] = len(raw) if isinstance(raw, bytes) else raw.nbytes
         chunks.append(raw)
     head = orjson.dumps({**(header or {}), field: entries}, option=orjson.OPT_SERIALIZE_NUMPY)
     return b"".join((head, *chunks)), len(head)
@@ -147,13 +148,13 @@ def encode_binary(
 
 def _as_bytes_if_whole(array: Array) -> Array | None:
     """Return a float array as uint8 if that can be undone bit for bit (so not for NaN, 0.5 or -0.0)."""
-    if array.dtype.kind != "f":
+    if array.dtype.kind != "f" or array.size < _COMPACT_FROM:
         return None
     with np.errstate(invalid="ignore"):
         small = array.astype(np.uint8)
-    bits = np.dtype(f"u{array.dtype.itemsize}")
-    same = np.array_equal(small.astype(array.dtype).view(bits), array.view(bits)) if array.ndim else False
-    return small if same else None
+    # Compared as bits: the floats' own equality takes -0.0 for 0.0.
+    bits = f"u{array.dtype.itemsize}"
+    return small if (small.astype(array.dtype).view(bits) == array.view(bits)).all() else None
 
 
 def _strings_to_bytes(array: Array) -> bytes:

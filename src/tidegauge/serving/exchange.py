@@ -53,7 +53,7 @@ class Origin:
 
 
 def encode_exchange(exchange: Exchange, origin: Origin) -> bytes:
-    """Return both CloudEvents as JSON, the request first, joined by a comma for a batch."""
+    """Return both CloudEvents as JSON, the request first, each after a comma: a part of a batch."""
     shared = {
         "inferenceservicename": origin.model,
         "namespace": origin.namespace,
@@ -69,7 +69,7 @@ def encode_exchange(exchange: Exchange, origin: Origin) -> bytes:
         _event(exchange, REQUEST_TYPE, source, exchange.request, shared),
         _event(exchange, RESPONSE_TYPE, source, exchange.response, answered),
     ]
-    return encode_batch(events)[1:-1]
+    return b"," + memoryview(encode_batch(events))[1:-1]
 
 
 def _event(

@@ -41,9 +41,12 @@ class Collector:
         self._headers = {"Content-Type": BATCH_CONTENT_TYPE, "Authorization": f"Bearer {token}"}
 
     def post(self, batch: Sequence[bytes]) -> tuple[Outcome, str]:
-        """Post JSON texts of events as one batch; return the outcome and, if it failed, why."""
+        """Post events, each JSON text after a comma, as one batch; return what came of it and why."""
+        # In pieces: joining megabytes would cost as much as encoding them.
+        pieces: list[bytes | memoryview] = [b"[", memoryview(batch[0])[1:], *batch[1:], b"]"]
+        headers = {**self._headers, "Content-Length": str(sum(map(len, pieces)))}
         try:
-            self._connection.request("POST", self._path, b"[%s]" % b",".join(batch), self._headers)
+            self._connection.request("POST", self._path, pieces, headers)
             answer = self._connection.getresponse()
             text = answer.read(300).decode(errors="replace")
             answer.read()
