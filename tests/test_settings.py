@@ -24,7 +24,7 @@ def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> N
     [
         ("", {"TIDEGAUGE_PORT": "many"}, "port is 'many' in TIDEGAUGE_PORT; use a whole number."),
         ("port = true", {}, "port is True in"),
-        ("port = 70000", {}, "port is 70000; use a number from 0 to 65535."),
+        ("port = 70000", {}, "port is 70000; use a number from 1 to 65535."),
         ("prot = 1", {}, "has an unknown setting 'prot'"),
         ("port = ", {}, "is not valid TOML"),
         ("", {"TIDEGAUGE_FLUSH_SECONDS": "0"}, "flush_seconds is 0; use 1 or more."),

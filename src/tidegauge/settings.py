@@ -29,6 +29,17 @@ class Settings:
         return self.database_url or f"sqlite:///{self.home.absolute() / 'tidegauge.sqlite'}"
 
     @property
+    def is_private(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+
+    @property
+    def address(self) -> str:
+        """The server's URL as seen from this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
     def store(self) -> str:
         return self.store_url or str(self.home.absolute() / "store")
 
@@ -62,8 +73,8 @@ def load_settings(
     ]:
         values[name] = _convert(name, value, place, known[name])
     settings = Settings(home=folder, **values)
-    if not 0 <= settings.port <= 65535:
-        raise InvalidInputError.of("port", f"port is {settings.port}; use a number from 0 to 65535.")
+    if not 1 <= settings.port <= 65535:
+        raise InvalidInputError.of("port", f"port is {settings.port}; use a number from 1 to 65535.")
     if settings.flush_seconds < 1:
         raise InvalidInputError.of(
             "flush_seconds", f"flush_seconds is {settings.flush_seconds}; use 1 or more."

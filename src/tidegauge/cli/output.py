@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tidegauge.client import Client  # its imports would slow down --help
 
 _COLOURS = {
+    "ok": "green",
     "healthy": "green",
     "running": "green",
     "ready": "green",
@@ -34,6 +35,8 @@ _COLOURS = {
     "pending": "yellow",
     "init": "yellow",
     "critical": "bold red",
+    "missing": "red",
+    "absent, optional": "yellow",
     "failed": "red",
     "error": "red",
     "cancelled": "dim",

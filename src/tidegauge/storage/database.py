@@ -7,9 +7,11 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from tidegauge.domain.alert import Alert, AlertEvent
 from tidegauge.domain.catalogue import Repository, Version
@@ -20,6 +22,8 @@ from tidegauge.domain.users import Token, User
 from tidegauge.errors import InvalidInputError, UnavailableError
 from tidegauge.storage import tables
 from tidegauge.storage.rows import Rows
+
+_REMEDY = "Look at database_url and at the database's own log."
 
 
 def _engine(url: str) -> Engine:
@@ -50,6 +54,18 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA foreign_keys=ON")
 
 
+def _migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def _reason(error: SQLAlchemyError) -> str:
+    """Return what the driver says, in one line and without SQLAlchemy's hints for programmers."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return (str(cause).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 class Database:
     """All rows. ``migrate`` brings the schema up to date before the first use."""
 
@@ -69,14 +85,24 @@ class Database:
 
     def migrate(self) -> None:
         """Apply every migration that this database does not have yet."""
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config = _migrations()
         try:
             with self.engine.begin() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except SQLAlchemyError as error:
-            raise UnavailableError(f"The database cannot be opened or migrated: {error}") from error
+            raise UnavailableError(
+                f"The database cannot be opened or migrated: {_reason(error)}. {_REMEDY}"
+            ) from error
+
+    def is_migrated(self) -> bool:
+        """Tell whether every migration has been applied; UnavailableError as in ``check``."""
+        try:
+            with self.engine.connect() as connection:
+                applied = MigrationContext.configure(connection).get_current_heads()
+        except SQLAlchemyError as error:
+            raise UnavailableError(f"The database does not answer: {_reason(error)}. {_REMEDY}") from error
+        return set(applied) == set(ScriptDirectory.from_config(_migrations()).get_heads())
 
     def check(self) -> None:
         """Raise UnavailableError where the database does not answer."""
@@ -84,7 +110,7 @@ class Database:
             with self.engine.connect() as connection:
                 connection.execute(text("SELECT 1"))
         except SQLAlchemyError as error:
-            raise UnavailableError(f"The database does not answer: {error}") from error
+            raise UnavailableError(f"The database does not answer: {_reason(error)}. {_REMEDY}") from error
 
     def close(self) -> None:
         self.engine.dispose()
