@@ -1,4 +1,4 @@
-"""The demo on phantoms and, where they are beside the checkout, on real X-rays: what it must show, how fast."""
+"""The demo on phantoms and, where they are beside the checkout, on real X-rays: what it shows, how fast."""
 
 from __future__ import annotations
 
