@@ -35,10 +35,7 @@ json_values = st.recursive(
     max_leaves=8,
 )
 extension_names = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=20).filter(
-    lambda name: (
-        name
-        not in {*REQUIRED, "time", "datacontenttype", "data", "subject", "dataschema", *KNOWN}
-    )
+    lambda name: name not in {*REQUIRED, "time", "datacontenttype", "data", "subject", "dataschema", *KNOWN}
 )
 times = st.datetimes(
     min_value=datetime(1000, 1, 2),  # noqa: DTZ001 - hypothesis adds the zone
@@ -66,7 +63,7 @@ def refused(body: Any, *, batch: bool = False) -> InvalidInputError:
     st.dictionaries(extension_names, text, max_size=4),
     st.binary() | st.dictionaries(st.text("abé", min_size=1), json_values),
 )
-def test_what_the_cloudevents_package_sends_is_read_back_equal(  # noqa: PLR0917 - hypothesis draws them
+def test_what_the_cloudevents_package_sends_is_read_back_equal(
     event_id: str, source: str, kind: str, time: datetime, extensions: dict[str, str], data: Any
 ) -> None:
     media = "application/octet-stream" if isinstance(data, bytes) else "application/json"
