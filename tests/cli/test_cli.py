@@ -1,57 +1,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from parts import CLASSES, SIDE, image, running_server, write_images, write_model
+from cli_runs import Run
+from parts import CLASSES, SIDE, image, write_images, write_model
 from tidegauge.client import Client
 from tidegauge.domain.images import encode_png
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with running_server(tmp_path_factory.mktemp("cli") / "home") as client:
-        yield client
-
-
-@pytest.fixture
-def run(server: Client, tmp_path: Path) -> Run:
-    """Run the real command, with the server's address and token in the environment."""
-
-    def call(*arguments: str, **environment: str) -> Outcome:
-        given = {"TIDEGAUGE_URL": server.url, "TIDEGAUGE_TOKEN": server.token, **environment}
-        base = {k: v for k, v in os.environ.items() if not k.startswith("TIDEGAUGE_")}
-        done = subprocess.run(
-            [sys.executable, "-m", "tidegauge", *arguments],
-            env={**base, "XDG_CONFIG_HOME": str(tmp_path), "COLUMNS": "200", **given},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Outcome(done.returncode, done.stdout, done.stderr)
-
-    return call
 
 
 def test_the_whole_way_on_the_command_line(run: Run, tmp_path: Path) -> None:

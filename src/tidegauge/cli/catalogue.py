@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,11 +15,15 @@ from tidegauge.cli.output import (
     connect,
     print_json,
     progress_bar,
+    say,
     show,
     show_list,
 )
-from tidegauge.client import Client, Repositories
 from tidegauge.domain.catalogue import RepositoryKind
+from tidegauge.domain.content import ContentForm
+
+if TYPE_CHECKING:
+    from tidegauge.client import Client, Repositories
 
 Name = Annotated[str, typer.Argument(help="Name of the repository.")]
 Number = Annotated[int, typer.Argument(help="Number of the version, 1 for v1.")]
@@ -61,7 +65,9 @@ def build(kind: RepositoryKind) -> typer.Typer:
         branch: Annotated[str, typer.Option(help="Branch of the git repository.")] = "",
         sub_path: Annotated[str, typer.Option(help="Folder within the source.")] = "",
         folder: Annotated[str, typer.Option(help="Folder on the server's machine.")] = "",
-        form: Annotated[str | None, typer.Option(help="Form of a dataset; default: recognised.")] = None,
+        form: Annotated[
+            ContentForm | None, typer.Option(help="Form of the files; default: recognised.")
+        ] = None,
         as_json: Json = False,
     ) -> None:
         """Create a repository from git, a server's folder, or (neither) for uploads."""
@@ -106,6 +112,8 @@ def build(kind: RepositoryKind) -> typer.Typer:
         with progress_bar(f"{name}") as report:
             version = of(connect(context)).add_version(name, source, progress=report)
         show(version, as_json=as_json)
+        if version.problems:
+            say(f"{len(version.problems)} problems: what they name was left out.", "yellow")
 
     @app.command()
     def download(
@@ -117,6 +125,7 @@ def build(kind: RepositoryKind) -> typer.Typer:
         """Write the files of a version into a folder."""
         with progress_bar(f"{name} v{number}") as report:
             of(connect(context)).download(name, number, folder, report)
+        say(f"The files are in {folder}.")
 
     @app.command()
     def delete(context: typer.Context, name: Name, yes: Yes = False) -> None:
@@ -125,5 +134,6 @@ def build(kind: RepositoryKind) -> typer.Typer:
         count = len(repositories.versions(name))
         confirm(f"This deletes the {kind.value} {name!r} with its {count} versions.", yes=yes)
         repositories.delete(name)
+        say(f"The {kind.value} {name!r} is deleted.")
 
     return app

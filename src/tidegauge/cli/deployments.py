@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tidegauge.cli.output import Json, Search, Yes, confirm, connect, print_json, show, show_list
-from tidegauge.client import Client
+from tidegauge.cli.output import Json, Search, Yes, confirm, connect, print_log, say, show, show_list
 from tidegauge.domain.deployment import Deployment
-from tidegauge.errors import InvalidInputError
+from tidegauge.errors import InvalidInputError, TidegaugeError
+
+if TYPE_CHECKING:
+    from tidegauge.client import Client
 
 app = typer.Typer(help="Deployments: served models.", no_args_is_help=True)
 
@@ -96,11 +99,7 @@ def stop(context: typer.Context, name: Name, as_json: Json = False) -> None:
 @app.command()
 def log(context: typer.Context, name: Name, as_json: Json = False) -> None:
     """Print the end of what the served process has written."""
-    text = connect(context).deployments.log(name)
-    if as_json:
-        print_json({"log": text})
-    else:
-        typer.echo(text, nl=False)
+    print_log(connect(context).deployments.log(name), as_json=as_json)
 
 
 @app.command()
@@ -113,6 +112,7 @@ def delete(context: typer.Context, name: Name, yes: Yes = False) -> None:
         yes=yes,
     )
     client.deployments.delete(deployment.id)
+    say(f"The deployment {deployment.name!r} is deleted.")
 
 
 @app.command()
@@ -131,16 +131,7 @@ def predict(
     for path in images:
         encoded = base64.b64encode(path.read_bytes()).decode()
         answer = client.deployments.predict(deployment, {"instances": [{"b64": encoded}]})
-        scores = answer["predictions"][0]
-        best = max(range(len(scores)), key=scores.__getitem__)
-        answers.append(
-            {
-                "file": str(path),
-                "prediction": classes[best] if classes else str(best),
-                "confidence": scores[best],
-                "scores": dict(zip(classes or map(str, range(len(scores))), scores, strict=True)),
-            }
-        )
+        answers.append({"file": str(path), **read_scores(answer["predictions"][0], classes)})
     show_list(
         answers,
         [
@@ -151,6 +142,23 @@ def predict(
         as_json=as_json,
         empty="No image was given.",
     )
+
+
+def read_scores(scores: Any, classes: Sequence[str]) -> dict[str, Any]:
+    """Return the class with the highest score; without names of classes, its number.
+
+    >>> read_scores([0.25, 0.75], ["NORMAL", "PNEUMONIA"])["prediction"]
+    'PNEUMONIA'
+    """
+    if not isinstance(scores, list) or not all(isinstance(score, int | float) for score in scores):
+        raise TidegaugeError("The model does not answer with one score per class; use its predict URL.")
+    names = classes if len(classes) == len(scores) else [str(number) for number in range(len(scores))]
+    best = max(range(len(scores)), key=scores.__getitem__)
+    return {
+        "prediction": names[best],
+        "confidence": scores[best],
+        "scores": dict(zip(names, scores, strict=True)),
+    }
 
 
 def _settled(client: Client, deployment: Deployment, *, wait: bool) -> Deployment:

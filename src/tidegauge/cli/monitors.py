@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-import json
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from tidegauge.cli import monitor_config
+from tidegauge.cli.monitor_config import baselined
 from tidegauge.cli.output import (
     Json,
     Search,
     Yes,
     cell,
+    colour,
     confirm,
     connect,
+    out,
     print_json,
-    progress_bar,
     read_time,
+    say,
     show,
     show_list,
 )
-from tidegauge.client import Client
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import FeatureKind, Monitor, MonitorRun, ValueType
-from tidegauge.errors import InvalidInputError
+from tidegauge.domain.monitor import FeatureKind, MonitorRun, ValueType
+from tidegauge.errors import NotFoundError
 
 app = typer.Typer(help="Monitors of deployments.", no_args_is_help=True)
+monitor_config.register(app)
 alerts = typer.Typer(help="Alerts of monitors.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Id of the monitor, or name or id of its deployment.")]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--file", "-f", help="The whole configuration as JSON.", exists=True)
-]
-Frequency = Annotated[int, typer.Option(help="Minutes between runs.")]
-Height = Annotated[int | None, typer.Option(help="Image height in pixels.")]
-Width = Annotated[int | None, typer.Option(help="Image width in pixels.")]
-Channels = Annotated[int, typer.Option(help="Image channels: 1 or 3.")]
-TrainDataset = Annotated[str | None, typer.Option(help="Dataset that the model was trained on.")]
-TrainVersion = Annotated[int, typer.Option(help="Version of that dataset.")]
-Performance = Annotated[bool, typer.Option(help="Compute performance from labelled files.")]
-Prefix = Annotated[str, typer.Option(help="Prefix of the labelled files; default: <deployment id>/livedata.")]
 
 
 @app.command("list")
@@ -67,67 +60,20 @@ def show_(context: typer.Context, name: Name, as_json: Json = False) -> None:
     detail = connect(context).monitors.detail(name)
     if as_json:
         print_json(detail)
-    else:
-        show(detail["monitor"], as_json=False)
-        show_list(
-            detail["transitions"],
-            [(key, lambda t, key=key: t[key]) for key in ("at", "before", "after", "by", "why")],  # type: ignore[misc]
-            as_json=False,
-            empty="",
-        )
-
-
-@app.command()
-def create(
-    context: typer.Context,
-    deployment: Annotated[str, typer.Argument(help="Name or id of the deployment to watch.")],
-    file: ConfigFile = None,
-    frequency: Frequency = 5,
-    height: Height = None,
-    width: Width = None,
-    channels: Channels = 1,
-    train_dataset: TrainDataset = None,
-    train_version: TrainVersion = 1,
-    performance: Performance = False,
-    prefix: Prefix = "",
-    as_json: Json = False,
-) -> None:
-    """Create the monitor of a deployment and wait for its baseline."""
-    client = connect(context)
-    config = _config(
-        file, frequency, height, width, channels, train_dataset, train_version, performance, prefix
-    )
-    show(_baselined(client, client.monitors.create(deployment, config)), as_json=as_json)
-
-
-@app.command()
-def configure(
-    context: typer.Context,
-    name: Name,
-    file: ConfigFile = None,
-    frequency: Frequency = 5,
-    height: Height = None,
-    width: Width = None,
-    channels: Channels = 1,
-    train_dataset: TrainDataset = None,
-    train_version: TrainVersion = 1,
-    performance: Performance = False,
-    prefix: Prefix = "",
-    as_json: Json = False,
-) -> None:
-    """Replace the configuration: a new config version and a new baseline."""
-    client = connect(context)
-    config = _config(
-        file, frequency, height, width, channels, train_dataset, train_version, performance, prefix
-    )
-    show(_baselined(client, client.monitors.configure(name, config)), as_json=as_json)
+        return
+    show(detail["monitor"], as_json=False)
+    if detail["alerts"]:
+        columns = ("name", "type", "metric", "operator", "bound")
+        show_list(detail["alerts"], [(key, itemgetter(key)) for key in columns], as_json=False, empty="")
+    columns = ("at", "before", "after", "by", "why")
+    show_list(detail["transitions"], [(key, itemgetter(key)) for key in columns], as_json=False, empty="")
 
 
 @app.command()
 def baseline(context: typer.Context, name: Name, as_json: Json = False) -> None:
     """Make the baseline anew and wait for it."""
     client = connect(context)
-    show(_baselined(client, client.monitors.baseline(name)), as_json=as_json)
+    show(baselined(client, client.monitors.baseline(name)), as_json=as_json)
 
 
 @app.command("add-feature")
@@ -202,6 +148,7 @@ def delete(context: typer.Context, name: Name, yes: Yes = False) -> None:
         yes=yes,
     )
     client.monitors.delete(monitor.id)
+    say(f"The monitor of {monitor.name!r} is deleted.")
 
 
 @app.command()
@@ -314,54 +261,18 @@ def delete_alert(
     yes: Yes = False,
 ) -> None:
     """Delete a rule with the record of its firings."""
-    confirm(f"This deletes the alert {alert_id} with the record of its firings.", yes=yes)
-    connect(context).monitors.delete_alert(monitor, alert_id)
-
-
-def _config(
-    file: Path | None,
-    frequency: int,
-    height: int | None,
-    width: int | None,
-    channels: int,
-    train_dataset: str | None,
-    train_version: int,
-    performance: bool,
-    prefix: str,
-) -> dict[str, Any]:
-    if file is not None:
-        try:
-            config = json.loads(file.read_bytes())
-        except ValueError as error:
-            raise InvalidInputError.of("file", f"{file} is not valid JSON: {error}.") from error
-        if not isinstance(config, dict):
-            raise InvalidInputError.of("file", f"{file} must hold a JSON object.")
-        return config
-    sized = height is not None and width is not None
-    return {
-        "frequency_minutes": frequency,
-        "drift": {
-            "enabled": sized or train_dataset is not None,
-            "image": {"height": height, "width": width, "channels": channels} if sized else None,
-            "train_data": {"dataset": train_dataset, "version": train_version} if train_dataset else None,
-        },
-        "performance": {"enabled": performance, "prefix": prefix},
-    }
-
-
-def _baselined(client: Client, monitor: Monitor) -> Monitor:
-    with progress_bar("baseline") as report:
-
-        def watch(now: Monitor) -> None:
-            done, _, rest = now.progress.partition(" of ")
-            if rest:
-                report("images", int(done), int(rest.split()[0]))
-
-        return client.monitors.wait(monitor.id, watch)
+    monitors = connect(context).monitors
+    alert = next((alert for alert in monitors.alerts(monitor) if alert.id == alert_id), None)
+    if alert is None:
+        raise NotFoundError(f"The monitor {monitor!r} has no alert {alert_id!r}.")
+    fired = sum(event.alert_id == alert_id for event in monitors.alert_events(monitor))
+    confirm(f"This deletes the alert {alert.name!r} ({alert.rule}) and its {fired} firings.", yes=yes)
+    monitors.delete_alert(monitor, alert_id)
+    say(f"The alert {alert.name!r} is deleted.")
 
 
 def _show_run(run: MonitorRun) -> None:
-    typer.echo(f"{cell(run.start)} to {cell(run.end)}, revision {run.revision}: {run.status.value}")
+    out().print(f"{cell(run.start)} to {cell(run.end)}, revision {run.revision}: {colour(run.status.value)}")
     show_list(
         run.metrics,
         [
@@ -377,4 +288,4 @@ def _show_run(run: MonitorRun) -> None:
         empty="Nothing was measured.",
     )
     for problem in run.problems:
-        typer.echo(problem)
+        say(problem, "yellow")
