@@ -65,7 +65,14 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
     people = People(database, now)
     catalogue = Catalogue(database, store, worker, home, now)
     supervisor = Supervisor(database, catalogue, people, home, settings.address)
-    deployments = Deployments(database, store, catalogue, supervisor, now)
+    deployments = Deployments(
+        database,
+        store,
+        catalogue,
+        supervisor,
+        flush=lambda: collector.flush(),  # noqa: PLW0108 - the collector is made after this
+        now=now,
+    )
     collector = Collector(
         home / "collector", store, deployments.exists, deployments.find_id, settings.flush_seconds
     )

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from tidegauge.app import build_services, create_app
 from tidegauge.domain.users import Scope
 from tidegauge.settings import load_settings
-from tidegauge.web.access import OPEN
+from tidegauge.web.access import COOKIE, OPEN
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,20 @@ def test_a_revoked_token_is_out(api: TestClient) -> None:
     assert api.get("/api/v1/me", headers=headers).status_code == 200
     people.revoke(token.id)
     assert api.get("/api/v1/me", headers=headers).status_code == 401
+
+
+def test_a_cookie_reads_but_changes_nothing_through_the_api(api: TestClient) -> None:
+    api.cookies.set(COOKIE, api.operator)  # type: ignore[attr-defined]
+    body = {"name": "a", "source": {"type": "upload"}}
+    assert api.get("/api/v1/me").status_code == 200
+    assert api.post("/api/v1/code", json=body).status_code == 401
+    api.cookies.clear()
+
+
+def test_a_body_without_end_is_refused(api: TestClient) -> None:
+    headers = {"Authorization": f"Bearer {api.operator}"}  # type: ignore[attr-defined]
+    answer = api.put("/api/v1/monitors/any/thresholds", headers=headers, content=b" " * (2**20 + 1))
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (413, "body")
 
 
 def test_the_operator_token_is_made_once(api: TestClient) -> None:

@@ -7,11 +7,12 @@ from typing import Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
+from starlette.concurrency import run_in_threadpool
 
 from tidegauge.domain.deployment import Deployment, DeploymentState
-from tidegauge.errors import TooLargeError
 from tidegauge.storage.rows import Page
 from tidegauge.web.access import Caller, Everything, Listing
+from tidegauge.web.bodies import read_body
 
 _LABELS_LIMIT = 64 * 2**20
 
@@ -77,10 +78,10 @@ def deployment_log(caller: Caller, services: Everything, deployment_id: str) -> 
 async def put_labels(
     caller: Caller, services: Everything, deployment_id: str, file: str, request: Request
 ) -> LabelFile:
-    deployment = services.deployments.get(caller.name, deployment_id)
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > _LABELS_LIMIT:
-            raise TooLargeError(f"The label file is larger than {_LABELS_LIMIT} bytes; split it.")
-    return LabelFile(services.deployments.put_labels(deployment, file, bytes(data)), len(data))
+    data = await read_body(request, _LABELS_LIMIT)
+
+    def put() -> LabelFile:
+        deployment = services.deployments.get(caller.name, deployment_id)
+        return LabelFile(services.deployments.put_labels(deployment, file, data), len(data))
+
+    return await run_in_threadpool(put)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from tidegauge.domain.alert import Alert, AlertEvent, Operator
 from tidegauge.domain.metrics import MetricType
@@ -13,6 +14,9 @@ from tidegauge.domain.monitor import Feature, Monitor, MonitorConfig, MonitorRun
 from tidegauge.services.monitors import MonitorDetail
 from tidegauge.storage.rows import Page
 from tidegauge.web.access import Caller, Everything, Listing
+from tidegauge.web.bodies import read_body
+
+_THRESHOLDS_LIMIT = 2**20
 
 router = APIRouter(prefix="/api/v1/monitors", tags=["monitors"])
 
@@ -84,8 +88,12 @@ def remove_feature(caller: Caller, services: Everything, monitor_id: str, name: 
 @router.put("/{monitor_id}/thresholds")
 async def set_thresholds(caller: Caller, services: Everything, monitor_id: str, request: Request) -> Monitor:
     """Replace the thresholds; the body is the JSON file as it is."""
-    body = await request.body()
-    return services.monitors.set_thresholds(services.monitors.get(caller.name, monitor_id), body)
+    body = await read_body(request, _THRESHOLDS_LIMIT)
+
+    def put() -> Monitor:
+        return services.monitors.set_thresholds(services.monitors.get(caller.name, monitor_id), body)
+
+    return await run_in_threadpool(put)
 
 
 @router.post("/{monitor_id}/start")

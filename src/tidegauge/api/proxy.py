@@ -15,6 +15,9 @@ from tidegauge.domain.deployment import Deployment
 from tidegauge.errors import ConflictError, UnavailableError
 from tidegauge.services.bundle import Services
 from tidegauge.web.access import Caller, Everything
+from tidegauge.web.bodies import read_body
+
+_BODY_LIMIT = 64 * 2**20  # as the model server's own
 
 router = APIRouter(prefix="/serve", tags=["serve"])
 
@@ -52,10 +55,11 @@ async def forward(
 ) -> StreamingResponse:
     """Pass a request on to the deployment's model server and its answer back, unchanged."""
     deployment = await run_in_threadpool(_target, services, caller.name, deployment_id)
+    body = await read_body(request, _BODY_LIMIT)
     client: httpx.AsyncClient = request.app.state.upstream
     headers = [(k, v) for k, v in request.headers.raw if k.lower() not in _NOT_FORWARDED]
     url = httpx.URL(f"http://127.0.0.1:{deployment.port}/{path}", query=request.url.query.encode())
-    upstream = client.build_request(request.method, url, headers=headers, content=await request.body())
+    upstream = client.build_request(request.method, url, headers=headers, content=body)
     try:
         answer = await client.send(upstream, stream=True)
     except httpx.HTTPError as error:

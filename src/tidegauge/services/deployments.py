@@ -25,12 +25,15 @@ class Deployments:
         store: ObjectStore,
         catalogue: Catalogue,
         supervisor: Supervisor,
+        flush: Callable[[], None],
         now: Callable[[], datetime],
     ) -> None:
+        """``flush`` writes what the collector holds to the inference log."""
         self._database = database
         self._store = store
         self._catalogue = catalogue
         self._supervisor = supervisor
+        self._flush = flush
         self._now = now
 
     def create(self, name: str, owner: str, model: str, version: int, *, logging: bool = True) -> Deployment:
@@ -92,6 +95,7 @@ class Deployments:
             raise ConflictError(f"The deployment {deployment.name!r} has a monitor; delete that first.")
         self._supervisor.remove(deployment.id)
         self._database.deployments.delete(deployment.id)
+        self._flush()  # or what waits would be written after the deletion
         self._store.delete_below(deployment.id)
 
     def log(self, deployment: Deployment) -> str:

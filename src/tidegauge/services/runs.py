@@ -167,7 +167,9 @@ class Runs:
     def _alert(self, monitor: Monitor, run: MonitorRun) -> None:
         for alert in self._database.alerts.where(monitor_id=monitor.id):
             metric = run.metric(alert.metric)
-            if alert.fires(run) and metric is not None and metric.value is not None:
+            # A window that is run again has been told of already.
+            told = self._database.alert_events.find(alert_id=alert.id, at=run.end)
+            if alert.fires(run) and not told and metric is not None and metric.value is not None:
                 self._database.alert_events.add(
                     AlertEvent(
                         new_id(), alert.id, monitor.id, run.id, alert.name, alert.rule, metric.value, run.end
