@@ -126,7 +126,7 @@ def encode_binary(
     JSON header; tensors named in ``as_json`` go into the header as numbers.
     """
     entries: list[dict[str, Any]] = []
-    chunks: list[bytes | Array] = []
+    chunks: list[memoryview] = []
     for name, tensor in tensors.items():
         array = np.ascontiguousarray(tensor).reshape(tensor.shape)
         entry: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatype_of(array)}
@@ -139,8 +139,8 @@ def encode_binary(
             entry["parameters"] = {_ORIGINAL: entry["datatype"]}
             entry["datatype"] = "UINT8"
             array = small
-        raw = _strings_to_bytes(array) if entry["datatype"] == "BYTES" else array
-        entry.setdefault("parameters", {})[_BINARY_SIZE] = len(raw) if isinstance(raw, bytes) else raw.nbytes
+        raw = memoryview(_strings_to_bytes(array)) if entry["datatype"] == "BYTES" else array.data
+        entry.setdefault("parameters", {})[_BINARY_SIZE] = raw.nbytes
         chunks.append(raw)
     head = orjson.dumps({**(header or {}), field: entries}, option=orjson.OPT_SERIALIZE_NUMPY)
     return b"".join((head, *chunks)), len(head)
