@@ -34,13 +34,13 @@ def up(
         if token:
             typer.echo(f"Operator token (shown once): {token}")
             typer.echo(f"Sign in with it in the browser, or: tidegauge login --url {settings.address}")
-        sys.stdout.flush()
         if not settings.is_private:
             say(
                 f"{settings.host} can be reached from other machines and nothing is encrypted (no TLS yet); "
                 "put a proxy with TLS in front before anything of worth passes.",
                 "yellow",
             )
+        sys.stdout.flush()
 
     serve(settings, announce)
 
