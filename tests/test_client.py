@@ -213,7 +213,7 @@ def test_a_failed_baseline_and_a_failed_deployment_are_raised(client: Client, tm
             }
         },
     )
-    with pytest.raises(TidegaugeError, match="in error: reference.parquet .* no column 'output'"):
+    with pytest.raises(TidegaugeError, match=r"in error: reference\.parquet .* no column 'output'"):
         client.monitors.wait(monitor.id)
 
 
