@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -50,3 +51,14 @@ def test_only_states_are_coloured(
 
 def test_numbers_are_short() -> None:
     assert [cell(value) for value in (0.123456, 12, 1234567, False)] == ["0.123", "12", "1234567", "no"]
+
+
+def test_a_terminal_too_narrow_for_an_id_folds_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tidegauge.cli.output._WIDE", 20)
+    show({"id": "0123456789abcdefghij"}, as_json=False)
+    show_list(["0123456789abcdefghij"], [("id", str)], as_json=False, empty="")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 20
+    assert re.sub(r"[^0-9a-z]", "", "".join(lines)).count("0123456789abcdefghij") == 2

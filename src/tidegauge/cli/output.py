@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from tidegauge.errors import InvalidInputError
 
@@ -75,7 +75,7 @@ def show(value: Any, *, as_json: bool) -> None:
         return
     from pydantic_core import to_jsonable_python
 
-    table = Table(show_header=False, box=None)
+    table = Table(Column(), Column(overflow="fold"), show_header=False, box=None)
     for name, text in _lines(to_jsonable_python(value)):
         is_state = name.rpartition(".")[2] in ("state", "status", "wanted")
         table.add_row(f"[b]{escape(name)}[/b]", colour(text) if is_state else escape(text))
@@ -106,7 +106,8 @@ def show_list(
     elif not items:
         say(empty)
     else:
-        table = Table(*(name for name, _ in columns))
+        # Folded, not cut: an id of which the end is missing is of no use.
+        table = Table(*(Column(name, overflow="fold") for name, _ in columns))
         for item in items:
             table.add_row(*(_coloured(read(item)) for _, read in columns))
         out().print(table)
