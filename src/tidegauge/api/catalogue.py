@@ -16,6 +16,7 @@ from starlette.background import BackgroundTask
 
 from tidegauge.domain.catalogue import Repository, RepositoryKind, Source, Version
 from tidegauge.domain.content import ContentForm
+from tidegauge.domain.strict import STRICT
 from tidegauge.errors import InvalidInputError, TooLargeError
 from tidegauge.storage.rows import Page
 from tidegauge.web.access import Caller, Everything, Listing
@@ -25,6 +26,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class RepositoryRequest:
+    __pydantic_config__ = STRICT
     name: str
     source: Source
     form: ContentForm | None = None

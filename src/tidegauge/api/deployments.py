@@ -10,6 +10,7 @@ from fastapi.responses import PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 
 from tidegauge.domain.deployment import Deployment, DeploymentState
+from tidegauge.domain.strict import STRICT
 from tidegauge.storage.rows import Page
 from tidegauge.web.access import Caller, Everything, Listing
 from tidegauge.web.bodies import read_body
@@ -21,6 +22,7 @@ router = APIRouter(prefix="/api/v1/deployments", tags=["deployments"])
 
 @dataclass(frozen=True)
 class DeploymentRequest:
+    __pydantic_config__ = STRICT
     name: str
     model: str
     version: int
@@ -29,6 +31,7 @@ class DeploymentRequest:
 
 @dataclass(frozen=True)
 class DeploymentChange:
+    __pydantic_config__ = STRICT
     version: int | None = None
     logging: bool | None = None
     wanted: Literal["running", "stopped"] | None = None

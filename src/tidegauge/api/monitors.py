@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from tidegauge.domain.alert import Alert, AlertEvent, Operator
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import Feature, Monitor, MonitorConfig, MonitorRun
+from tidegauge.domain.strict import STRICT
 from tidegauge.services.monitors import MonitorDetail
 from tidegauge.storage.rows import Page
 from tidegauge.web.access import Caller, Everything, Listing
@@ -23,12 +24,14 @@ router = APIRouter(prefix="/api/v1/monitors", tags=["monitors"])
 
 @dataclass(frozen=True)
 class MonitorRequest:
+    __pydantic_config__ = STRICT
     deployment: str
     config: MonitorConfig = field(default_factory=MonitorConfig)
 
 
 @dataclass(frozen=True)
 class AlertRequest:
+    __pydantic_config__ = STRICT
     name: str
     metric: str
     operator: Operator
@@ -40,6 +43,7 @@ class AlertRequest:
 class WindowRequest:
     """The window [start, end) to look at."""
 
+    __pydantic_config__ = STRICT
     start: datetime
     end: datetime
 

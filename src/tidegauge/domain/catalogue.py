@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from tidegauge.domain.content import ContentForm, Problem
+from tidegauge.domain.strict import STRICT
 from tidegauge.errors import FieldError, InvalidInputError
 
 
@@ -37,6 +38,7 @@ class SourceType(StrEnum):
 class Source:
     """Where versions come from. ``url`` is a git URL or a folder on the server's machine."""
 
+    __pydantic_config__ = STRICT
     type: SourceType
     url: str = ""
     branch: str = ""

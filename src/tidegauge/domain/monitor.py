@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.status import Status
+from tidegauge.domain.strict import STRICT
 from tidegauge.domain.thresholds import Threshold
 from tidegauge.errors import ConflictError, FieldError, InvalidInputError
 
@@ -46,6 +47,7 @@ def check_transition(before: MonitorState, after: MonitorState) -> None:
 
 @dataclass(frozen=True)
 class ImageShape:
+    __pydantic_config__ = STRICT
     height: int
     width: int
     channels: int = 1
@@ -56,17 +58,20 @@ class ImageShape:
 class TrainData:
     """The Dataset version that the baseline is made of."""
 
+    __pydantic_config__ = STRICT
     dataset: str
     version: int
 
 
 @dataclass(frozen=True)
 class HealthConfig:
+    __pydantic_config__ = STRICT
     enabled: bool = True
 
 
 @dataclass(frozen=True)
 class DriftConfig:
+    __pydantic_config__ = STRICT
     enabled: bool = False
     algorithm: Literal["auto"] = "auto"
     image: ImageShape | None = None
@@ -78,6 +83,7 @@ class DriftConfig:
 class PerformanceConfig:
     """Labels dropped as CSV or Parquet files below ``prefix`` (default: <deployment id>/livedata)."""
 
+    __pydantic_config__ = STRICT
     enabled: bool = False
     compute: Literal["labelled_data"] = "labelled_data"
     prefix: str = ""
@@ -89,6 +95,7 @@ class PerformanceConfig:
 
 @dataclass(frozen=True)
 class MonitorConfig:
+    __pydantic_config__ = STRICT
     model_type: Literal["classification"] = "classification"
     input_data_type: Literal["image"] = "image"
     frequency_minutes: int = 5
@@ -164,6 +171,7 @@ class ValueType(StrEnum):
 class Feature:
     """A row of the monitor's schema."""
 
+    __pydantic_config__ = STRICT
     name: str
     kind: FeatureKind
     value_type: ValueType
@@ -193,7 +201,10 @@ class Monitor:
         """Say what the schema lacks before the monitor can be ready; empty when complete."""
         has_prediction = any(feature.kind is FeatureKind.PREDICTION for feature in self.schema)
         if self.config.drift.enabled and not has_prediction:
-            return "The schema has no prediction output; add it with Update Schema."
+            return (
+                "The schema has no prediction output; add it with Update Schema "
+                "(tidegauge monitor add-feature NAME prediction)."
+            )
         return ""
 
 

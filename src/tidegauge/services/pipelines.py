@@ -12,6 +12,7 @@ from pathlib import Path
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.identity import check_name, new_id
 from tidegauge.domain.pipeline import PipelineRun, PipelineState
+from tidegauge.domain.strict import STRICT
 from tidegauge.errors import ConflictError, FieldError, InvalidInputError, TidegaugeError
 from tidegauge.links.kubeflow import local_command, read_steps
 from tidegauge.links.processes import Process, tail
@@ -29,6 +30,7 @@ _PARAMETER = re.compile(r"[a-z][a-z0-9_]*")
 class PipelineRequest:
     """What to run; versions left out mean the newest that is ready."""
 
+    __pydantic_config__ = STRICT
     code: str
     dataset: str
     model: str

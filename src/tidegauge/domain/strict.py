@@ -1,0 +1,8 @@
+"""What people write is read strictly."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict
+
+#: As ``__pydantic_config__`` of a dataclass: a field that does not exist is an error, for it is a mistake.
+STRICT: ConfigDict = {"extra": "forbid"}
