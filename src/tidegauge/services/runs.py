@@ -17,7 +17,7 @@ from tidegauge.domain.labels import LabelColumns, LabelRows, label_text
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import Metric, Monitor, MonitorRun, MonitorState, RunImage
 from tidegauge.domain.status import Status, worst
-from tidegauge.domain.thresholds import evaluate
+from tidegauge.domain.verdicts import judge, part_status
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.services.baselines import Baseline, Baselines
 from tidegauge.services.collector import Collector
@@ -73,7 +73,7 @@ class Runs:
         shown = next((i for i in run.images if (i.event_id, i.index) == (event_id, index)), None)
         if shown is None:
             raise NotFoundError(f"The run has no image {index} of event {event_id!r}.")
-        around = self._log.read(monitor.deployment_id, shown.time, shown.time.replace(microsecond=999_999))
+        around = self._log.read(monitor.deployment_id, shown.time, run.end)
         events = [event for event in around if event.id == event_id]
         baseline = self._baselines.load(monitor)
         for observation in self._observe(monitor, baseline, events).observations:
@@ -92,26 +92,17 @@ class Runs:
         if config.health.enabled:
             metrics += _health(observed.answers)
         if config.drift.enabled:
-            drift, images = _drift(baseline, observed.observations)
-            metrics += drift
+            moved, images = _drift(baseline, observed.observations)
+            metrics += moved
         if config.performance.enabled:
             rows = self._labels(monitor, start, end)
             metrics += _performance(rows, label_text(config.performance.positive) or baseline.positive)
             problems += _label_problems(rows)
-        judged = tuple(_judge(metric, monitor) for metric in metrics)
-        parts = {
-            kind: worst([m.status for m in judged if m.type is kind and m.name in monitor.thresholds])
-            for kind in MetricType
-        }
-        if config.health.enabled and not any(
-            m.name in monitor.thresholds for m in judged if m.type is MetricType.HEALTH
-        ):
-            parts[MetricType.HEALTH] = Status.HEALTHY if observed.answers else Status.UNKNOWN
-        enabled = {
-            MetricType.HEALTH: config.health.enabled,
-            MetricType.DRIFT: config.drift.enabled,
-            MetricType.PERFORMANCE: config.performance.enabled,
-        }
+        judged = tuple(judge(metric, monitor) for metric in metrics)
+        health, drift, performance = (
+            part_status(part, judged, monitor)
+            for part in (MetricType.HEALTH, MetricType.DRIFT, MetricType.PERFORMANCE)
+        )
         return MonitorRun(
             id=new_id(),
             monitor_id=monitor.id,
@@ -120,10 +111,10 @@ class Runs:
             end=end,
             revision=0,
             created_at=self._now(),
-            status=worst([status for kind, status in parts.items() if enabled[kind]]),
-            health=parts[MetricType.HEALTH],
-            drift=parts[MetricType.DRIFT],
-            performance=parts[MetricType.PERFORMANCE],
+            status=worst([health, drift, performance]),
+            health=health,
+            drift=drift,
+            performance=performance,
             metrics=judged,
             images=images,
             problems=tuple(problems),
@@ -188,15 +179,6 @@ def _label_problems(rows: LabelRows) -> list[str]:
 
 def _utc(time: datetime) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-def _judge(metric: Metric, monitor: Monitor) -> Metric:
-    threshold = monitor.thresholds.get(metric.name)
-    if threshold is None or threshold.type is not metric.type:
-        return metric
-    # Rates and latencies need no sample to be true.
-    minimum = 1 if metric.type is MetricType.HEALTH else monitor.config.minimum_samples
-    return replace(metric, status=evaluate(metric.value, threshold, metric.n, minimum))
 
 
 def _health(answers: tuple[Answer, ...]) -> list[Metric]:

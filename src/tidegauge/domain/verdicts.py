@@ -1,0 +1,33 @@
+"""From metrics and thresholds to the verdicts of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from tidegauge.domain.metrics import MetricType
+from tidegauge.domain.monitor import Metric, Monitor
+from tidegauge.domain.status import Status, worst
+from tidegauge.domain.thresholds import evaluate
+
+
+def judge(metric: Metric, monitor: Monitor) -> Metric:
+    """Return the metric with its verdict; without a threshold it stays unknown."""
+    threshold = monitor.thresholds.get(metric.name)
+    if threshold is None or threshold.type is not metric.type:
+        return metric
+    # Counts and latencies are what they are; only estimates need a sample.
+    minimum = 1 if metric.type is MetricType.HEALTH else monitor.config.minimum_samples
+    return replace(metric, status=evaluate(metric.value, threshold, metric.n, minimum))
+
+
+def part_status(part: MetricType, metrics: Iterable[Metric], monitor: Monitor) -> Status:
+    """Return the verdict of a part of the monitor: the worst of its judged metrics.
+
+    Health without thresholds is healthy as long as there is traffic.
+    """
+    own = [metric for metric in metrics if metric.type is part]
+    judged = [metric.status for metric in own if metric.name in monitor.thresholds]
+    if part is MetricType.HEALTH and not judged:
+        return Status.HEALTHY if any(metric.n for metric in own) else Status.UNKNOWN
+    return worst(judged)
