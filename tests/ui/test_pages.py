@@ -131,6 +131,7 @@ def test_the_monitor_page_shows_what_is_known(signed_in: TestClient) -> None:
     page = signed_in.get(f"/monitors/{monitor.id}").text
     assert "0.75 (0.47 to 0.91)" in page
     assert "will fire now and then even for a good model" in page
+    assert f"/runs/{run.id}/images/event-1/0.png" in page
     assert "synthetic" not in page
     listed = signed_in.get("/monitors").text
     assert f"/monitors/{monitor.id}/runs/{run.id}" in listed

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tidegauge import __version__
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import MonitorRun
+from tidegauge.domain.monitor import MonitorRun, RunImage
 from tidegauge.errors import ForbiddenError, NotFoundError, NotSignedInError, TidegaugeError
 from tidegauge.storage.rows import Query
 from tidegauge.ui import charts, words
@@ -24,6 +24,7 @@ from tidegauge.web.errors import status_of
 _HERE = Path(__file__).parent
 _SORTS = (("-id", "newest first"), ("name", "name"), ("status", "status"), ("state", "state"))
 _SHOWN = 2000  # windows on a monitor's page
+_IMAGES = 24  # of the last window on a monitor's page; the run's page has all
 _SYNTHETIC = "phantom"
 _HEADERS = {
     "Content-Security-Policy": (
@@ -150,6 +151,7 @@ def monitor_page(caller: Caller, services: Everything, monitor_id: str) -> Respo
         events=services.monitors.alert_events(monitor, Query(20)).items,
         runs=runs,
         last=runs[-1] if runs else None,
+        images=_strangest_first(runs[-1])[:_IMAGES] if runs else [],
         scores=scores,
         performance=performance,
         tables={name: _table(name, runs) for name in shown},
@@ -190,7 +192,7 @@ def run_page(caller: Caller, services: Everything, monitor_id: str, run_id: str)
         monitor=monitor,
         run=run,
         moved=words.moved(image.detail.get("attributes", {})) if image else [],
-        images=sorted(run.images, key=lambda item: -item.strangeness),
+        images=_strangest_first(run),
         is_synthetic=monitor.name.startswith(_SYNTHETIC)
         or any(item.nearest.rpartition("/")[2].startswith(_SYNTHETIC) for item in run.images),
     )
@@ -210,6 +212,10 @@ def install(app: FastAPI) -> None:
     """Add the pages and their static files to the app."""
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     app.include_router(router)
+
+
+def _strangest_first(run: MonitorRun) -> list[RunImage]:
+    return sorted(run.images, key=lambda image: -image.strangeness)
 
 
 def _metric_names(runs: tuple[MonitorRun, ...]) -> dict[MetricType, list[str]]:
