@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from tidegauge.storage.rows import Page, Query
 
 _log = logging.getLogger(__name__)
 
+_TRIES = 20
 _PROBLEMS_KEPT = 100  # in the row; the manifest has all of them
 _PROGRESS_STEPS = 50  # rows are not rewritten for every file
 
@@ -44,7 +47,14 @@ class Catalogue:
     def start(self) -> None:
         """Take up the imports that a crash interrupted."""
         self._uploads.mkdir(parents=True, exist_ok=True)
-        for version in self._database.versions.where(state=VersionState.IMPORTING):
+        interrupted = self._database.versions.where(state=VersionState.IMPORTING)
+        needed = {version.id for version in interrupted}
+        for left in self._uploads.iterdir():
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            elif left.name not in needed:
+                left.unlink()
+        for version in interrupted:
             self._submit(version)
 
     def create(
@@ -102,11 +112,10 @@ class Catalogue:
                 if upload is None
                 else f"The source of this repository is {repository.source.type.value}; send no archive.",
             )
-        number = self._database.versions.highest("number", repository_id=repository.id) + 1
         version = Version(
             new_id(),
             repository.id,
-            number,
+            0,
             VersionState.IMPORTING,
             self._now(),
             form=repository.form,
@@ -114,9 +123,19 @@ class Catalogue:
         )
         if upload is not None:
             upload.rename(self._uploads / version.id)
-        self._database.versions.add(version)
-        self._submit(version)
-        return version
+        numbered = self._add_numbered(version)
+        self._submit(numbered)
+        return numbered
+
+    def _add_numbered(self, version: Version) -> Version:
+        """Add the version under the next free number; others may be taking numbers at the same time."""
+        for _ in range(_TRIES):
+            number = self._database.versions.highest("number", repository_id=version.repository_id) + 1
+            try:
+                return self._database.versions.add(replace(version, number=number))
+            except ConflictError:
+                continue
+        raise ConflictError("Many versions are being added at the same time; try again.")
 
     def upload_folder(self) -> Path:
         """Return the folder in which an upload may be spooled before ``add_version`` takes it."""
@@ -158,6 +177,8 @@ class Catalogue:
         try:
             with tempfile.TemporaryDirectory(dir=self._uploads) as scratch:
                 folder, meta = self._fetch(repository.source, upload, Path(scratch))
+                if repository.kind is RepositoryKind.MODEL:
+                    folder = content.content_root(folder)  # an archive may wrap the model in a folder
                 manifest = content.ingest(
                     folder,
                     repository.form or content.detect_form(folder),
@@ -182,7 +203,7 @@ class Catalogue:
             if not upload.exists():
                 raise InvalidInputError("The upload did not arrive whole; send it again.")
             archives.unpack(upload, scratch)
-            return content.content_root(scratch), {}
+            return scratch, {}
         if source.type is SourceType.GIT:
             commit = git.fetch(source.url, source.branch, scratch)
             return git.sub_path(scratch, source.sub_path), {"commit": commit}
