@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-import tidegauge.client
+import tidegauge.client.connection
 from parts import write_images, write_model
 from tidegauge.client import Client, credentials_file, wait_for
 from tidegauge.errors import (
@@ -155,7 +155,7 @@ def test_each_error_of_the_server_has_its_class(client: Client) -> None:
 def test_a_listing_goes_on_over_pages(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b", "c", "d", "e"):
         client.datasets.create(f"set-{name}")
-    monkeypatch.setattr(tidegauge.client, "_PAGE", 2)
+    monkeypatch.setattr(tidegauge.client.connection, "_PAGE", 2)
     assert [item.name for item in client.datasets.list()] == [f"set-{name}" for name in "edcba"]
     assert [item.name for item in client.datasets.list("set-c")] == ["set-c"]
 

@@ -1,0 +1,39 @@
+"""The SDK: everything that the pages do, over HTTP.
+
+>>> client = Client("http://127.0.0.1:32222", "tg_...")
+>>> client.url
+'http://127.0.0.1:32222'
+"""
+
+from __future__ import annotations
+
+from tidegauge.client.connection import Connection, credentials_file, wait_for
+from tidegauge.client.deployments import Deployments
+from tidegauge.client.monitors import Monitors
+from tidegauge.client.pipelines import Pipelines
+from tidegauge.client.repositories import Repositories
+from tidegauge.domain.users import User
+
+__all__ = ["Client", "Repositories", "credentials_file", "wait_for"]
+
+
+class Client(Connection):
+    """A connection to one Tidegauge server.
+
+    Without arguments: ``TIDEGAUGE_URL`` and ``TIDEGAUGE_TOKEN``, else what ``tidegauge login`` saved,
+    else ``http://127.0.0.1:32222``. A saved token goes to the server that it was saved for, to no other.
+    Every call raises the classes of ``tidegauge.errors``.
+    """
+
+    def __init__(self, url: str | None = None, token: str | None = None, timeout: float = 60.0) -> None:
+        super().__init__(url, token, timeout)
+        self.code = Repositories(self, "code")
+        self.datasets = Repositories(self, "datasets")
+        self.models = Repositories(self, "models")
+        self.pipelines = Pipelines(self)
+        self.deployments = Deployments(self)
+        self.monitors = Monitors(self)
+
+    def me(self) -> User:
+        """Return whose token this is."""
+        return self.read(User, "GET", "/api/v1/me")

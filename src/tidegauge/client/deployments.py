@@ -1,0 +1,93 @@
+"""Served models, their predictions and labels."""
+
+from __future__ import annotations
+
+import builtins
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from tidegauge.client.connection import Connection, wait_for
+from tidegauge.domain.deployment import Deployment, DeploymentState
+from tidegauge.errors import (
+    TidegaugeError,
+)
+
+
+class Deployments:
+    """Served models, their predictions and labels."""
+
+    def __init__(self, client: Connection) -> None:
+        self._client = client
+        self._path = "/api/v1/deployments"
+
+    def create(self, name: str, model: str, version: int, *, logging: bool = True) -> Deployment:
+        body = {"name": name, "model": model, "version": version, "logging": logging}
+        return self._client.read(Deployment, "POST", self._path, body)
+
+    def list(self, q: str = "") -> builtins.list[Deployment]:
+        return list(self._client.pages(Deployment, self._path, q))
+
+    def get(self, name_or_id: str) -> Deployment:
+        return self._client.read(Deployment, "GET", self._at(name_or_id))
+
+    def update(self, name_or_id: str, **changes: Any) -> Deployment:
+        """Change ``version``, ``logging`` or ``wanted`` (running, stopped)."""
+        return self._client.read(Deployment, "PATCH", self._at(name_or_id), changes)
+
+    def wait(self, name_or_id: str, timeout: float = 120.0) -> Deployment:
+        """Wait until it is running; TidegaugeError when it fails."""
+        found = wait_for(
+            lambda: self.get(name_or_id),
+            lambda d: d.state in (DeploymentState.RUNNING, DeploymentState.FAILED),
+            f"The deployment {name_or_id}",
+            timeout,
+        )
+        if found.state is DeploymentState.FAILED:
+            raise TidegaugeError(f"The deployment {found.name!r} has failed: {found.message}")
+        return found
+
+    def delete(self, name_or_id: str) -> None:
+        self._client.request("DELETE", self._at(name_or_id))
+
+    def log(self, name_or_id: str) -> str:
+        return self._client.request("GET", f"{self._at(name_or_id)}/log").text
+
+    def predict_url(self, deployment: Deployment) -> str:
+        return self._client.url + deployment.predict_path
+
+    def predict(
+        self,
+        deployment: Deployment,
+        body: Mapping[str, Any],
+        *,
+        event_id: str | None = None,
+        time: datetime | None = None,
+    ) -> dict[str, Any]:
+        """Send a TensorFlow Serving request; the event in the log takes the given id and time."""
+        headers = {}
+        if event_id:
+            headers["ce-id"] = event_id
+        if time:
+            headers["ce-time"] = time.astimezone(UTC).isoformat()
+        return dict(self._client.json("POST", deployment.predict_path, json=body, headers=headers))
+
+    def put_labels(self, name_or_id: str, file: str, rows: Sequence[Mapping[str, Any]] | bytes) -> None:
+        """Drop a label file: bytes as they are, or rows with the same keys as CSV."""
+        data = rows if isinstance(rows, bytes) else _csv(rows)
+        self._client.request("PUT", f"{self._at(name_or_id)}/livedata/{quote(file, safe='')}", content=data)
+
+    def _at(self, name_or_id: str) -> str:
+        return f"{self._path}/{quote(name_or_id, safe='')}"
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [])
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: v.isoformat() if isinstance(v, datetime) else v for k, v in row.items()})
+    return text.getvalue().encode()

@@ -1,0 +1,119 @@
+"""Monitors, their schema, thresholds, alerts and runs."""
+
+from __future__ import annotations
+
+import builtins
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from tidegauge.client.connection import Connection, decode, wait_for
+from tidegauge.domain.alert import Alert, AlertEvent
+from tidegauge.domain.monitor import Monitor, MonitorConfig, MonitorRun, MonitorState
+from tidegauge.errors import (
+    TidegaugeError,
+)
+
+
+class Monitors:
+    """Monitors, their schema, thresholds, alerts and runs."""
+
+    def __init__(self, client: Connection) -> None:
+        self._client = client
+        self._path = "/api/v1/monitors"
+
+    def create(self, deployment: str, config: MonitorConfig | Mapping[str, Any] | None = None) -> Monitor:
+        body = {"deployment": deployment, "config": config or MonitorConfig()}
+        return self._client.read(Monitor, "POST", self._path, body)
+
+    def list(self, q: str = "") -> builtins.list[Monitor]:
+        return list(self._client.pages(Monitor, self._path, q))
+
+    def get(self, key: str) -> Monitor:
+        """Find a monitor by its id or by its deployment's name or id."""
+        answer = self._client.json("GET", self._at(key))
+        return decode(Monitor, answer["monitor"])
+
+    def detail(self, key: str) -> dict[str, Any]:
+        """Return the monitor with its deployment, alerts and transitions as plain values."""
+        return dict(self._client.json("GET", self._at(key)))
+
+    def configure(self, key: str, config: MonitorConfig | Mapping[str, Any]) -> Monitor:
+        return self._client.read(Monitor, "PUT", f"{self._at(key)}/config", config)
+
+    def baseline(self, key: str) -> Monitor:
+        """Make the baseline anew; ``wait`` tells when it is done."""
+        return self._client.read(Monitor, "POST", f"{self._at(key)}/baseline")
+
+    def add_feature(self, key: str, name: str, kind: str, value_type: str) -> Monitor:
+        body = {"name": name, "kind": kind, "value_type": value_type}
+        return self._client.read(Monitor, "POST", f"{self._at(key)}/schema", body)
+
+    def remove_feature(self, key: str, name: str) -> Monitor:
+        path = f"{self._at(key)}/schema/{quote(name, safe='')}"
+        return self._client.read(Monitor, "DELETE", path)
+
+    def set_thresholds(self, key: str, thresholds: Mapping[str, Any] | bytes) -> Monitor:
+        """Replace the thresholds by those of a JSON document."""
+        content = thresholds if isinstance(thresholds, bytes) else json.dumps(thresholds).encode()
+        return self._client.read(Monitor, "PUT", f"{self._at(key)}/thresholds", content=content)
+
+    def start(self, key: str) -> Monitor:
+        return self._client.read(Monitor, "POST", f"{self._at(key)}/start")
+
+    def stop(self, key: str) -> Monitor:
+        return self._client.read(Monitor, "POST", f"{self._at(key)}/stop")
+
+    def delete(self, key: str) -> None:
+        self._client.request("DELETE", self._at(key))
+
+    def run(self, key: str, start: datetime, end: datetime) -> MonitorRun:
+        """Look at the window [start, end) now."""
+        body = {"start": start, "end": end}
+        return self._client.read(MonitorRun, "POST", f"{self._at(key)}/runs", body)
+
+    def runs(
+        self, key: str, start: datetime | None = None, end: datetime | None = None
+    ) -> builtins.list[MonitorRun]:
+        """Return the latest result of each window that begins in [start, end), in order of time."""
+        params = {k: v.isoformat() for k, v in (("start", start), ("end", end)) if v}
+        path = f"{self._at(key)}/runs"
+        return self._client.read(builtins.list[MonitorRun], "GET", path, params=params)
+
+    def add_alert(
+        self, key: str, name: str, metric: str, operator: str, bound: float, type_: str = "performance"
+    ) -> Alert:
+        body = {"name": name, "metric": metric, "operator": operator, "bound": bound, "type": type_}
+        return self._client.read(Alert, "POST", f"{self._at(key)}/alerts", body)
+
+    def alerts(self, key: str) -> builtins.list[Alert]:
+        return self._client.read(builtins.list[Alert], "GET", f"{self._at(key)}/alerts")
+
+    def delete_alert(self, key: str, alert_id: str) -> None:
+        self._client.request("DELETE", f"{self._at(key)}/alerts/{alert_id}")
+
+    def alert_events(self, key: str) -> builtins.list[AlertEvent]:
+        return list(self._client.pages(AlertEvent, f"{self._at(key)}/alert-events"))
+
+    def wait(
+        self, key: str, progress: Callable[[Monitor], None] | None = None, timeout: float = 1800.0
+    ) -> Monitor:
+        """Wait until baselining has ended; TidegaugeError when it went wrong."""
+
+        def look() -> Monitor:
+            monitor = self.get(key)
+            if progress:
+                progress(monitor)
+            return monitor
+
+        monitor = wait_for(
+            look, lambda m: m.state is not MonitorState.BASELINING, f"The baseline of {key}", timeout
+        )
+        if monitor.state is MonitorState.ERROR:
+            raise TidegaugeError(f"The monitor is in error: {monitor.message}")
+        return monitor
+
+    def _at(self, key: str) -> str:
+        return f"{self._path}/{quote(key, safe='')}"
