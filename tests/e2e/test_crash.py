@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import orjson
+import pytest
 
 from parts import image, write_model
 from tidegauge.app import utc_now
@@ -64,6 +66,14 @@ class Server:
         raise AssertionError(self.log.read_text())
 
 
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "home")
+    yield server
+    server.process.kill()
+    server.process.wait()
+
+
 def children(pid: int) -> list[int]:
     tasks = Path(f"/proc/{pid}/task").iterdir()  # the kernel lists children by the thread that made them
     return [int(child) for task in tasks for child in (task / "children").read_text().split()]
@@ -88,8 +98,7 @@ def event(number: int) -> dict[str, object]:
     }
 
 
-def test_kill_minus_nine_loses_nothing_acknowledged(tmp_path: Path) -> None:
-    server = Server(tmp_path / "home")
+def test_kill_minus_nine_loses_nothing_acknowledged(server: Server, tmp_path: Path) -> None:
     client = server.start()
     client.models.create("tiny")
     client.models.add_version("tiny", write_model(tmp_path / "model"))
@@ -148,8 +157,7 @@ def test_kill_minus_nine_loses_nothing_acknowledged(tmp_path: Path) -> None:
     assert sum(e.id.startswith("served-") for e in events) == 2 * 21
 
 
-def test_a_model_server_that_dies_is_started_again(tmp_path: Path) -> None:
-    server = Server(tmp_path / "home")
+def test_a_model_server_that_dies_is_started_again(server: Server, tmp_path: Path) -> None:
     with server.start() as client:
         try:
             client.models.create("tiny")
