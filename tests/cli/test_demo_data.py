@@ -7,7 +7,8 @@ import pytest
 
 from parts import write_images
 from tidegauge.cli.demo_data import Traffic, find_data, load
-from tidegauge.errors import InvalidInputError
+from tidegauge.cli.demo_play import play
+from tidegauge.errors import InvalidInputError, UnavailableError
 
 
 def test_a_git_url_names_branch_and_sub_path(tmp_path: Path) -> None:
@@ -55,3 +56,9 @@ def test_cycles_have_ten_to_fifteen_images_and_are_distorted(tmp_path: Path) -> 
     assert normal.shape == (200, 200, 1)
     assert (load(image, "transposed")[..., 0] == normal[..., 0].T).all()
     assert load(image, "blurred").std() < normal.std()
+
+
+def test_without_the_training_extra_the_demo_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UnavailableError, match=r"tensorflow and kfp and tf2onnx must be installed"):
+        play(None, None, 0, wait=False, as_json=False, seed=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import signal
@@ -272,8 +273,18 @@ def _keep_serving(console: Console) -> None:
     console.print("Stopping.")
 
 
+def _check_training() -> None:
+    missing = [name for name in ("tensorflow", "kfp", "tf2onnx") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UnavailableError(
+            f"The demo trains a model, for which {' and '.join(missing)} must be installed: "
+            "pip install 'tidegauge[train]'"
+        )
+
+
 def play(data: str | None, home: Path | None, port: int, *, wait: bool, as_json: bool, seed: int) -> None:
     """Start a server, play the whole example on it, print what came out, and keep serving if asked to."""
+    _check_training()
     began = time.monotonic()
     console = Console(stderr=as_json)
     with contextlib.ExitStack() as stack:
