@@ -303,7 +303,11 @@ def play(data: str | None, home: Path | None, port: int, *, wait: bool, as_json:
         cycles = []
         for cycle in user.cycles(deployment, monitor, list(model["classes"])):
             cycles.append(cycle)
-            console.print(f"  cycle {len(cycles)} of {len(KINDS)}: {cycle.kind}, {cycle.run.status.value}")
+            found = cycle.run
+            console.print(
+                f"  cycle {len(cycles)} of {len(KINDS)}, {cycle.kind}: drift {found.drift.value}, "
+                f"performance {found.performance.value}, health {found.health.value}"
+            )
         if as_json:
             result = {
                 "deployment_id": deployment.id,
