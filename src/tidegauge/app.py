@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -40,8 +39,6 @@ from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectStore
 from tidegauge.ui import pages
 from tidegauge.web.access import may_ingest, signed_in
-
-_log = logging.getLogger(__name__)
 
 
 def utc_now() -> datetime:

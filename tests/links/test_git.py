@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tidegauge.errors import InvalidInputError, UnavailableError
-from tidegauge.links import git
+from tidegauge.links import folders, git
 
 
 def run(folder, *arguments):
@@ -139,20 +139,20 @@ def test_slow_server_ends_at_the_timeout_with_all_helpers(tmp_path, monkeypatch)
 
 
 def test_sub_path(repository):
-    assert git.sub_path(repository, "") == repository.resolve()
-    assert git.sub_path(repository, "data/A") == (repository / "data" / "A").resolve()
+    assert folders.sub_path(repository, "") == repository.resolve()
+    assert folders.sub_path(repository, "data/A") == (repository / "data" / "A").resolve()
 
 
 @pytest.mark.parametrize("path", ["..", "data/../..", "/etc", "data/missing", "data/A/file.txt", "a\0b"])
 def test_sub_path_refuses_what_is_no_folder_within(repository, path):
     with pytest.raises(InvalidInputError) as caught:
-        git.sub_path(repository, path)
+        folders.sub_path(repository, path)
     assert caught.value.errors[0].field == "source.sub_path"
 
 
 def test_sub_path_refuses_a_link_out(repository, tmp_path):
     (repository / "out").symlink_to(tmp_path)
     (repository / "in").symlink_to(repository / "data")
-    assert git.sub_path(repository, "in") == (repository / "data").resolve()
+    assert folders.sub_path(repository, "in") == (repository / "data").resolve()
     with pytest.raises(InvalidInputError, match="symbolic link"):
-        git.sub_path(repository, "out")
+        folders.sub_path(repository, "out")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from tidegauge import __version__
+from tidegauge.domain.monitor import Monitor
 from tidegauge.domain.users import User
 from tidegauge.services.bundle import Services
 from tidegauge.web.access import OPEN, Caller, Everything
@@ -69,8 +70,9 @@ class _Numbers:
             metric.add_metric([], value)
             yield metric
         yield self._deployments()
-        yield self._monitors()
-        yield from self._last_runs()
+        monitors = self._services.database.monitors.where()
+        yield self._monitors(monitors)
+        yield self._last_runs(monitors)
 
     def _deployments(self) -> Metric:
         states = Counter(item.state.value for item in self._services.database.deployments.where())
@@ -79,8 +81,8 @@ class _Numbers:
             metric.add_metric([state], count)
         return metric
 
-    def _monitors(self) -> Metric:
-        pairs = Counter((m.state.value, m.status.value) for m in self._services.database.monitors.where())
+    def _monitors(self, monitors: Sequence[Monitor]) -> Metric:
+        pairs = Counter((monitor.state.value, monitor.status.value) for monitor in monitors)
         metric = GaugeMetricFamily(
             "tidegauge_monitors", "Monitors by state and status.", labels=["state", "status"]
         )
@@ -88,15 +90,15 @@ class _Numbers:
             metric.add_metric(list(pair), count)
         return metric
 
-    def _last_runs(self) -> Iterator[Metric]:
+    def _last_runs(self, monitors: Sequence[Monitor]) -> Metric:
         values = GaugeMetricFamily(
             "tidegauge_monitor_value",
             "Scores and metrics of the last run.",
             labels=["monitor", "type", "name"],
         )
-        for monitor in self._services.database.monitors.where():
+        for monitor in monitors:
             run = self._services.monitors.last_run(monitor)
             for item in run.metrics if run else ():
                 if item.value is not None:
                     values.add_metric([monitor.name, item.type.value, item.name], item.value)
-        yield values
+        return values

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tidegauge.domain.images import decode_image, to_shape
 from tidegauge.errors import InvalidInputError, NotFoundError
-from tidegauge.links import git
+from tidegauge.links import folders, git
 from tidegauge.phantoms import write_dataset
 
 SIDE = 200
@@ -64,7 +64,7 @@ def _clone(source: str, folder: Path) -> Path:
         raise InvalidInputError.of("data", f"--data is {source!r}; give a folder that exists or a git URL.")
     folder.mkdir(parents=True)
     git.fetch(url, branch, folder)
-    return git.sub_path(folder, sub_path)
+    return folders.sub_path(folder, sub_path)
 
 
 def _split(folder: Path, scratch: Path, origin: str, seed: int, *, synthetic: bool) -> DemoData:

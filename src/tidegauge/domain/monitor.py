@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import available_timezones
 
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.status import Status
@@ -149,10 +149,6 @@ class MonitorConfig:
             return ()
         fields = (("drift.image", self.drift.image), ("drift.train_data", self.drift.train_data))
         return tuple(name for name, value in fields if value is None)
-
-    @property
-    def zone(self) -> ZoneInfo:
-        return ZoneInfo(self.time_zone)
 
 
 class FeatureKind(StrEnum):

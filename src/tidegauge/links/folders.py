@@ -79,3 +79,26 @@ def _refusal(entry: os.DirEntry[str], root: Path) -> str:
     if not stat.S_ISREG(mode):
         return "It is a symbolic link to something other than a file; it was not followed."
     return ""
+
+
+def inside(folder: Path, path: str, field: str) -> Path:
+    """Return ``path`` within ``folder``, resolved; refuse a way out of it by ``..`` or a symbolic link."""
+    base = folder.resolve()
+    if "\0" in path or Path(path).is_absolute() or ".." in Path(path).parts:
+        raise InvalidInputError.of(
+            field, f"{field} is {path!r}; give a path within the source, without '..'."
+        )
+    found = (base / path).resolve()
+    if not found.is_relative_to(base):
+        raise InvalidInputError.of(field, f"{field} {path!r} leads out of the source by a symbolic link.")
+    return found
+
+
+def sub_path(folder: Path, path: str) -> Path:
+    """Return the folder ``path`` within ``folder``; raise InvalidInputError where it leads out or is none."""
+    found = inside(folder, path, "source.sub_path")
+    if not found.is_dir():
+        raise InvalidInputError.of(
+            "source.sub_path", f"The source has no folder {path!r}; check source.sub_path."
+        )
+    return found

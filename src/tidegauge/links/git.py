@@ -47,26 +47,6 @@ def fetch(url: str, branch: str, folder: Path, timeout: float = _TIMEOUT) -> str
     return commit.strip()
 
 
-def sub_path(folder: Path, path: str) -> Path:
-    """Return the folder ``path`` within ``folder``; refuse a way out of it by ``..`` or a symbolic link."""
-    base = folder.resolve()
-    if "\0" in path or Path(path).is_absolute() or ".." in Path(path).parts:
-        raise InvalidInputError.of(
-            "source.sub_path",
-            f"source.sub_path is {path!r}; give a path within the source, without '..'.",
-        )
-    found = (base / path).resolve()
-    if not found.is_relative_to(base):
-        raise InvalidInputError.of(
-            "source.sub_path", f"source.sub_path {path!r} leads out of the source by a symbolic link."
-        )
-    if not found.is_dir():
-        raise InvalidInputError.of(
-            "source.sub_path", f"The source has no folder {path!r}; check source.sub_path."
-        )
-    return found
-
-
 def _check(field: str, value: str) -> None:
     if value.startswith("-") or not value.isprintable() or "::" in value:
         raise InvalidInputError.of(

@@ -17,7 +17,7 @@ from tidegauge.domain.catalogue import Repository, RepositoryKind, Source, Sourc
 from tidegauge.domain.content import ContentForm, Manifest
 from tidegauge.domain.identity import check_name, new_id
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, TidegaugeError
-from tidegauge.links import archives, git
+from tidegauge.links import archives, folders, git
 from tidegauge.services import content
 from tidegauge.services.worker import Worker
 from tidegauge.storage.database import Database
@@ -73,11 +73,10 @@ class Catalogue:
         return self._database.repositories.page(query, kind=kind, owner=owner)
 
     def get(self, kind: RepositoryKind, owner: str, name_or_id: str) -> Repository:
-        for key in ("name", "id"):
-            found = self._database.repositories.find(kind=kind, owner=owner, **{key: name_or_id})
-            if found:
-                return found
-        raise NotFoundError(f"There is no {kind.value} {name_or_id!r}.")
+        found = self._database.repositories.find_by(name_or_id, "name", "id", kind=kind, owner=owner)
+        if found is None:
+            raise NotFoundError(f"There is no {kind.value} {name_or_id!r}.")
+        return found
 
     def versions(self, repository: Repository) -> tuple[Version, ...]:
         return self._database.versions.where(repository_id=repository.id, sort="-number")
@@ -192,6 +191,7 @@ class Catalogue:
         except OSError as error:
             self._fail(version.id, f"The files could not be read or stored: {error}.")
         except Exception as error:
+            # A mistake of ours: no version may stay importing for ever, and the worker logs the trace.
             self._fail(version.id, f"The import failed: {error}")
             raise
         else:
@@ -206,13 +206,13 @@ class Catalogue:
             return scratch, {}
         if source.type is SourceType.GIT:
             commit = git.fetch(source.url, source.branch, scratch)
-            return git.sub_path(scratch, source.sub_path), {"commit": commit}
+            return folders.sub_path(scratch, source.sub_path), {"commit": commit}
         folder = Path(source.url).expanduser()
         if not folder.is_dir():
             raise InvalidInputError.of(
                 "source.url", f"source.url is {source.url!r}, which is not a folder on the server's machine."
             )
-        return git.sub_path(folder, source.sub_path), {}
+        return folders.sub_path(folder, source.sub_path), {}
 
     def _progress(self, version_id: str, done: int, total: int) -> None:
         if done == total or done % max(1, total // _PROGRESS_STEPS) == 0:

@@ -61,11 +61,10 @@ class Deployments:
         return self._database.deployments.page(query, owner=owner)
 
     def get(self, owner: str, name_or_id: str) -> Deployment:
-        for key in ("id", "name"):
-            found = self._database.deployments.find(owner=owner, **{key: name_or_id})
-            if found:
-                return found
-        raise NotFoundError(f"There is no deployment {name_or_id!r}.")
+        found = self._database.deployments.find_by(name_or_id, "id", "name", owner=owner)
+        if found is None:
+            raise NotFoundError(f"There is no deployment {name_or_id!r}.")
+        return found
 
     def update(
         self,

@@ -92,11 +92,10 @@ class Monitors:
 
     def get(self, owner: str, key: str) -> Monitor:
         """Find a monitor by its id, its deployment's id or its deployment's name."""
-        for column in ("id", "deployment_id", "name"):
-            found = self._database.monitors.find(owner=owner, **{column: key})
-            if found:
-                return found
-        raise NotFoundError(f"There is no monitor {key!r}.")
+        found = self._database.monitors.find_by(key, "id", "deployment_id", "name", owner=owner)
+        if found is None:
+            raise NotFoundError(f"There is no monitor {key!r}.")
+        return found
 
     def detail(self, monitor: Monitor) -> MonitorDetail:
         return MonitorDetail(
@@ -257,6 +256,7 @@ class Monitors:
             self._move(monitor, MonitorState.ERROR, SYSTEM, error.message, message=error.message)
             return
         except Exception as error:
+            # A mistake of ours: no monitor may stay baselining for ever, and the worker logs the trace.
             message = f"The baseline could not be made: {error}"
             self._move(monitor, MonitorState.ERROR, SYSTEM, message, message=message)
             raise

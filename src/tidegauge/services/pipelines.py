@@ -14,6 +14,7 @@ from tidegauge.domain.identity import check_name, new_id
 from tidegauge.domain.pipeline import PipelineRun, PipelineState
 from tidegauge.domain.strict import STRICT
 from tidegauge.errors import ConflictError, FieldError, InvalidInputError, TidegaugeError
+from tidegauge.links.folders import inside
 from tidegauge.links.kubeflow import local_command, read_steps
 from tidegauge.links.processes import Process, tail
 from tidegauge.services.catalogue import Catalogue
@@ -140,7 +141,7 @@ class Pipelines:
             code.mkdir(parents=True, exist_ok=True)
             repository = self._catalogue.get(RepositoryKind.CODE, run.owner, run.code)
             self._catalogue.export(repository, self._catalogue.version(repository, run.code_version), code)
-            if not (code / run.file).is_file():
+            if not inside(code, run.file, "file").is_file():
                 raise InvalidInputError.of(
                     "file", f"file is {run.file!r}, which this Code version does not have."
                 )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import obstore
 from obstore.store import LocalStore, from_url
@@ -26,12 +26,6 @@ class ObjectInfo:
     path: str
     size: int
     modified: datetime
-
-
-class ObjectReader(Protocol):
-    """What a reader of objects needs."""
-
-    def get(self, path: str) -> bytes: ...
 
 
 class ObjectFile(io.RawIOBase):

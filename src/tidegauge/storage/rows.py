@@ -81,6 +81,14 @@ class Rows(Generic[T]):
         rows = self.where(limit=1, **where)
         return rows[0] if rows else None
 
+    def find_by(self, key: str, *columns: str, **where: Any) -> T | None:
+        """Return the row whose first of these columns that matches is ``key``, or None."""
+        for column in columns:
+            found = self.find(**where, **{column: key})
+            if found is not None:
+                return found
+        return None
+
     def where(self, *, sort: str = "id", limit: int | None = None, **where: Any) -> tuple[T, ...]:
         """Return all rows with these values; a sequence as a value means any of its members."""
         query = select(self._table).where(*self._conditions(where)).order_by(*self._order(sort)).limit(limit)
