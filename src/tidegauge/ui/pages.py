@@ -25,7 +25,6 @@ _HERE = Path(__file__).parent
 _SORTS = (("-id", "newest first"), ("name", "name"), ("status", "status"), ("state", "state"))
 _SHOWN = 2000  # windows on a monitor's page
 _IMAGES = 24  # of the last window on a monitor's page; the run's page has all
-_SYNTHETIC = "phantom"
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -40,6 +39,7 @@ _templates = Environment(
     loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined
 )
 _templates.filters |= {"utc": words.utc, "number": words.number, "words": words.plain}
+_templates.tests["synthetic"] = words.is_synthetic
 _templates.globals["version"] = __version__
 
 
@@ -140,7 +140,7 @@ def monitor_page(caller: Caller, services: Everything, monitor_id: str) -> Respo
     names = _metric_names(runs)
     scores, performance = names[MetricType.DRIFT], names[MetricType.PERFORMANCE]
     shown = ["timeline", *scores, *performance, "requests", "latency"]
-    config = monitor.config.drift.train_data
+    train_data = monitor.config.drift.train_data
     return _render(
         "monitor.html",
         user=caller,
@@ -158,9 +158,16 @@ def monitor_page(caller: Caller, services: Everything, monitor_id: str) -> Respo
         heights={name: 160 if name == "timeline" else 225 for name in shown},
         # A new run is a new picture: the browser keeps the old one otherwise.
         stamp=runs[-1].id if runs else "",
-        is_synthetic=monitor.name.startswith(_SYNTHETIC)
-        or bool(config and config.dataset.startswith(_SYNTHETIC)),
+        is_synthetic=words.is_synthetic(monitor.name)
+        or bool(train_data and words.is_synthetic(train_data.dataset)),
     )
+
+
+@router.get("/monitors/{monitor_id}/now")
+def monitor_now(caller: Caller, services: Everything, monitor_id: str) -> Response:
+    """The part of the page that refreshes itself: no charts and no tables for that."""
+    monitor = services.monitors.get(caller.name, monitor_id)
+    return _render("now.html", monitor=monitor, last=services.monitors.last_run(monitor))
 
 
 @router.get("/monitors/{monitor_id}/charts/{name}.svg")
@@ -193,8 +200,8 @@ def run_page(caller: Caller, services: Everything, monitor_id: str, run_id: str)
         run=run,
         moved=words.moved(image.detail.get("attributes", {})) if image else [],
         images=_strangest_first(run),
-        is_synthetic=monitor.name.startswith(_SYNTHETIC)
-        or any(item.nearest.rpartition("/")[2].startswith(_SYNTHETIC) for item in run.images),
+        is_synthetic=words.is_synthetic(monitor.name)
+        or any(words.is_synthetic(image.nearest) for image in run.images),
     )
 
 

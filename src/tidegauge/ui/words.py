@@ -60,6 +60,15 @@ def moved(attributes: Mapping[str, float]) -> list[str]:
     ]
 
 
+def is_synthetic(name: str) -> bool:
+    """Tell whether a deployment, dataset or file bears the name that marks phantoms.
+
+    >>> is_synthetic("NORMAL/phantom-1-0001.jpeg"), is_synthetic("person1_virus_2.jpeg")
+    (True, False)
+    """
+    return name.rpartition("/")[2].startswith("phantom")
+
+
 def own_path(path: str) -> str:
     """Return a path of this server; anything that could lead to another becomes the first page.
 
