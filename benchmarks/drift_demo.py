@@ -29,7 +29,7 @@ from _shared import Claim, report
 from tidegauge.domain.images import decode_image, to_shape
 from tidegauge.phantoms import write_dataset
 from tidegauge.stats.images import ImageBaseline, ImageFeatures, compare, extract, fit_baseline
-from tidegauge.stats.kolmogorov_smirnov import kolmogorov_smirnov
+from tidegauge.stats.two_sample.kolmogorov_smirnov import kolmogorov_smirnov
 
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]

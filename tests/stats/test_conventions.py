@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tidegauge.stats.classification import classify
 from tidegauge.stats.images import compare, extract, fit_baseline
-from tidegauge.stats.kolmogorov_smirnov import kolmogorov_smirnov
 from tidegauge.stats.latency import summarise
-from tidegauge.stats.total_variation import total_variation
-from tidegauge.stats.wilson import wilson
+from tidegauge.stats.performance.classification import classify
+from tidegauge.stats.performance.wilson import wilson
+from tidegauge.stats.two_sample.kolmogorov_smirnov import kolmogorov_smirnov
+from tidegauge.stats.two_sample.total_variation import total_variation
 
 RNG = np.random.default_rng(0)
 NUMBERS = RNG.normal(10, 2, 40)

@@ -23,10 +23,10 @@ from tidegauge.services.baselines import Baseline, Baselines
 from tidegauge.services.collector import Collector
 from tidegauge.services.labels import read_labels
 from tidegauge.services.observations import Answer, Observation, Observed, observe
-from tidegauge.stats.classification import classify
 from tidegauge.stats.images import compare, extract
 from tidegauge.stats.latency import summarise
-from tidegauge.stats.total_variation import total_variation
+from tidegauge.stats.performance.classification import classify
+from tidegauge.stats.two_sample.total_variation import total_variation
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectStore
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tidegauge.phantoms import draw
-from tidegauge.stats.features import ATTRIBUTES, SIDE, ImageFeatures, extract
+from tidegauge.stats.images.features import ATTRIBUTES, SIDE, ImageFeatures, extract
 
 NAMES = list(ATTRIBUTES)
 PHANTOM = draw("NORMAL", np.random.default_rng(0), size=200)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
-from tidegauge.stats.kolmogorov_smirnov import kolmogorov_smirnov
+from tidegauge.stats.two_sample.kolmogorov_smirnov import kolmogorov_smirnov
 
 samples = st.lists(st.integers(-5, 5), min_size=1, max_size=6)
 

@@ -9,7 +9,7 @@ from math import sqrt
 import numpy as np
 import numpy.typing as npt
 
-from tidegauge.stats.wilson import Estimate, wilson
+from tidegauge.stats.performance.wilson import Estimate, wilson
 
 Counts = npt.NDArray[np.int64]
 

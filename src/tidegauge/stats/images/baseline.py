@@ -15,11 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tidegauge.stats.features import ATTRIBUTES, Image, ImageFeatures, extract
-from tidegauge.stats.kolmogorov_smirnov import kolmogorov_smirnov
-from tidegauge.stats.space import Space, apart, span
-
-__all__ = ["ImageBaseline", "ImageDrift", "ImageFeatures", "compare", "extract", "fit_baseline"]
+from tidegauge.stats.images.features import ATTRIBUTES, Image, ImageFeatures, extract
+from tidegauge.stats.images.space import Space, apart, span
+from tidegauge.stats.two_sample.kolmogorov_smirnov import kolmogorov_smirnov
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import eigh
 
-from tidegauge.stats.features import ATTRIBUTES, SIDE, Image, ImageFeatures
+from tidegauge.stats.images.features import ATTRIBUTES, SIDE, Image, ImageFeatures
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
-from tidegauge.stats.classification import classify
+from tidegauge.stats.performance.classification import classify
 
 RNG = np.random.default_rng(0)
 NAMES = ("precision", "recall", "f1_score")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tidegauge.stats.total_variation import total_variation
+from tidegauge.stats.two_sample.total_variation import total_variation
 
 
 def test_by_hand():

@@ -9,7 +9,7 @@ import pytest
 from tidegauge.domain.images import decode_image, to_shape
 from tidegauge.phantoms import LABELS, draw
 from tidegauge.stats.images import ImageBaseline, ImageFeatures, compare, extract, fit_baseline
-from tidegauge.stats.kolmogorov_smirnov import kolmogorov_smirnov
+from tidegauge.stats.two_sample.kolmogorov_smirnov import kolmogorov_smirnov
 
 SOFT, HARD = 0.42, 0.55
 SHARED = Path(__file__).parents[3] / "shared" / "data"

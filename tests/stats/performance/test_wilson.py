@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from scipy.stats import binomtest
 
-from tidegauge.stats.wilson import wilson
+from tidegauge.stats.performance.wilson import wilson
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (0, 12), (11, 12), (12, 12), (850, 1000)])

@@ -1,0 +1,1 @@
+"""Evidence of drift: anytime-valid e-processes of conformal ranks."""

@@ -1,0 +1,1 @@
+"""Two-sample statistics: (baseline, window) -> frozen result, one in a file."""
