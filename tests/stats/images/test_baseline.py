@@ -12,7 +12,7 @@ from tidegauge.stats.images import ImageBaseline, ImageFeatures, compare, extrac
 from tidegauge.stats.two_sample.kolmogorov_smirnov import kolmogorov_smirnov
 
 SOFT, HARD = 0.42, 0.55
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = Path(__file__).parents[4] / "shared" / "data"
 
 
 def phantoms(count: int, seed: int) -> np.ndarray:

@@ -1,31 +1,33 @@
 """Drift of images: how strange they are to a baseline, and which attributes moved.
 
 Strangeness of an image is its mean distance to its nearest neighbours among the baseline's images, in a
-space of whitened principal components of the reduced image and standardised attributes. The score of a window
-is the Kolmogorov-Smirnov distance between its strangeness and the baseline's own.
+space of components, attributes and named changes. The score of a window is the Kolmogorov-Smirnov distance
+between its strangeness and the baseline's own.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tidegauge.stats.images.features import ATTRIBUTES, Image, ImageFeatures, extract
+from tidegauge.stats.evidence.ranks import Tolerated
+from tidegauge.stats.images.changes import HARMLESS, Tolerance
+from tidegauge.stats.images.features import ATTRIBUTES, Encoder, Image, ImageFeatures, extract
+from tidegauge.stats.images.samples import SPLIT_FROM, Images, ImageSamples, lowest, sample
 from tidegauge.stats.images.space import Space, apart, span
 from tidegauge.stats.two_sample.kolmogorov_smirnov import kolmogorov_smirnov
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 _MINIMUM = 5  # images; with fewer there is nothing to be strange to
-_SPLIT_FROM = 400  # images from which fit and ranked part are disjoint
-_FOLDS = 20  # below it
-_MOST = 4096  # images in either part, so that a huge baseline stays quick
+_FOLDS = 10  # below SPLIT_FROM images
+_MOST = 2048  # images in either part, so that a huge baseline stays quick
 _SAME = 0.05  # of the usual way to the nearest image: closer is the same image, encoded again
 _SAME_AT_LEAST = 0.25  # grey levels
 _CHUNK = 512
@@ -35,58 +37,124 @@ _CHUNK = 512
 class ImageBaseline:
     """What n training images look like.
 
-    ``home`` ``[n]`` tells in which of ``spaces`` an image of the baseline is compared: one that it does not
-    span itself. The first space is for images never seen. ``strangeness`` ``[n]`` is NaN for images that are
-    not ranked. Images less than ``same`` grey levels apart are the same image.
+    ``space`` is spanned by the fitted half; the other half is ranked in it: ``fitted`` ``[f, K]`` and
+    ``ranked`` ``[m, K]`` are their observations, ``tolerated`` the extremes of the ranked ones over harmless
+    variation, and ``features`` and ``weights`` ``[K]`` name and weigh the columns. ``strangeness`` ``[n]``
+    is NaN for images that are not ranked. With fewer than 400 images that is their strangeness in ``folds``:
+    ``home`` ``[n]`` tells in which an image of the baseline is compared, one that it does not span; the first
+    is for images never seen. Images less than ``same`` grey levels apart are the same image.
     """
 
-    reduced: Image
+    samples: ImageSamples
     attribute_mean: Floats
     attribute_deviation: Floats
     home: Indices
     strangeness: Floats
     same: float
-    spaces: tuple[Space, ...]
+    folds: tuple[Space, ...]
+    space: Space | None
+    fitted: Floats
+    ranked: Floats
+    tolerated: Tolerated | None
+    encoder: Encoder | None = None
 
     @property
     def n(self) -> int:
         """Number of training images."""
-        return len(self.home)
+        return len(self.samples)
+
+    @property
+    def reduced(self) -> Image:
+        """The reduced training images, uint8 ``[n, 1024 * channels]``."""
+        return self.samples.plain.reduced
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the K columns of ``observe``."""
+        return tuple(name for group in self._groups for name in group)
+
+    @property
+    def weights(self) -> Floats:
+        """Share ``[K]`` of alpha that each feature gets: every kind as much as every other."""
+        groups = [group for group in self._groups if group]
+        return np.concatenate([np.full(len(group), 1 / len(group) / len(groups)) for group in groups])
+
+    def observe(self, images: npt.NDArray[Any] | ImageFeatures) -> Floats:
+        """Return the observations ``[n, K]`` of images, or of their features.
+
+        A training image that comes back is no neighbour of itself.
+        """
+        if self.space is None:
+            raise ValueError(f"the baseline has {self.n} images; give {_MINIMUM} or more to observe by")
+        features = self._extract(images)
+        return self.space.observe(features, self._itself(features, self.space))
+
+    def merge(self, other: ImageBaseline) -> ImageBaseline:
+        """Return the baseline of the training images of both, in this order."""
+        return _fit(self.samples.concatenate(other.samples), self.encoder)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return all arrays by name, for storage."""
-        spaces = {
-            f"space.{i}.{name}": a
-            for i, space in enumerate(self.spaces)
-            for name, a in space.to_arrays().items()
-        }
+        """Return all arrays by name, for storage; an encoder is not among them."""
+        spaces = {"space": self.space} if self.space else {}
+        spaces |= {f"fold{i}": fold for i, fold in enumerate(self.folds)}
+        tolerated = self.tolerated
         return {
-            "reduced": self.reduced,
+            **{f"samples.{name}": array for name, array in self.samples.to_arrays().items()},
             "attribute_mean": self.attribute_mean,
             "attribute_deviation": self.attribute_deviation,
             "home": self.home,
             "strangeness": self.strangeness,
             "same": np.array(self.same),
-            **spaces,
+            "fitted": self.fitted,
+            "ranked": self.ranked,
+            **(
+                {"low": tolerated.low, "high": tolerated.high, "slack": tolerated.slack} if tolerated else {}
+            ),
+            **{
+                f"{place}.{name}": array
+                for place, space in spaces.items()
+                for name, array in space.to_arrays().items()
+            },
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> ImageBaseline:
+    def from_arrays(
+        cls, arrays: Mapping[str, npt.NDArray[Any]], encoder: Encoder | None = None
+    ) -> ImageBaseline:
         """Build a baseline from what ``to_arrays`` gave."""
-        spaces: dict[int, dict[str, npt.NDArray[Any]]] = {}
+        parts: dict[str, dict[str, npt.NDArray[Any]]] = {}
         for key, array in arrays.items():
-            if key.startswith("space."):
-                _, number, name = key.split(".")
-                spaces.setdefault(int(number), {})[name] = array
+            part, _, name = key.rpartition(".") if not key.startswith("samples.") else ("samples", "", key[8:])
+            parts.setdefault(part, {})[name] = array
+        rest = parts[""]
+        folds = sorted((part for part in parts if part.startswith("fold")), key=lambda part: int(part[4:]))
         return cls(
-            reduced=arrays["reduced"],
-            attribute_mean=arrays["attribute_mean"],
-            attribute_deviation=arrays["attribute_deviation"],
-            home=arrays["home"],
-            strangeness=arrays["strangeness"],
-            same=float(arrays["same"]),
-            spaces=tuple(Space.from_arrays(spaces[number]) for number in sorted(spaces)),
+            samples=ImageSamples.from_arrays(parts["samples"]),
+            attribute_mean=rest["attribute_mean"],
+            attribute_deviation=rest["attribute_deviation"],
+            home=rest["home"],
+            strangeness=rest["strangeness"],
+            same=float(rest["same"]),
+            folds=tuple(Space.from_arrays(parts[part]) for part in folds),
+            space=Space.from_arrays(parts["space"]) if "space" in parts else None,
+            fitted=rest["fitted"],
+            ranked=rest["ranked"],
+            tolerated=Tolerated(rest["low"], rest["high"], rest["slack"]) if "low" in rest else None,
+            encoder=encoder,
         )
+
+    @property
+    def _groups(self) -> tuple[tuple[str, ...], ...]:
+        return self.space.groups if self.space else ()
+
+    def _extract(self, images: npt.NDArray[Any] | ImageFeatures) -> ImageFeatures:
+        features = images if isinstance(images, ImageFeatures) else extract(images, self.encoder)
+        if len(features) and self.n and features.reduced.shape[1] != self.reduced.shape[1]:
+            raise ValueError("the window and the baseline have different numbers of channels")
+        return features
+
+    def _itself(self, features: ImageFeatures, space: Space) -> Mask:
+        return np.asarray(apart(features.reduced, self.reduced[space.members]) <= self.same)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,55 +176,44 @@ class ImageDrift:
     attributes: Mapping[str, float]
 
 
-def fit_baseline(images: Image | ImageFeatures) -> ImageBaseline:
-    """Fit a baseline on training images, uint8 ``[n, h, w, c]``, or on their features.
+def fit_baseline(
+    images: Images | ImageSamples,
+    tolerances: Sequence[Tolerance] = HARMLESS,
+    encoder: Encoder | None = None,
+    rng: np.random.Generator | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImageBaseline:
+    """Fit a baseline on training images, uint8 or float ``[n, h, w, c]``, or on their samples.
 
-    From 400 images on, one half spans the space and the other half is ranked in it, since images are never
-    strange to a space that they span themselves; with fewer, each is ranked in a space that the other 19 of
-    20 parts span. Chance decides the parts, by a hash of the image, so that their order does not matter.
+    Chance (``rng``) splits the images: features are fitted on one half, the other is ranked, since an image is
+    never strange to a space that it spans itself. With fewer than 400 images the *score* ranks each image in a
+    space that the other nine of ten parts span. ``tolerances`` are the variations that are harmless, by default
+    re-encoding at JPEG quality 90 and another way of resizing; ``encoder`` adds what a model makes of an
+    image. Images are read in chunks; ``progress`` hears how many of how many images are done.
     """
-    features = images if isinstance(images, ImageFeatures) else extract(images)
-    n = len(features)
-    deviation = features.attributes.std(axis=0) if n else np.zeros(len(ATTRIBUTES))
-    spaces, home = _spaces(features)
-    members = spaces[0].members if spaces else np.empty(0, np.int64)
-    baseline = ImageBaseline(
-        reduced=features.reduced,
-        attribute_mean=features.attributes.mean(axis=0) if n else np.zeros(len(ATTRIBUTES)),
-        attribute_deviation=np.maximum(deviation, list(ATTRIBUTES.values())),
-        home=home,
-        strangeness=np.full(n, np.nan),
-        same=max(_SAME_AT_LEAST, _SAME * _usual_distance(features.reduced[members])),
-        spaces=spaces,
-    )
-    for number, space in enumerate(spaces):
-        ranked = np.flatnonzero((home == number) & ~np.isin(np.arange(n), space.members))
-        ranked = np.sort(ranked[_by_chance(features.take(ranked))[:_MOST]])
-        chosen = features.take(ranked)
-        baseline.strangeness[ranked] = space.strangeness(chosen, _same(baseline, chosen.reduced, space))
-    return baseline
+    samples = images if isinstance(images, ImageSamples) else sample(images, tolerances, encoder, rng, progress)
+    return _fit(samples, encoder)
 
 
-def compare(baseline: ImageBaseline, images: Image | ImageFeatures) -> ImageDrift:
-    """Compare a window of images, uint8 ``[n, h, w, c]``, or of their features with a baseline.
+def compare(baseline: ImageBaseline, images: npt.NDArray[Any] | ImageFeatures) -> ImageDrift:
+    """Compare a window of images, uint8 or float ``[n, h, w, c]``, or of their features with a baseline.
 
     An image that the baseline has, also encoded again, is compared with the other images only: replayed
     training images are no drift.
     """
-    features = images if isinstance(images, ImageFeatures) else extract(images)
+    features = baseline._extract(images)
     n = len(features)
-    if n and baseline.n and features.reduced.shape[1] != baseline.reduced.shape[1]:
-        raise ValueError("the window and the baseline have different numbers of channels")
-    if not n or not baseline.spaces:
+    if not n or baseline.space is None:
         nobody = np.full(n, -1)
         return ImageDrift(None, None, n, np.full(n, np.nan), nobody, np.arange(n), {})
     nearest, known = _look_up(baseline, features.reduced)
     strangeness = np.empty(n)
     home = np.where(known, baseline.home[nearest], 0)
+    spaces = baseline.folds or (baseline.space,)
     for number in np.unique(home):
         here = home == number
-        chosen, space = features.take(here), baseline.spaces[number]
-        strangeness[here] = space.strangeness(chosen, _same(baseline, chosen.reduced, space))
+        chosen, space = features.take(here), spaces[number]
+        strangeness[here] = space.strangeness(chosen, baseline._itself(chosen, space))
     distance = kolmogorov_smirnov(baseline.strangeness, strangeness)
     moved = (features.attributes.mean(axis=0) - baseline.attribute_mean) / baseline.attribute_deviation
     return ImageDrift(
@@ -170,32 +227,72 @@ def compare(baseline: ImageBaseline, images: Image | ImageFeatures) -> ImageDrif
     )
 
 
-def _spaces(features: ImageFeatures) -> tuple[tuple[Space, ...], Indices]:
-    n = len(features)
+def _fit(samples: ImageSamples, encoder: Encoder | None) -> ImageBaseline:
+    plain, n = samples.plain, len(samples)
+    floors = np.array(list(ATTRIBUTES.values()))
+    every = np.arange(n)
+    fitted = lowest(every[samples.fitted], samples.keys, _MOST)
+    ranked = lowest(every[~samples.fitted], samples.keys, _MOST)
+    space = span(samples, fitted) if n >= _MINIMUM else None
+    folds, home = _folds(samples) if n < SPLIT_FROM else ((), np.zeros(n, np.int64))
+    baseline = ImageBaseline(
+        samples=samples,
+        attribute_mean=plain.attributes.mean(axis=0) if n else np.zeros(len(floors)),
+        attribute_deviation=np.maximum(plain.attributes.std(axis=0), floors) if n else floors,
+        home=home,
+        strangeness=np.full(n, np.nan),
+        same=max(_SAME_AT_LEAST, _SAME * _usual_distance(plain.reduced[fitted])),
+        folds=folds,
+        space=space,
+        fitted=np.empty((0, 0)),
+        ranked=np.empty((0, 0)),
+        tolerated=None,
+        encoder=encoder,
+    )
+    if space is None:
+        return baseline
+    itself = baseline._itself(plain.take(fitted), space)
+    observed = baseline.observe(plain.take(ranked))
+    for number, fold in enumerate(folds[1:], start=1):
+        here = np.flatnonzero(home == number)
+        chosen = plain.take(here)
+        baseline.strangeness[here] = fold.strangeness(chosen, baseline._itself(chosen, fold))
+    if not folds:
+        baseline.strangeness[ranked] = observed[:, 0]
+    return replace(
+        baseline,
+        fitted=space.observe(plain.take(fitted), itself),
+        ranked=observed,
+        tolerated=_tolerated(baseline, ranked, observed),
+    )
+
+
+def _tolerated(baseline: ImageBaseline, ranked: Indices, observed: Floats) -> Tolerated | None:
+    """Return the extremes over harmless variation; the reach of several tolerances adds up."""
+    samples = baseline.samples
+    if not samples.tolerances:
+        return None
+    low, high = observed.copy(), observed.copy()
+    variant = 0
+    for _, count in samples.tolerances:
+        shifts = [
+            baseline.observe(samples.varied.of(ranked, v)) - observed for v in range(variant, variant + count)
+        ]
+        variant += count
+        low += np.minimum(0, np.min(shifts, axis=0))
+        high += np.maximum(0, np.max(shifts, axis=0))
+    return Tolerated(low, high, (high - low).max(axis=0, initial=0.0))
+
+
+def _folds(samples: ImageSamples) -> tuple[tuple[Space, ...], Indices]:
+    n = len(samples)
     home = np.zeros(n, np.int64)
     if n < _MINIMUM:
         return (), home
-    order = _by_chance(features)
-    if n >= _SPLIT_FROM:
-        return (span(features, np.sort(order[: n // 2][:_MOST])),), home
-    folds = min(_FOLDS, n)
-    home[order] = 1 + np.arange(n) % folds
-    parts = (np.flatnonzero(home != number) for number in range(1, folds + 1))
-    return (span(features, np.arange(n)), *(span(features, part) for part in parts)), home
-
-
-def _by_chance(features: ImageFeatures) -> Indices:
-    """Return the images in an order that depends on what they show alone."""
-    rows = zip(features.reduced, features.attributes, strict=True)
-    return np.array(
-        sorted(
-            range(len(features)),
-            key=[
-                hashlib.blake2b(r.tobytes() + a.tobytes(), digest_size=8).digest() for r, a in rows
-            ].__getitem__,
-        ),
-        np.int64,
-    )
+    parts = min(_FOLDS, n)
+    home[np.argsort(samples.keys, kind="stable")] = 1 + np.arange(n) % parts
+    rest = (np.flatnonzero(home != number) for number in range(1, parts + 1))
+    return (span(samples, np.arange(n)), *(span(samples, part) for part in rest)), home
 
 
 def _usual_distance(reduced: Image) -> float:
@@ -210,7 +307,7 @@ def _usual_distance(reduced: Image) -> float:
     return float(np.median(nearest))
 
 
-def _look_up(baseline: ImageBaseline, reduced: Image) -> tuple[Indices, npt.NDArray[np.bool_]]:
+def _look_up(baseline: ImageBaseline, reduced: Image) -> tuple[Indices, Mask]:
     """Return the nearest training image of each image, and whether it is the same image."""
     nearest = np.empty(len(reduced), np.int64)
     known = np.empty(len(reduced), np.bool_)
@@ -220,7 +317,3 @@ def _look_up(baseline: ImageBaseline, reduced: Image) -> tuple[Indices, npt.NDAr
         nearest[part] = distances.argmin(axis=1)
         known[part] = distances.min(axis=1) <= baseline.same
     return nearest, known
-
-
-def _same(baseline: ImageBaseline, reduced: Image, space: Space) -> npt.NDArray[np.bool_]:
-    return np.asarray(apart(reduced, baseline.reduced[space.members]) <= baseline.same)

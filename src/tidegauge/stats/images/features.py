@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +12,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
+#: Takes images, uint8 ``[n, h, w, c]``, to what a model makes of them, ``[n, d]``.
+Encoder = Callable[[Image], npt.ArrayLike]
 
 SIDE = 32  # of the reduced image
 
@@ -25,41 +28,61 @@ ATTRIBUTES = {
     "symmetry": 0.02,  # correlation of the image with its mirror image, left to right
     "orientation": 0.05,  # log of the ratio of edges across to edges down
     "border": 2.0,  # mean of the outer sixteenth less that of the rest, in grey levels
+    "saturation": 2.0,  # mean of the largest less the smallest channel, in grey levels; 0 where grey
+    "compression": 0.5,  # how much larger steps are at borders of 8x8 blocks than beside them, in grey levels
 }
+_OCTAVES = 4
+_SHARES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
+#: What has no name of its own, again with the difference that counts as nothing: edges across and down at four
+#: scales (logarithms), then quantiles of the grey levels.
+DETAILS = np.array([0.1] * 2 * _OCTAVES + [2.0] * len(_SHARES))
+EDGES = 2 * _OCTAVES  # of the details
+
 _NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 # Sizes in grey levels below which logarithms level off: what the eye does not see, encoders throw away.
 _FAINT_EDGE = 0.5
 _FAINT_NOISE = 1.0  # Gaussian noise of some 0.2 grey levels
 _FAINT = 0.1
+_BLOCK = 8  # pixels of a JPEG block
+_LEAST = 4  # pixels a side: below it an image has no texture
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFeatures:
-    """Features of n images: ``reduced`` uint8 ``[n, 1024 * channels]``, ``attributes`` float ``[n, 8]``."""
+    """Features of n images.
+
+    ``reduced`` uint8 ``[n, 1024 * channels]``, ``attributes`` float ``[n, 10]``, ``details`` float ``[n, 15]``,
+    ``embedding`` float ``[n, d]``: what an encoder made of the images, d = 0 without one.
+    """
 
     reduced: Image
     attributes: Floats
+    details: Floats
+    embedding: Floats
 
     def __len__(self) -> int:
         return len(self.attributes)
 
-    def take(self, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> ImageFeatures:
+    def take(self, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_] | slice) -> ImageFeatures:
         """Return the features of some of the images, by index or by mask."""
-        return ImageFeatures(self.reduced[rows], self.attributes[rows])
+        return ImageFeatures(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @staticmethod
     def concatenate(parts: Iterable[ImageFeatures]) -> ImageFeatures:
         """Join the features of several chunks, so that all images need not be in memory at once."""
         chunks = list(parts)
-        return ImageFeatures(
-            np.concatenate([chunk.reduced for chunk in chunks]),
-            np.concatenate([chunk.attributes for chunk in chunks]),
-        )
+        names = [field.name for field in fields(ImageFeatures)]
+        return ImageFeatures(*(np.concatenate([getattr(c, name) for c in chunks]) for name in names))
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return all arrays by name, for storage."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def extract(images: Image) -> ImageFeatures:
-    """Extract the features of images, uint8 ``[n, h, w]`` or ``[n, h, w, c]`` with c 1 or 3.
+def extract(images: npt.NDArray[Any], encoder: Encoder | None = None) -> ImageFeatures:
+    """Extract the features of images, uint8 or float, ``[n, h, w]`` or ``[n, h, w, c]`` with c 1 or 3.
 
+    Floats are grey levels of 0 to 255, or of 0 to 1 where none is larger. Raises ValueError for others.
     Source of the noise attribute: Immerkaer, "Fast noise variance estimation", Computer Vision and Image
     Understanding 64 (1996).
 
@@ -67,31 +90,52 @@ def extract(images: Image) -> ImageFeatures:
     >>> features.reduced.shape, features.attributes[0, :2].tolist()
     ((2, 1024), [90.0, 0.0])
     """
-    if (
-        images.dtype != np.uint8
-        or images.ndim not in (3, 4)
-        or (images.ndim == 4 and images.shape[3] not in (1, 3))
-    ):
+    pixels = _as_bytes(images)
+    n, channels = pixels.shape[0], pixels.shape[3]
+    reduced = np.empty((n, SIDE * SIDE * channels), np.uint8)
+    attributes = np.empty((n, len(ATTRIBUTES)))
+    details = np.empty((n, len(DETAILS)))
+    for row, image in enumerate(pixels):
+        reduced[row] = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA).ravel()
+        grey = image[:, :, 0] if channels == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        attributes[row], details[row] = _describe(grey, _saturation(image))
+    return ImageFeatures(reduced, attributes, details, _embed(pixels, encoder))
+
+
+def _as_bytes(images: npt.NDArray[Any]) -> Image:
+    pixels = images[..., np.newaxis] if images.ndim == 3 else images
+    fine = np.issubdtype(pixels.dtype, np.floating) or pixels.dtype == np.uint8
+    if not fine or pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
         raise ValueError(
-            f"images are {images.dtype} {images.shape}; give uint8 [n, h, w] or [n, h, w, 1 or 3]"
+            f"images are {images.dtype} {images.shape}; give uint8 or float [n, h, w] or [n, h, w, 1 or 3]"
         )
-    channels = images.shape[3] if images.ndim == 4 else 1
-    reduced = np.empty((len(images), SIDE * SIDE * channels), np.uint8)
-    attributes = np.empty((len(images), len(ATTRIBUTES)))
-    for row, image in enumerate(images):
-        colour = image[:, :, 0] if image.ndim == 3 and channels == 1 else image
-        reduced[row] = cv2.resize(colour, (SIDE, SIDE), interpolation=cv2.INTER_AREA).ravel()
-        attributes[row] = _attributes(cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY) if channels == 3 else colour)
-    return ImageFeatures(reduced, attributes)
+    if min(pixels.shape[1:3]) < 1:
+        raise ValueError(f"images have {pixels.shape[1]}x{pixels.shape[2]} pixels; give one or more a side")
+    if pixels.dtype != np.uint8 and pixels.size:
+        low, high = float(pixels.min()), float(pixels.max())
+        if not (low >= 0 and high <= 255):
+            raise ValueError(f"images have values from {low} to {high}; give 0 to 1, or 0 to 255")
+        pixels = np.rint(pixels * (255.0 if high <= 1 else 1.0))
+    return np.ascontiguousarray(pixels, np.uint8)
 
 
-def _attributes(grey: Image) -> tuple[float, ...]:
+def _embed(pixels: Image, encoder: Encoder | None) -> Floats:
+    if encoder is None:
+        return np.empty((len(pixels), 0))
+    embedding = np.asarray(encoder(pixels), np.float64)
+    if embedding.ndim != 2 or len(embedding) != len(pixels):
+        raise ValueError(f"the encoder gave shape {embedding.shape} for {len(pixels)} images; give [n, d]")
+    return embedding
+
+
+def _describe(grey: Image, saturation: float) -> tuple[tuple[float, ...], list[float]]:
     pixels = grey.astype(np.float32)
     small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float64)
     mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(pixels))
-    shares = cv2.calcHist([grey], [0], None, [64], [0, 256]).ravel() / grey.size
+    levels = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel() / grey.size
+    shares = levels.reshape(64, 4).sum(axis=1)
     shares = shares[shares > 0]
-    return (
+    attributes = (
         mean,
         deviation,
         _log_size(cv2.Laplacian(pixels, cv2.CV_32F), _FAINT_EDGE),
@@ -100,7 +144,11 @@ def _attributes(grey: Image) -> tuple[float, ...]:
         _symmetry(small),
         _log_size(np.diff(small, axis=1), _FAINT) - _log_size(np.diff(small, axis=0), _FAINT),
         _border(small),
+        saturation,
+        _blockiness(pixels),
     )
+    quantiles = np.searchsorted(np.cumsum(levels), _SHARES).astype(float)
+    return attributes, [*_edges(pixels), *quantiles]
 
 
 def _log_size(values: npt.NDArray[np.floating], faint: float) -> float:
@@ -118,3 +166,35 @@ def _border(small: Floats) -> float:
     edge = SIDE // 16
     inner = small[edge:-edge, edge:-edge]
     return float((small.sum() - inner.sum()) / (small.size - inner.size) - inner.mean())
+
+
+def _saturation(image: Image) -> float:
+    return float(np.ptp(image, axis=2).mean()) if image.shape[2] > 1 else 0.0
+
+
+def _edges(pixels: npt.NDArray[np.float32]) -> list[float]:
+    """Return the log of the mean step across and down, at each octave that the image has."""
+    found: list[float] = []
+    for _ in range(_OCTAVES):
+        if min(pixels.shape) < _LEAST:
+            found += [float(np.log(_FAINT_EDGE))] * 2
+            continue
+        across = cv2.absdiff(pixels[:, 1:], pixels[:, :-1])
+        down = cv2.absdiff(pixels[1:], pixels[:-1])
+        found += [float(np.log(cv2.mean(steps)[0] + _FAINT_EDGE)) for steps in (across, down)]
+        half = (pixels.shape[1] // 2, pixels.shape[0] // 2)
+        pixels = cv2.resize(pixels, half, interpolation=cv2.INTER_AREA)
+    return found
+
+
+def _blockiness(pixels: npt.NDArray[np.float32]) -> float:
+    return (_excess(pixels) + _excess(pixels.T)) / 2
+
+
+def _excess(pixels: npt.NDArray[np.float32]) -> float:
+    """Return how much larger the steps into each ninth column are than their neighbours."""
+    steps = np.abs(np.diff(pixels, axis=1)).mean(axis=0)
+    borders = np.arange(_BLOCK - 1, len(steps) - 1, _BLOCK)
+    if not len(borders):
+        return 0.0
+    return float((steps[borders] - (steps[borders - 1] + steps[borders + 1]) / 2).mean())

@@ -1,4 +1,4 @@
-"""The space in which images are near or far: whitened components of the reduced image beside attributes."""
+"""The space that images of a baseline are compared in: components, attributes, and named changes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import eigh
 
-from tidegauge.stats.images.features import ATTRIBUTES, SIDE, Image, ImageFeatures
+from tidegauge.stats.images.changes import CHANGES, GEOMETRIC
+from tidegauge.stats.images.features import ATTRIBUTES, DETAILS, EDGES, SIDE, Image, ImageFeatures
+from tidegauge.stats.images.samples import ImageSamples, lowest
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-_COMPONENTS = 12
-_IMAGES_PER_COMPONENT = 5  # a component that few images define says more of them than of images
+_COMPONENTS = 80  # that changes are told by
+_LEADING = 8  # of them that are features of their own
+_CHANGED = 512  # images that changes are learned from
 _NEIGHBOURS = 5
-_SHRINKAGE = 0.1  # at least so much of the covariance is taken for independent
-_RESIDUAL_FLOOR = 0.1
+_LEAST_SHRINKAGE = 0.05
+_STRANGE_SHRINKAGE = 0.2
+_HARMLESS_WEIGHT = 5.0  # of harmless variation in what counts as noise
+_FAR = 8.0  # standard deviations; farther is no more news
+_LEFT_OVER_FLOOR = 0.1
 _LEVEL = float(SIDE)  # length of a difference of one grey level in every pixel of the reduced image
 _MIDDLE = np.float32(128)  # small numbers keep their digits
 _CHUNK = 1024
@@ -29,13 +35,20 @@ _CHUNK = 1024
 class Space:
     """Spanned by ``members``, indices among the baseline's images, whose places are ``points`` ``[m, d]``.
 
-    ``mean`` and ``axes`` take a reduced image to its components; ``centre`` and ``whitening`` take these,
-    the attributes and the logarithm of what the components leave over to d dimensions of unit variance.
+    ``mean`` and ``axes`` take a reduced image to its components. A description is these, what they leave over,
+    attributes and details; ``centre`` and ``scale`` standardise it and ``directions`` take it to how much it
+    looks changed, one column a named change. ``whitening`` takes all that makes images strange to d dimensions
+    of unit variance. ``shown`` and ``turn`` take an encoder's embedding to its leading components.
     """
 
     mean: Floats
-    axes: Floats
+    axes: npt.NDArray[np.float32]
     centre: Floats
+    scale: Floats
+    directions: Floats
+    shown: Floats
+    turn: Floats
+    origin: Floats
     whitening: Floats
     members: Indices
     points: Floats
@@ -49,16 +62,52 @@ class Space:
         """Build a space from what ``to_arrays`` gave."""
         return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the features in the order of ``observe``, by kind."""
+        leading = min(_LEADING, len(self.axes))
+        return (
+            ("strangeness",),
+            tuple(ATTRIBUTES),
+            tuple(CHANGES),
+            tuple(f"component {i + 1}" for i in range(leading)),
+            tuple(f"embedding {i + 1}" for i in range(self.turn.shape[1])),
+        )
+
+    def observe(self, features: ImageFeatures, itself: npt.NDArray[np.bool_]) -> Floats:
+        """Return observations ``[n, K]``; members in ``itself`` ``[n, m]`` are no neighbours."""
+        described = self._describe(features)
+        changes, embedding = self._changes(described), self._embed(features)
+        leading = described[:, : min(_LEADING, len(self.axes))]
+        strangeness = self._distance(self._place(described, changes, embedding), itself)
+        return np.column_stack([strangeness, features.attributes, changes, leading, embedding])
+
     def strangeness(self, features: ImageFeatures, itself: npt.NDArray[np.bool_]) -> Floats:
         """Return the mean distance ``[n]`` to the 5 nearest members without those in ``itself`` ``[n, m]``.
 
         Source: Sun et al., "Out-of-distribution detection with deep nearest neighbors", ICML 2022.
         """
-        result = np.empty(len(features))
-        for start in range(0, len(features), _CHUNK):
+        described = self._describe(features)
+        places = self._place(described, self._changes(described), self._embed(features))
+        return self._distance(places, itself)
+
+    def _describe(self, features: ImageFeatures) -> Floats:
+        return (_raw(features, self.mean, self.axes) - self.centre) / self.scale
+
+    def _changes(self, described: Floats) -> Floats:
+        return np.clip(described, -_FAR, _FAR) @ self.directions
+
+    def _embed(self, features: ImageFeatures) -> Floats:
+        return (features.embedding - self.shown) @ self.turn
+
+    def _place(self, described: Floats, changes: Floats, embedding: Floats) -> Floats:
+        return (_strange(described, changes, embedding, len(self.axes)) - self.origin) @ self.whitening
+
+    def _distance(self, places: Floats, itself: npt.NDArray[np.bool_]) -> Floats:
+        result = np.empty(len(places))
+        for start in range(0, len(places), _CHUNK):
             part = slice(start, start + _CHUNK)
-            places = _raw(features.take(np.arange(len(features))[part]), self.mean, self.axes)
-            distances = np.sqrt(_squares((places - self.centre) @ self.whitening, self.points))
+            distances = np.sqrt(_squares(places[part], self.points))
             distances[itself[part]] = np.inf
             nearest = np.sort(
                 np.partition(distances, min(_NEIGHBOURS, distances.shape[1]) - 1)[:, :_NEIGHBOURS]
@@ -70,27 +119,45 @@ class Space:
         return result
 
 
-def span(features: ImageFeatures, members: Indices) -> Space:
-    """Fit a space on the members: principal components, then whitening with a shrunk covariance.
+def span(samples: ImageSamples, members: Indices) -> Space:
+    """Fit a space on the members.
 
-    Floors keep variation below what encodings make from being blown up: one grey level for components,
-    ``ATTRIBUTES`` for attributes. Source of the shrinkage: Ledoit and Wolf, "A well-conditioned estimator for
-    large-dimensional covariance matrices", Journal of Multivariate Analysis 88 (2004), in its simplest form.
+    Components are principal components of the reduced images and of moved ones, so that they show what
+    moves. The direction of a change is Fisher's linear discriminant between members as they are and changed;
+    harmless variation counts as noise. Floors keep variation below what encodings make from being blown up.
+    Sources: Fisher, "The use of multiple measurements in taxonomic problems", Annals of Eugenics 7 (1936);
+    shrinkage after Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance
+    matrices", Journal of Multivariate Analysis 88 (2004), in its simplest form.
     """
-    chosen = features.take(members)
-    mean = chosen.reduced.mean(axis=0)
-    scales, axes = _components(chosen.reduced - mean, min(_COMPONENTS, len(members) // _IMAGES_PER_COMPONENT))
+    chosen = samples.plain.take(members)
+    learned = lowest(np.intersect1d(members, samples.changed.rows), samples.keys, _CHANGED)
+    mean, axes = _components(samples, learned, chosen.reduced.mean(axis=0))
     raw = _raw(chosen, mean, axes)
-    centre = raw.mean(axis=0)
-    floors = np.concatenate([np.full(len(axes), _LEVEL), list(ATTRIBUTES.values()), [_RESIDUAL_FLOOR]])
-    deviations = np.maximum(np.concatenate([scales, raw[:, len(axes) :].std(axis=0)]), floors)
-    scaled = (raw - centre) / deviations
-    size = scaled.shape[1]
-    shrinkage = max(_SHRINKAGE, size / (size + len(members)))
-    covariance = (1 - shrinkage) * (scaled.T @ scaled) / len(members) + shrinkage * np.eye(size)
-    values, vectors = eigh(covariance)
-    whitening = (vectors / np.sqrt(values)) @ vectors.T / deviations[:, np.newaxis]
-    return Space(mean, axes, centre, whitening, members, (raw - centre) @ whitening)
+    floors = np.concatenate(
+        [np.full(len(axes), _LEVEL), [_LEFT_OVER_FLOOR], list(ATTRIBUTES.values()), DETAILS]
+    )
+    centre, scale = raw.mean(axis=0), np.maximum(raw.std(axis=0), floors)
+    shown, turn = _leading(chosen.embedding)
+    size = raw.shape[1]
+    unfitted = Space(
+        mean, axes, centre, scale, np.zeros((size, 0)), shown, turn, np.zeros(0), np.zeros((0, 0)),
+        members, np.zeros((0, 0)),
+    )  # fmt: skip
+
+    def described(features: ImageFeatures) -> Floats:
+        return np.clip(unfitted._describe(features), -_FAR, _FAR)
+
+    plain = described(samples.plain.take(learned))
+    varied = np.intersect1d(learned, samples.varied.rows)
+    variants = [samples.varied.of(varied, v) for v in range(sum(count for _, count in samples.tolerances))]
+    original = described(samples.plain.take(varied))
+    shifts = [described(features) - original for features in variants]
+    noise = plain.T @ plain / max(1, len(plain)) + _harmless(shifts, size)
+    directions = _directions(samples, learned, plain, noise, described)
+    changes = plain @ directions
+    units = np.maximum(changes.std(axis=0), 1e-9)
+    directions /= units
+    return _whiten(unfitted, directions, chosen, [samples.plain.take(varied), *variants])
 
 
 def apart(left: Image, right: Image) -> Floats:
@@ -104,25 +171,118 @@ def apart(left: Image, right: Image) -> Floats:
     return result
 
 
-def _components(centred: Floats, count: int) -> tuple[Floats, Floats]:
-    """Return standard deviations ``[k]`` and directions ``[k, p]`` of the principal components."""
-    rows, columns = centred.shape
+def _whiten(space: Space, directions: Floats, chosen: ImageFeatures, varied: list[ImageFeatures]) -> Space:
+    """Return the space with what makes strange brought to unit variance, harmless variation counted in."""
+
+    def strange(features: ImageFeatures) -> Floats:
+        described = space._describe(features)
+        changes = np.clip(described, -_FAR, _FAR) @ directions
+        return _strange(described, changes, space._embed(features), len(space.axes))
+
+    places = strange(chosen)
+    origin = places.mean(axis=0)
+    original = strange(varied[0])
+    size = places.shape[1]
+    covariance = (places - origin).T @ (places - origin) / max(1, len(places))
+    covariance = covariance + _harmless([strange(features) - original for features in varied[1:]], size)
+    shrinkage = max(_STRANGE_SHRINKAGE, size / (size + len(places)))
+    values, vectors = eigh(_shrunk(covariance, shrinkage))
+    whitening = (vectors / np.sqrt(values)) @ vectors.T
+    names = {field.name: getattr(space, field.name) for field in fields(space)}
+    return Space(
+        **{
+            **names,
+            "directions": directions,
+            "origin": origin,
+            "whitening": whitening,
+            "points": (places - origin) @ whitening,
+        }
+    )
+
+
+def _strange(described: Floats, changes: Floats, embedding: Floats, components: int) -> Floats:
+    """Return what makes an image strange: leading components, the rest, attributes, edges, changes."""
+    leading = described[:, : min(_LEADING, components)]
+    rest = described[:, components : components + 1 + len(ATTRIBUTES) + EDGES]
+    return np.column_stack([leading, rest, changes, embedding])
+
+
+def _directions(
+    samples: ImageSamples, learned: Indices, plain: Floats, noise: Floats, described: Any
+) -> Floats:
+    size = len(noise)
+    shrinkage = max(_LEAST_SHRINKAGE, size / (size + 4 * max(1, len(plain))))
+    found = np.zeros((size, len(CHANGES)))
+    place = 0
+    for column, pair in enumerate(CHANGES.values()):
+        sides = [described(samples.changed.of(learned, place + i)) for i in range(len(pair))]
+        place += len(pair)
+        if not len(plain):
+            continue
+        opposite = sides[1] if len(sides) > 1 else plain
+        spreads = [noise, *(_covariance(side) for side in sides)]
+        within = _shrunk(sum(spreads) / len(spreads), shrinkage)
+        found[:, column] = np.linalg.solve(within, sides[0].mean(axis=0) - opposite.mean(axis=0))
+    return found
+
+
+def _components(samples: ImageSamples, learned: Indices, mean: Floats) -> tuple[Floats, npt.NDArray[np.float32]]:
+    """Return the mean and principal directions ``[k, p]``, the widest first."""
+    rows = [samples.plain.take(learned).reduced]
+    place = 0
+    for name, pair in CHANGES.items():
+        if name in GEOMETRIC:
+            rows += [samples.changed.of(learned, place + i).reduced for i in range(len(pair))]
+        place += len(pair)
+    centred = np.concatenate(rows).astype(np.float32) - mean.astype(np.float32)
+    count = min(_COMPONENTS, len(learned))
     if not count:
-        return np.empty(0), np.empty((0, columns))
-    wide = columns > rows
+        return mean, np.empty((0, centred.shape[1]), np.float32)
+    wide = centred.shape[1] > len(centred)
     gram = centred @ centred.T if wide else centred.T @ centred
-    values, vectors = eigh(gram, subset_by_index=[len(gram) - count, len(gram) - 1])
-    values = np.maximum(values, 1e-9)
-    axes = (centred.T @ vectors / np.sqrt(values)).T if wide else vectors.T
-    return np.sqrt(values / rows), axes
+    values, vectors = eigh(gram.astype(np.float64), subset_by_index=[len(gram) - count, len(gram) - 1])
+    axes = vectors[:, ::-1].T
+    if wide:
+        axes = axes @ centred / np.sqrt(np.maximum(values[::-1], 1e-9))[:, np.newaxis]
+    return mean, np.asarray(axes, np.float32)
 
 
-def _raw(features: ImageFeatures, mean: Floats, axes: Floats) -> Floats:
-    centred = features.reduced - mean
+def _leading(embedding: Floats) -> tuple[Floats, Floats]:
+    """Return mean and directions ``[d, k]`` of the leading components of an embedding, in unit variance."""
+    columns = embedding.shape[1]
+    mean = embedding.mean(axis=0) if len(embedding) else np.zeros(columns)
+    if not columns or not len(embedding):
+        return mean, np.zeros((columns, 0))
+    values, vectors = eigh(_covariance(embedding))
+    largest = values[-1]
+    kept = [i for i in range(columns - 1, max(-1, columns - 1 - _LEADING), -1) if values[i] > 1e-6 * largest]
+    return mean, vectors[:, kept] / np.sqrt(values[kept])
+
+
+def _harmless(shifts: list[Floats], size: int) -> Floats:
+    total = np.zeros((size, size))
+    for shift in shifts:
+        total += shift.T @ shift / max(1, len(shift))
+    return _HARMLESS_WEIGHT * total
+
+
+def _covariance(rows: Floats) -> Floats:
+    centred = rows - rows.mean(axis=0)
+    return np.asarray(centred.T @ centred / max(1, len(rows)))
+
+
+def _shrunk(covariance: Floats, shrinkage: float) -> Floats:
+    size = len(covariance)
+    scale = max(float(np.trace(covariance)) / max(1, size), 1e-9)
+    return np.asarray((1 - shrinkage) * covariance + shrinkage * scale * np.eye(size))
+
+
+def _raw(features: ImageFeatures, mean: Floats, axes: npt.NDArray[np.float32]) -> Floats:
+    centred = features.reduced - mean.astype(np.float32)
     components = centred @ axes.T
     left_over = np.maximum((centred**2).sum(axis=1) - (components**2).sum(axis=1), 0.0)
     residual = np.log(np.sqrt(left_over / max(1, centred.shape[1])) + 0.5)
-    return np.column_stack([components, features.attributes, residual])
+    return np.column_stack([components, residual, features.attributes, features.details]).astype(np.float64)
 
 
 def _squares(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> npt.NDArray[Any]:
