@@ -16,16 +16,16 @@ import orjson
 import polars as pl
 
 from tidegauge.domain.catalogue import Repository, RepositoryKind, Version
+from tidegauge.domain.content import Manifest
 from tidegauge.domain.labels import label_text
 from tidegauge.domain.monitor import ImageShape, Monitor, TrainData
 from tidegauge.errors import ConflictError, InvalidInputError
 from tidegauge.services import content
 from tidegauge.services.catalogue import Catalogue
-from tidegauge.stats.images import ImageBaseline, ImageFeatures, extract, fit_baseline
+from tidegauge.stats.images import ImageBaseline, fit_baseline
 from tidegauge.storage.database import Database
-from tidegauge.storage.objects import ObjectStore
+from tidegauge.storage.objects import Blobs, ObjectStore
 
-_CHUNK = 64
 _DESCRIPTION = "description"
 
 
@@ -67,9 +67,12 @@ class Baselines:
         arrays: dict[str, npt.NDArray[Any]] = {}
         drift = monitor.config.drift
         if drift.enabled and drift.image and drift.train_data:
-            features, paths = self._features(monitor.owner, drift.train_data, drift.image, progress)
-            arrays = fit_baseline(features).to_arrays()
-            description["paths"] = paths
+            images = self._training_images(monitor.owner, drift.train_data, drift.image)
+            baseline = fit_baseline(
+                images, progress=lambda done, total: progress(f"{done} of {total} images, variants included")
+            )
+            arrays = baseline.to_arrays()
+            description["paths"] = images.paths
         arrays[_DESCRIPTION] = np.frombuffer(orjson.dumps(description), np.uint8)
         sink = io.BytesIO()
         np.savez_compressed(sink, allow_pickle=False, **arrays)
@@ -115,37 +118,39 @@ class Baselines:
                 return dict(Counter(label_text(value) for value in frame["output"]))
         return {}
 
-    def _features(
-        self, owner: str, train: TrainData, shape: ImageShape, progress: Callable[[str], None]
-    ) -> tuple[ImageFeatures, tuple[str, ...]]:
+    def _training_images(self, owner: str, train: TrainData, shape: ImageShape) -> _TrainingImages:
         repository = self._catalogue.get(RepositoryKind.DATASET, owner, train.dataset)
         version = self._catalogue.version(repository, train.version)
         manifest = self._catalogue.manifest(repository, version)
-        parts: list[ImageFeatures] = []
-        paths: list[str] = []
-        chunk: list[npt.NDArray[np.uint8]] = []
-
-        def extract_chunk() -> None:
-            parts.append(extract(np.stack(chunk)))
-            chunk.clear()
-            progress(f"{len(paths)} of {max(len(manifest.files), len(paths))} images")
-
-        images = content.read_images(
-            manifest, self._catalogue.blobs, shape.height, shape.width, shape.channels
-        )
-        for image, _label, path in images:
-            chunk.append(image)
-            paths.append(path)
-            if len(chunk) == _CHUNK:
-                extract_chunk()
-        if chunk:
-            extract_chunk()
-        if not parts:
+        if not manifest.rows:
             raise InvalidInputError.of(
                 "drift.train_data",
                 f"Version v{train.version} of the dataset {train.dataset!r} has no images for a baseline.",
             )
-        return ImageFeatures.concatenate(parts), tuple(paths)
+        return _TrainingImages(manifest, self._catalogue.blobs, shape)
+
+
+class _TrainingImages:
+    """The images of a version, read when they are asked for: never all of them in memory."""
+
+    def __init__(self, manifest: Manifest, blobs: Blobs, shape: ImageShape) -> None:
+        self.paths = [""] * manifest.rows
+        self._manifest = manifest
+        self._blobs = blobs
+        self._shape = shape
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, rows: npt.NDArray[np.int64], /) -> npt.NDArray[np.uint8]:
+        indices = rows.tolist()
+        shape = self._shape
+        images, _labels, paths = content.load_images(
+            self._manifest, self._blobs, shape.height, shape.width, shape.channels, indices=indices
+        )
+        for row, path in zip(indices, paths, strict=True):
+            self.paths[row] = path
+        return images
 
 
 def _path(monitor_id: str, digest: str) -> str:

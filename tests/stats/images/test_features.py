@@ -82,7 +82,7 @@ def test_chunks_join_to_the_same_features():
 
 
 @pytest.mark.parametrize(
-    "images", [np.zeros((2, 8, 8)), np.zeros((8, 8), np.uint8), np.zeros((1, 8, 8, 2), np.uint8)]
+    "images", [np.zeros((2, 8, 8), np.int64), np.zeros((8, 8), np.uint8), np.zeros((1, 8, 8, 2), np.uint8)]
 )
 def test_other_arrays_are_refused(images: np.ndarray):
     with pytest.raises(ValueError, match="uint8"):

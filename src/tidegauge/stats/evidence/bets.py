@@ -11,7 +11,7 @@ Floats = npt.NDArray[np.float64]
 _SHIFTS = np.array([0.3, 0.7, 1.3, 2.2, 3.5])  # of the mean, in standard deviations
 _BOTH = (2, 3)  # shifts that are bet on in both directions at once: a spread that grows
 _EMPTIED = ((0.75, 0.2), (0.5, 0.35))  # beyond this share of ranks, that density: a class that goes away
-_FARTHEST = 7.5
+_FARTHEST = 6.0
 
 #: Bets a feature: each shift up and down, a few both ways, each emptied end.
 COUNT = 2 * len(_SHIFTS) + len(_BOTH) + 2 * len(_EMPTIED)
@@ -44,4 +44,4 @@ def bets(up: Floats, down: Floats) -> Floats:
 
 def normal_scores(ranks: Floats) -> Floats:
     """Return how many standard deviations above the mean a normal value of this rank from above lies."""
-    return np.clip(-ndtri(np.minimum(ranks, 1.0)), -_FARTHEST, _FARTHEST)
+    return np.asarray(np.clip(-ndtri(np.minimum(ranks, 1.0)), -_FARTHEST, _FARTHEST))

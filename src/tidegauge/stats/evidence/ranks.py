@@ -78,7 +78,7 @@ class Tally:
         self._features = np.arange(len(counts))
 
     def above(self, cells: Cells, joining: Cells) -> tuple[Cells, Cells]:
-        """Return how many lie above and in the cells ``[c, K]``; ``joining`` joins in turn before the next."""
+        """Return how many lie above and in the cells ``[c, K]``; ``joining`` joins one by one."""
         block, step = np.divmod(cells, _STEPS)
         beyond = self._blocks[:, ::-1].cumsum(axis=1)[:, ::-1] - self._blocks
         here = self._rows.take(self._features * _BLOCKS + block, axis=0)
@@ -162,7 +162,11 @@ class Ranks:
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all arrays by name, for storage."""
-        arrays = {"knots": self._grid.knots, "upper": self._upper.counts, "slack": self._slack}
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "knots": self._grid.knots,
+            "upper": self._upper.counts,
+            "slack": self._slack,
+        }
         return arrays if self._lower is self._upper else {**arrays, "lower": self._lower.counts}
 
     @classmethod

@@ -86,8 +86,8 @@ class ImageBaseline:
         """
         if self.space is None:
             raise ValueError(f"the baseline has {self.n} images; give {_MINIMUM} or more to observe by")
-        features = self._extract(images)
-        return self.space.observe(features, self._itself(features, self.space))
+        features = self.extract(images)
+        return self.space.observe(features, self.itself(features, self.space))
 
     def merge(self, other: ImageBaseline) -> ImageBaseline:
         """Return the baseline of the training images of both, in this order."""
@@ -107,9 +107,7 @@ class ImageBaseline:
             "same": np.array(self.same),
             "fitted": self.fitted,
             "ranked": self.ranked,
-            **(
-                {"low": tolerated.low, "high": tolerated.high, "slack": tolerated.slack} if tolerated else {}
-            ),
+            **({"low": tolerated.low, "high": tolerated.high, "slack": tolerated.slack} if tolerated else {}),
             **{
                 f"{place}.{name}": array
                 for place, space in spaces.items()
@@ -124,7 +122,9 @@ class ImageBaseline:
         """Build a baseline from what ``to_arrays`` gave."""
         parts: dict[str, dict[str, npt.NDArray[Any]]] = {}
         for key, array in arrays.items():
-            part, _, name = key.rpartition(".") if not key.startswith("samples.") else ("samples", "", key[8:])
+            part, _, name = (
+                key.rpartition(".") if not key.startswith("samples.") else ("samples", "", key[8:])
+            )
             parts.setdefault(part, {})[name] = array
         rest = parts[""]
         folds = sorted((part for part in parts if part.startswith("fold")), key=lambda part: int(part[4:]))
@@ -147,13 +147,15 @@ class ImageBaseline:
     def _groups(self) -> tuple[tuple[str, ...], ...]:
         return self.space.groups if self.space else ()
 
-    def _extract(self, images: npt.NDArray[Any] | ImageFeatures) -> ImageFeatures:
+    def extract(self, images: npt.NDArray[Any] | ImageFeatures) -> ImageFeatures:
+        """Return the features of images, or check that features fit the baseline; ValueError if not."""
         features = images if isinstance(images, ImageFeatures) else extract(images, self.encoder)
         if len(features) and self.n and features.reduced.shape[1] != self.reduced.shape[1]:
             raise ValueError("the window and the baseline have different numbers of channels")
         return features
 
-    def _itself(self, features: ImageFeatures, space: Space) -> Mask:
+    def itself(self, features: ImageFeatures, space: Space) -> Mask:
+        """Return which members ``[n, m]`` of a space are the same image as each of n."""
         return np.asarray(apart(features.reduced, self.reduced[space.members]) <= self.same)
 
 
@@ -185,13 +187,15 @@ def fit_baseline(
 ) -> ImageBaseline:
     """Fit a baseline on training images, uint8 or float ``[n, h, w, c]``, or on their samples.
 
-    Chance (``rng``) splits the images: features are fitted on one half, the other is ranked, since an image is
-    never strange to a space that it spans itself. With fewer than 400 images the *score* ranks each image in a
-    space that the other nine of ten parts span. ``tolerances`` are the variations that are harmless, by default
-    re-encoding at JPEG quality 90 and another way of resizing; ``encoder`` adds what a model makes of an
-    image. Images are read in chunks; ``progress`` hears how many of how many images are done.
+    Chance (``rng``) splits the images: features are fitted on one half, the other is ranked, since an image
+    is never strange to a space that it spans itself. With fewer than 400 images the *score* ranks each image
+    in a space that the other nine of ten parts span. ``tolerances`` are the variations that are harmless, by
+    default re-encoding at JPEG quality 90 and another way of resizing; ``encoder`` adds what a model makes
+    of an image. Images are read in chunks; ``progress`` hears how many of how many images are done.
     """
-    samples = images if isinstance(images, ImageSamples) else sample(images, tolerances, encoder, rng, progress)
+    samples = (
+        images if isinstance(images, ImageSamples) else sample(images, tolerances, encoder, rng, progress)
+    )
     return _fit(samples, encoder)
 
 
@@ -201,7 +205,7 @@ def compare(baseline: ImageBaseline, images: npt.NDArray[Any] | ImageFeatures) -
     An image that the baseline has, also encoded again, is compared with the other images only: replayed
     training images are no drift.
     """
-    features = baseline._extract(images)
+    features = baseline.extract(images)
     n = len(features)
     if not n or baseline.space is None:
         nobody = np.full(n, -1)
@@ -213,7 +217,7 @@ def compare(baseline: ImageBaseline, images: npt.NDArray[Any] | ImageFeatures) -
     for number in np.unique(home):
         here = home == number
         chosen, space = features.take(here), spaces[number]
-        strangeness[here] = space.strangeness(chosen, baseline._itself(chosen, space))
+        strangeness[here] = space.strangeness(chosen, baseline.itself(chosen, space))
     distance = kolmogorov_smirnov(baseline.strangeness, strangeness)
     moved = (features.attributes.mean(axis=0) - baseline.attribute_mean) / baseline.attribute_deviation
     return ImageDrift(
@@ -251,12 +255,12 @@ def _fit(samples: ImageSamples, encoder: Encoder | None) -> ImageBaseline:
     )
     if space is None:
         return baseline
-    itself = baseline._itself(plain.take(fitted), space)
+    itself = baseline.itself(plain.take(fitted), space)
     observed = baseline.observe(plain.take(ranked))
     for number, fold in enumerate(folds[1:], start=1):
         here = np.flatnonzero(home == number)
         chosen = plain.take(here)
-        baseline.strangeness[here] = fold.strangeness(chosen, baseline._itself(chosen, fold))
+        baseline.strangeness[here] = fold.strangeness(chosen, baseline.itself(chosen, fold))
     if not folds:
         baseline.strangeness[ranked] = observed[:, 0]
     return replace(

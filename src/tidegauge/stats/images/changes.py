@@ -16,7 +16,7 @@ Change = Callable[[Image, np.random.Generator], Image]
 
 @dataclass(frozen=True)
 class Tolerance:
-    """A harmless variation: ``variants`` are its extremes, and what lies between them is tolerated as well."""
+    """A harmless variation: ``variants`` are its extremes; what lies between them is tolerated as well."""
 
     name: str
     variants: tuple[Change, ...]
@@ -84,7 +84,7 @@ def _jpeg(quality: int) -> Change:
     def encode(image: Image, _: np.random.Generator) -> Image:
         data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         colour = cv2.IMREAD_COLOR if image.shape[2] == 3 else cv2.IMREAD_GRAYSCALE
-        return _shaped(cv2.imdecode(data, colour), image)
+        return _shaped(np.asarray(cv2.imdecode(data, colour)), image)
 
     return encode
 
@@ -93,7 +93,9 @@ def _warp(angle: float, scale: float) -> Change:
     def turn(image: Image, _: np.random.Generator) -> Image:
         height, width = image.shape[:2]
         matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale)
-        return _shaped(cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101), image)
+        return _shaped(
+            cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101), image
+        )
 
     return turn
 

@@ -33,8 +33,8 @@ ATTRIBUTES = {
 }
 _OCTAVES = 4
 _SHARES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
-#: What has no name of its own, again with the difference that counts as nothing: edges across and down at four
-#: scales (logarithms), then quantiles of the grey levels.
+#: What has no name of its own, again with the difference that counts as nothing: edges across and down at
+#: four scales (logarithms), then quantiles of the grey levels.
 DETAILS = np.array([0.1] * 2 * _OCTAVES + [2.0] * len(_SHARES))
 EDGES = 2 * _OCTAVES  # of the details
 
@@ -51,8 +51,8 @@ _LEAST = 4  # pixels a side: below it an image has no texture
 class ImageFeatures:
     """Features of n images.
 
-    ``reduced`` uint8 ``[n, 1024 * channels]``, ``attributes`` float ``[n, 10]``, ``details`` float ``[n, 15]``,
-    ``embedding`` float ``[n, d]``: what an encoder made of the images, d = 0 without one.
+    ``reduced`` uint8 ``[n, 1024 * channels]``, ``attributes`` float ``[n, 10]``, ``details`` float
+    ``[n, 15]``, ``embedding`` float ``[n, d]``: what an encoder made of the images, d = 0 without one.
     """
 
     reduced: Image

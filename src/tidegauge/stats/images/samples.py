@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tidegauge.stats.images.changes import CHANGES, HARMLESS, Change, Tolerance
-from tidegauge.stats.images.features import Encoder, Image, ImageFeatures, extract
+from tidegauge.stats.images.features import Encoder, ImageFeatures, extract
 
 Indices = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
@@ -33,7 +33,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Variants:
-    """Features of the images ``rows`` ``[r]`` in v variants: ``features`` holds r * v, variant by variant."""
+    """Features of the images ``rows`` ``[r]`` in v variants: ``features`` holds v * r, variant by variant."""
 
     rows: Indices
     features: ImageFeatures
@@ -67,15 +67,15 @@ class ImageSamples:
     def concatenate(self, other: ImageSamples) -> ImageSamples:
         """Join the samples of two sets of training images."""
         if self.tolerances != other.tolerances:
-            raise ValueError(f"tolerances differ: {self.tolerances} and {other.tolerances}; fit both with one")
+            raise ValueError(
+                f"tolerances differ: {self.tolerances} and {other.tolerances}; fit both with one"
+            )
         shapes = [(s.plain.reduced.shape[1], s.plain.embedding.shape[1]) for s in (self, other)]
         if shapes[0] != shapes[1]:
             raise ValueError("channels or encoders of the two sets of images differ; fit both with one")
         both = (self.changed, other.changed), (self.varied, other.varied)
         counts = len(_CHANGES), sum(count for _, count in self.tolerances)
-        changed, varied = (
-            _join(*pair, len(self), count) for pair, count in zip(both, counts, strict=True)
-        )
+        changed, varied = (_join(*pair, len(self), count) for pair, count in zip(both, counts, strict=True))
         return ImageSamples(
             ImageFeatures.concatenate([self.plain, other.plain]),
             np.concatenate([self.keys, other.keys]),
@@ -91,22 +91,14 @@ class ImageSamples:
         """
         if len(self.changed.rows) < len(self) or len(self.varied.rows) < len(self):
             raise ValueError("some images have no variants; sample them with every=True")
-        keys, every = _draw(len(rows), rng), np.arange(len(rows))
+        keys = _draw(len(rows), rng)
         changed, varied = _wanted(keys)
         counts = len(_CHANGES), sum(count for _, count in self.tolerances)
-        parts = zip((self.changed, self.varied), counts, (changed, varied), strict=True)
-        return ImageSamples(
-            self.plain.take(rows),
-            keys,
-            *(
-                Variants(
-                    every[wanted],
-                    ImageFeatures.concatenate(variants.of(rows[wanted], v) for v in range(count)),
-                )
-                for variants, count, wanted in parts
-            ),
-            self.tolerances,
+        sides = zip((self.changed, self.varied), counts, (changed, varied), strict=True)
+        changed_variants, varied_variants = (
+            Variants(wanted, _all(variants, count, rows[wanted])) for variants, count, wanted in sides
         )
+        return ImageSamples(self.plain.take(rows), keys, changed_variants, varied_variants, self.tolerances)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all arrays by name, for storage."""
@@ -221,11 +213,18 @@ def _wanted(keys: Keys) -> tuple[Indices, Indices]:
 
 
 def _apply(change: Change, pictures: npt.NDArray[Any], keys: Keys) -> npt.NDArray[Any]:
-    return np.stack([change(image, np.random.default_rng(key)) for image, key in zip(pictures, keys, strict=True)])
+    return np.stack(
+        [change(image, np.random.default_rng(key)) for image, key in zip(pictures, keys, strict=True)]
+    )
 
 
 def _chunks(rows: Indices) -> Iterator[Indices]:
     return (rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK))
+
+
+def _all(variants: Variants, count: int, rows: Indices) -> ImageFeatures:
+    empty = variants.features.take(slice(0, 0))
+    return ImageFeatures.concatenate([empty, *(variants.of(rows, v) for v in range(count))])
 
 
 def _join(left: Variants, right: Variants, before: int, count: int) -> Variants:

@@ -35,10 +35,10 @@ _CHUNK = 1024
 class Space:
     """Spanned by ``members``, indices among the baseline's images, whose places are ``points`` ``[m, d]``.
 
-    ``mean`` and ``axes`` take a reduced image to its components. A description is these, what they leave over,
-    attributes and details; ``centre`` and ``scale`` standardise it and ``directions`` take it to how much it
-    looks changed, one column a named change. ``whitening`` takes all that makes images strange to d dimensions
-    of unit variance. ``shown`` and ``turn`` take an encoder's embedding to its leading components.
+    ``mean`` and ``axes`` take a reduced image to its components. A description is these, what they leave
+    over, attributes and details; ``centre`` and ``scale`` standardise it and ``directions`` take it to how
+    much it looks changed, one column a named change. ``whitening`` takes all that makes images strange to d
+    dimensions of unit variance. ``shown`` and ``turn`` take an encoder's embedding to its leading components.
     """
 
     mean: Floats
@@ -76,8 +76,8 @@ class Space:
 
     def observe(self, features: ImageFeatures, itself: npt.NDArray[np.bool_]) -> Floats:
         """Return observations ``[n, K]``; members in ``itself`` ``[n, m]`` are no neighbours."""
-        described = self._describe(features)
-        changes, embedding = self._changes(described), self._embed(features)
+        described = self.describe(features)
+        changes, embedding = self._changes(described), self.embed(features)
         leading = described[:, : min(_LEADING, len(self.axes))]
         strangeness = self._distance(self._place(described, changes, embedding), itself)
         return np.column_stack([strangeness, features.attributes, changes, leading, embedding])
@@ -87,17 +87,19 @@ class Space:
 
         Source: Sun et al., "Out-of-distribution detection with deep nearest neighbors", ICML 2022.
         """
-        described = self._describe(features)
-        places = self._place(described, self._changes(described), self._embed(features))
+        described = self.describe(features)
+        places = self._place(described, self._changes(described), self.embed(features))
         return self._distance(places, itself)
 
-    def _describe(self, features: ImageFeatures) -> Floats:
+    def describe(self, features: ImageFeatures) -> Floats:
+        """Return the standardised descriptions ``[n, D]``."""
         return (_raw(features, self.mean, self.axes) - self.centre) / self.scale
 
     def _changes(self, described: Floats) -> Floats:
         return np.clip(described, -_FAR, _FAR) @ self.directions
 
-    def _embed(self, features: ImageFeatures) -> Floats:
+    def embed(self, features: ImageFeatures) -> Floats:
+        """Return the leading components of the embeddings ``[n, k]``, in unit variance."""
         return (features.embedding - self.shown) @ self.turn
 
     def _place(self, described: Floats, changes: Floats, embedding: Floats) -> Floats:
@@ -145,7 +147,7 @@ def span(samples: ImageSamples, members: Indices) -> Space:
     )  # fmt: skip
 
     def described(features: ImageFeatures) -> Floats:
-        return np.clip(unfitted._describe(features), -_FAR, _FAR)
+        return np.clip(unfitted.describe(features), -_FAR, _FAR)
 
     plain = described(samples.plain.take(learned))
     varied = np.intersect1d(learned, samples.varied.rows)
@@ -175,9 +177,9 @@ def _whiten(space: Space, directions: Floats, chosen: ImageFeatures, varied: lis
     """Return the space with what makes strange brought to unit variance, harmless variation counted in."""
 
     def strange(features: ImageFeatures) -> Floats:
-        described = space._describe(features)
+        described = space.describe(features)
         changes = np.clip(described, -_FAR, _FAR) @ directions
-        return _strange(described, changes, space._embed(features), len(space.axes))
+        return _strange(described, changes, space.embed(features), len(space.axes))
 
     places = strange(chosen)
     origin = places.mean(axis=0)
@@ -221,12 +223,14 @@ def _directions(
             continue
         opposite = sides[1] if len(sides) > 1 else plain
         spreads = [noise, *(_covariance(side) for side in sides)]
-        within = _shrunk(sum(spreads) / len(spreads), shrinkage)
+        within = _shrunk(np.mean(spreads, axis=0), shrinkage)
         found[:, column] = np.linalg.solve(within, sides[0].mean(axis=0) - opposite.mean(axis=0))
     return found
 
 
-def _components(samples: ImageSamples, learned: Indices, mean: Floats) -> tuple[Floats, npt.NDArray[np.float32]]:
+def _components(
+    samples: ImageSamples, learned: Indices, mean: Floats
+) -> tuple[Floats, npt.NDArray[np.float32]]:
     """Return the mean and principal directions ``[k, p]``, the widest first."""
     rows = [samples.plain.take(learned).reduced]
     place = 0
