@@ -35,7 +35,7 @@ class Size:
 
 
 FULL = Size(rows=1_000_000, least=3, seconds=3.0, images=200, splits=2, clean=130, fewer=100)
-QUICK = Size(rows=100_000, least=1, seconds=0.3, images=40, splits=1, clean=130, fewer=5)
+QUICK = Size(rows=100_000, least=1, seconds=0.3, images=20, splits=1, clean=60, fewer=3)
 BASELINE = 2_000
 
 

@@ -12,4 +12,5 @@ def read_table(folder: Path, part: str) -> dict[str, np.ndarray]:
     with np.load(folder / "table.npz") as data:
         numbers, codes = data[f"{part} numbers"], data[f"{part} codes"]
     numeric = {f"number {i}": column for i, column in enumerate(numbers)}
-    return numeric | {f"category {i}": column.astype(str) for i, column in enumerate(codes)}
+    names = np.array([str(code) for code in range(codes.max() + 1)])
+    return numeric | {f"category {i}": names[column] for i, column in enumerate(codes)}
