@@ -11,7 +11,7 @@ from scipy.special import digamma
 
 Floats = npt.NDArray[np.float64]
 
-_AT_START = 0.2
+_AT_START = 0.5
 _EARLY = 50.0  # observations after which a later onset gets less
 
 
@@ -19,8 +19,8 @@ _EARLY = 50.0  # observations after which a later onset gets less
 class Onsets:
     """Weights of the onsets 0, 1, 2, ... of K features, whose lives ``[K]`` are counted in observations.
 
-    Over a life they sum to 1: a fifth lies on the start, the rest falls like 1 / (t + 50), so that no later
-    onset has much less than 1 / life and early ones have far more. Where ``forever`` ``[K]`` is set they
+    Over a life they sum to 1: half lies on the start, the rest falls like 1 / (t + 50), so that no later
+    onset has far less than 1 / life and early ones have far more. Where ``forever`` ``[K]`` is set they
     are 1 / life without end.
     """
 

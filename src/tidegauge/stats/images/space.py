@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -16,6 +16,7 @@ from tidegauge.stats.images.samples import ImageSamples, lowest
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
+Describe = Callable[[ImageFeatures], Floats]
 
 _COMPONENTS = 80  # that changes are told by
 _LEADING = 8  # of them that are features of their own
@@ -23,7 +24,7 @@ _CHANGED = 512  # images that changes are learned from
 _NEIGHBOURS = 5
 _LEAST_SHRINKAGE = 0.05
 _STRANGE_SHRINKAGE = 0.2
-_HARMLESS_WEIGHT = 5.0  # of harmless variation in what counts as noise
+_HARMLESS_WEIGHTS = (1.0, 5.0, 25.0)  # of harmless variation in what counts as noise
 _FAR = 8.0  # standard deviations; farther is no more news
 _LEFT_OVER_FLOOR = 0.1
 _LEVEL = float(SIDE)  # length of a difference of one grey level in every pixel of the reduced image
@@ -149,16 +150,9 @@ def span(samples: ImageSamples, members: Indices) -> Space:
     def described(features: ImageFeatures) -> Floats:
         return np.clip(unfitted.describe(features), -_FAR, _FAR)
 
-    plain = described(samples.plain.take(learned))
     varied = np.intersect1d(learned, samples.varied.rows)
     variants = [samples.varied.of(varied, v) for v in range(sum(count for _, count in samples.tolerances))]
-    original = described(samples.plain.take(varied))
-    shifts = [described(features) - original for features in variants]
-    noise = plain.T @ plain / max(1, len(plain)) + _harmless(shifts, size)
-    directions = _directions(samples, learned, plain, noise, described)
-    changes = plain @ directions
-    units = np.maximum(changes.std(axis=0), 1e-9)
-    directions /= units
+    directions = _directions(samples, learned, described)
     return _whiten(unfitted, directions, chosen, [samples.plain.take(varied), *variants])
 
 
@@ -209,11 +203,20 @@ def _strange(described: Floats, changes: Floats, embedding: Floats, components: 
     return np.column_stack([leading, rest, changes, embedding])
 
 
-def _directions(
-    samples: ImageSamples, learned: Indices, plain: Floats, noise: Floats, described: Any
-) -> Floats:
-    size = len(noise)
+def _directions(samples: ImageSamples, learned: Indices, described: Describe) -> Floats:
+    """Return the direction of each named change, ``[D, changes]``, in units of the members' deviation.
+
+    Of three weights of harmless variation each change gets the one that leaves it standing out most: a change
+    that resembles what is harmless would vanish with it, others lose nothing by ignoring it.
+    """
+    plain = described(samples.plain.take(learned))
+    varied = np.intersect1d(learned, samples.varied.rows)
+    original = described(samples.plain.take(varied))
+    count = sum(count for _, count in samples.tolerances)
+    shifts = [described(samples.varied.of(varied, v)) - original for v in range(count)]
+    size = plain.shape[1]
     shrinkage = max(_LEAST_SHRINKAGE, size / (size + 4 * max(1, len(plain))))
+    spread, harmless = plain.T @ plain / max(1, len(plain)), _harmless(shifts, size)
     found = np.zeros((size, len(CHANGES)))
     place = 0
     for column, pair in enumerate(CHANGES.values()):
@@ -221,10 +224,17 @@ def _directions(
         place += len(pair)
         if not len(plain):
             continue
-        opposite = sides[1] if len(sides) > 1 else plain
-        spreads = [noise, *(_covariance(side) for side in sides)]
-        within = _shrunk(np.mean(spreads, axis=0), shrinkage)
-        found[:, column] = np.linalg.solve(within, sides[0].mean(axis=0) - opposite.mean(axis=0))
+        spreads = [_covariance(side) for side in sides]
+        way = sides[0].mean(axis=0) - (sides[1] if len(sides) > 1 else plain).mean(axis=0)
+        best = -np.inf
+        for weight in _HARMLESS_WEIGHTS:
+            within = np.mean([spread + weight * harmless, *spreads], axis=0)
+            direction = np.linalg.solve(_shrunk(within, shrinkage), way)
+            direction /= max(float((plain @ direction).std()), 1e-9)
+            reach = np.array([shift @ direction for shift in shifts] or [np.zeros(1)])
+            margin = way @ direction / len(pair) - 2 * np.ptp(reach, axis=0).mean()
+            if margin > best:
+                best, found[:, column] = margin, direction
     return found
 
 
@@ -267,7 +277,7 @@ def _harmless(shifts: list[Floats], size: int) -> Floats:
     total = np.zeros((size, size))
     for shift in shifts:
         total += shift.T @ shift / max(1, len(shift))
-    return _HARMLESS_WEIGHT * total
+    return total
 
 
 def _covariance(rows: Floats) -> Floats:
