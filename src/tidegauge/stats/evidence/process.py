@@ -20,6 +20,8 @@ Floats = npt.NDArray[np.float64]
 
 #: Observations in a life unless stated: about a year of 12 every five minutes.
 LIFE = 1_300_000
+
+_LEAST = 1e-300  # capital; less has no logarithm
 #: Below so many ranked observations the guarantee holds, but little can be found early on.
 FEW = 50
 
@@ -56,13 +58,15 @@ class EvidenceStep:
     """Where evidence stands after ``n`` observations.
 
     ``log_e`` is the natural logarithm of the e-process; under no drift it ever passes log x with a
-    probability of at most 1 / x. ``alarm`` stays on until it is acknowledged; ``alarm_at`` is the
-    observation, counted from 0, that raised it. ``feature`` leads: it has the largest share in the evidence;
-    ``since`` is the observation at which its change likely began, and ``effect`` its mean since then in
-    standard deviations of the baseline (on the scale of normal scores), with a sign.
+    probability of at most 1 / x; ``log_peak`` is its highest so far. ``alarm`` stays on until it is
+    acknowledged; ``alarm_at`` is the observation, counted from 0, that raised it. ``feature`` leads: it has
+    the largest share in the evidence; ``since`` is the observation at which its change likely began, and
+    ``effect`` its mean since then in standard deviations of the baseline (on the scale of normal scores),
+    with a sign.
     """
 
     log_e: float
+    log_peak: float
     alarm: bool
     alarm_at: int | None
     since: int
@@ -197,11 +201,15 @@ class Evidence:
     def step(self) -> EvidenceStep:
         """Return where evidence stands."""
         stakes = self.stakes
-        shares = np.log(np.maximum(stakes.capital(), 1e-300)) + np.log(stakes.alphas)
+        shares, peaks = (
+            np.log(np.maximum(capital, _LEAST)) + np.log(stakes.alphas) - np.log(self.alpha)
+            for capital in (stakes.capital(), stakes.peak)
+        )
         leader = int(shares.argmax())
         since, effects = stakes.leads()
         return EvidenceStep(
-            log_e=float(shares[leader] - np.log(self.alpha)),
+            log_e=float(shares[leader]),
+            log_peak=float(peaks.max()),
             alarm=self.alarm_at is not None,
             alarm_at=self.alarm_at,
             since=round(since[leader]),

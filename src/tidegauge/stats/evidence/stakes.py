@@ -26,7 +26,8 @@ class Stakes:
     """Capital of K features; feature k is sure when its capital passes 1 / ``alphas[k]``.
 
     ``seen`` ``[K]`` observations were bet on. ``sums`` ``[3, bets, K]`` are sums over onsets of what a stake
-    opened there has become: as it is, times the onset, and times the sum of normal scores since.
+    opened there has become: as it is, times the onset, and times the sum of normal scores since. ``peak``
+    ``[K]`` is the most capital that each feature ever had.
     """
 
     alphas: Floats
@@ -34,12 +35,15 @@ class Stakes:
     ranks: Ranks
     seen: Indices
     sums: Floats
+    peak: Floats
 
     @classmethod
     def unspent(cls, alphas: Floats, onsets: Onsets, ranks: Ranks) -> Self:
         """Return stakes before the first observation."""
         size = len(alphas)
-        return cls(alphas, onsets, ranks, np.zeros(size, np.int64), np.zeros((3, COUNT, size)))
+        return cls(
+            alphas, onsets, ranks, np.zeros(size, np.int64), np.zeros((3, COUNT, size)), np.zeros(size)
+        )
 
     def bet(self, values: Floats, chance: Floats) -> npt.NDArray[np.bool_]:
         """Bet on c observations ``[c, K]`` in turn; return which features were sure after each."""
@@ -57,7 +61,9 @@ class Stakes:
             capital.sum(axis=0, out=total[i])
         self.sums /= np.maximum(1.0, capital / _MOST)
         self.seen = self.seen + len(values)
-        return np.asarray(total * (self.alphas / COUNT) >= 1)
+        total /= COUNT
+        self.peak = np.maximum(self.peak, total.max(axis=0, initial=0.0))
+        return np.asarray(total * self.alphas >= 1)
 
     def capital(self) -> Floats:
         """Return the capital of each feature, ``[K]``; before the first observation it is 1."""
@@ -75,6 +81,7 @@ class Stakes:
         """Begin again: capital is gone, ranks stay."""
         self.seen = np.zeros_like(self.seen)
         self.sums = np.zeros_like(self.sums)
+        self.peak = np.zeros_like(self.peak)
 
     def beside(self, other: Self) -> Self:
         """Return the stakes of the features of both."""
@@ -84,6 +91,7 @@ class Stakes:
             self.ranks.beside(other.ranks),
             np.concatenate([self.seen, other.seen]),
             np.concatenate([self.sums, other.sums], axis=2),
+            np.concatenate([self.peak, other.peak]),
         )
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -95,6 +103,7 @@ class Stakes:
             "forever": self.onsets.forever,
             "seen": self.seen,
             "sums": self.sums,
+            "peak": self.peak,
         }
 
     @classmethod
@@ -106,4 +115,5 @@ class Stakes:
             Ranks.from_arrays(arrays),
             arrays["seen"],
             np.array(arrays["sums"]),
+            arrays["peak"],
         )
