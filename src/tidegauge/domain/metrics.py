@@ -11,7 +11,8 @@ class MetricType(StrEnum):
     HEALTH = "health"
 
 
-#: Performance metrics that get worse as they get larger.
+#: Performance metrics that get worse as they get larger. ``bias`` has a sign: a bound on it notices only
+#: predictions that are too large; one on ``absolute_bias`` notices both.
 ERRORS = frozenset(
     {
         "mae",
@@ -23,6 +24,8 @@ ERRORS = frozenset(
         "median_absolute_error",
         "max_error",
         "quantile_error",
+        "bias",
+        "absolute_bias",
         "log_loss",
         "brier",
         "calibration_error",
@@ -39,10 +42,16 @@ QUALITIES = frozenset(
         "accuracy",
         "balanced_accuracy",
         "precision",
+        "precision_weighted",
+        "precision_micro",
         "recall",
+        "recall_weighted",
+        "recall_micro",
         "sensitivity",
         "specificity",
         "f1_score",
+        "f1_score_weighted",
+        "f1_score_micro",
         "jaccard",
         "auc",
         "roc_auc",

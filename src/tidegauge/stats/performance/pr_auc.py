@@ -1,0 +1,87 @@
+"""Area under the precision-recall curve: average precision."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import stdtrit
+
+from tidegauge.stats.performance.ranking import Floats, Ranking, on_logit_scale, rank
+from tidegauge.stats.performance.wilson import Estimate
+
+
+def pr_auc(is_positive: npt.ArrayLike, scores: npt.ArrayLike) -> Estimate:
+    """Return average precision: over the positives, the mean precision among all that score as high.
+
+    Arguments as of ``roc_auc``. None without positives or without negatives. What a random ranking has is the
+    share of positives, so values of windows with different shares do not compare. In small windows it is too
+    high on average (0.40 for 0.29 with five positives among 50).
+
+    The 95% interval: each row's influence on the value, squares summed within positives and negatives,
+    Student's quantile for the fewer of the two, on the scale of log-odds. Source: Boyd, Eng and Page, "Area
+    under the precision-recall curve", ECML 2013, for that scale; the influence is the derivative of the
+    value by the row's weight.
+
+    >>> round(pr_auc([False, False, True, True], [0.1, 0.4, 0.35, 0.8]).value, 4)
+    0.8333
+    """
+    return pr_auc_of(rank(is_positive, scores))
+
+
+def pr_auc_of(ranking: Ranking) -> Estimate:
+    """Return the average precision of what is ranked already."""
+    n, smaller = len(ranking.order), ranking.smaller
+    if not smaller:
+        return Estimate(None, None, None, n)
+    value, of_positives, of_negatives = _influence(ranking)
+    spread = 0.0
+    for counts, parts in ((ranking.positives, of_positives), (ranking.negatives, of_negatives)):
+        size = int(counts.sum())
+        if size > 1:
+            spread += float(counts @ parts**2) * size / (size - 1)
+    return on_logit_scale(value, sqrt(spread), smaller, n, _quantile(smaller))
+
+
+def macro_pr_auc(truth: npt.NDArray[np.int64], scores: Floats) -> Estimate:
+    """Average the average precision of each class against the rest over the classes that have one.
+
+    ``truth`` ``[n]`` are places of classes, ``scores`` ``[n, classes]``.
+
+    >>> macro_pr_auc(np.array([0, 1, 2]), np.array([[8, 1, 1], [2, 7, 1], [1, 3, 6]]) / 10).value
+    1.0
+    """
+    n = len(truth)
+    values, smallest = [], n
+    parts = np.zeros(n)
+    for place in range(scores.shape[1]):
+        is_class = truth == place
+        ranking = rank(is_class, scores[:, place])
+        if not ranking.smaller:
+            continue
+        value, of_positives, of_negatives = _influence(ranking)
+        parts += ranking.to_rows(of_positives, of_negatives, is_class)
+        values.append(value)
+        smallest = min(smallest, ranking.smaller)
+    if not values:
+        return Estimate(None, None, None, n)
+    deviation = sqrt(float(parts @ parts) * n / (n - 1)) / len(values)
+    return on_logit_scale(float(np.mean(values)), deviation, smallest, n, _quantile(smallest))
+
+
+def _influence(ranking: Ranking) -> tuple[float, Floats, Floats]:
+    """Return average precision and, at each score, what one more positive or negative would add to it."""
+    positives = ranking.positives
+    m = int(positives.sum())
+    hits = np.cumsum(positives[::-1])[::-1].astype(np.float64)
+    called = hits + np.cumsum(ranking.negatives[::-1])[::-1]
+    precision = hits / called
+    value = min(1.0, float(positives @ precision) / m)
+    by_positive = np.cumsum(positives * (called - hits) / called**2)
+    by_negative = -np.cumsum(positives * hits / called**2)
+    return value, (precision - value + by_positive) / m, by_negative / m
+
+
+def _quantile(smaller: int) -> float:
+    return float(stdtrit(max(1, smaller - 1), 0.975))
