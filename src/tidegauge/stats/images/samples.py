@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from hashlib import blake2b
 from typing import Any, Protocol
 
 import numpy as np
@@ -145,13 +147,12 @@ def sample(
     Images are read in chunks of 64. ``progress`` hears how many of how many feature rows are done. ``every``
     makes variants of all images, for who fits many baselines on parts of them.
     """
-    generator = rng if rng is not None else np.random.default_rng(0)
     n = len(images)
-    keys = _draw(n, generator)
-    changed, varied = (np.arange(n), np.arange(n)) if every else _wanted(keys)
     variants = [change for tolerance in tolerances for change in tolerance.variants]
+    changed, varied = (np.arange(n), np.arange(n)) if every else _wanted(_draw(n, np.random.default_rng(0)))
     total = n + len(changed) * len(_CHANGES) + len(varied) * len(variants)
     done = 0
+    keys = np.zeros(n, np.uint64)
 
     def features(rows: Indices, changes: Sequence[Change]) -> ImageFeatures:
         nonlocal done
@@ -169,8 +170,12 @@ def sample(
 
     first = np.asarray(images[np.arange(min(n, 1))])
     empty = extract(first, encoder).take(slice(0, 0))
+    plain = features(np.arange(n), [lambda image, _: image])
+    keys = _keys(plain, rng if rng is not None else np.random.default_rng(0))
+    if not every:
+        changed, varied = _wanted(keys)
     return ImageSamples(
-        features(np.arange(n), [lambda image, _: image]),
+        plain,
         keys,
         Variants(changed, features(changed, _CHANGES)),
         Variants(varied, features(varied, variants)),
@@ -196,6 +201,18 @@ def lowest(rows: Indices, keys: Keys, count: int) -> Indices:
 
 
 _CHANGES: tuple[Change, ...] = tuple(change for pair in CHANGES.values() for change in pair)
+
+
+def _keys(features: ImageFeatures, rng: np.random.Generator) -> Keys:
+    """Draw a key for each image, wherever it stands; equal images get keys of their own."""
+    salt, seen = rng.bytes(16), Counter[bytes]()
+    keys = np.empty(len(features), np.uint64)
+    for row, parts in enumerate(zip(features.reduced, features.attributes, features.details, strict=True)):
+        content = b"".join(part.tobytes() for part in parts)
+        seen[content] += 1
+        digest = blake2b(content + seen[content].to_bytes(8), digest_size=8, key=salt).digest()
+        keys[row] = int.from_bytes(digest)
+    return keys
 
 
 def _draw(n: int, rng: np.random.Generator) -> Keys:

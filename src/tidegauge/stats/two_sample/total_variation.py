@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tidegauge.stats.two_sample.categories import Categories
+from tidegauge.stats.two_sample.result import TwoSample
+
 
 @dataclass(frozen=True)
-class TotalVariation:
-    """``score`` in [0, 1], None where a side is empty; ``n`` is the window's size."""
+class TotalVariation(TwoSample):
+    """The shares of each category beside the distance; they are empty where a side is."""
 
-    score: float | None
-    n: int
     baseline_shares: Mapping[str, float]
     window_shares: Mapping[str, float]
 
 
-def total_variation(baseline: Mapping[str, int], window: Mapping[str, int]) -> TotalVariation:
+def total_variation(
+    baseline: Mapping[str, int] | Categories, window: Mapping[str, int] | Categories
+) -> TotalVariation:
     """Return half the sum of the differences of the categories' shares; a new category counts in full.
 
     Raises ValueError for a negative count.
@@ -25,17 +28,16 @@ def total_variation(baseline: Mapping[str, int], window: Mapping[str, int]) -> T
     >>> total_variation({"a": 1, "b": 1}, {"a": 3, "b": 1}).score
     0.25
     """
-    reference, sample = _shares(baseline), _shares(window)
-    n = sum(window.values())
+    left, right = Categories.of(baseline), Categories.of(window)
+    reference, sample = _shares(left), _shares(right)
     if not reference or not sample:
-        return TotalVariation(None, n, reference, sample)
+        return TotalVariation(None, None, None, right.n, reference, sample)
     categories = sorted(reference.keys() | sample.keys())
     distance = sum(abs(reference.get(c, 0.0) - sample.get(c, 0.0)) for c in categories) / 2
-    return TotalVariation(min(1.0, distance), n, reference, sample)
+    distance = min(1.0, distance)
+    return TotalVariation(distance, distance, None, right.n, reference, sample)
 
 
-def _shares(counts: Mapping[str, int]) -> dict[str, float]:
-    if any(count < 0 for count in counts.values()):
-        raise ValueError(f"counts are {dict(counts)}; none can be negative")
-    total = sum(counts.values())
-    return {category: count / total for category, count in sorted(counts.items())} if total else {}
+def _shares(categories: Categories) -> dict[str, float]:
+    total = categories.n
+    return {name: count / total for name, count in sorted(categories.counts.items())} if total else {}

@@ -1,0 +1,127 @@
+"""A sample of vectors, with the distances among them, for the statistics that need them all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
+_MIDDLE_SAMPLE = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """n vectors ``[n, d]``, float32. Distances among a baseline take n * n * 4 bytes and are kept.
+
+    Rows with NaN are left out. Source of the bandwidth: Gretton et al., "A kernel two-sample test", JMLR 13
+    (2012): the median distance, here among the baseline alone.
+    """
+
+    values: Array
+
+    @classmethod
+    def of(cls, values: npt.ArrayLike | Vectors) -> Vectors:
+        """Take vectors ``[n, d]``, or numbers ``[n]``."""
+        if isinstance(values, Vectors):
+            return values
+        array = np.asarray(values, np.float32)
+        array = array[:, np.newaxis] if array.ndim == 1 else array
+        if array.ndim != 2:
+            raise ValueError(f"vectors have shape {array.shape}; give [n, d]")
+        return cls(np.ascontiguousarray(array[~np.isnan(array).any(axis=1)]))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @cached_property
+    def bandwidth(self) -> float:
+        """The median squared distance between vectors, from 500 of them; 1 where it is 0."""
+        some = self.values[:: max(1, len(self.values) // _MIDDLE_SAMPLE)]
+        squares = squared_distances(some, some)[np.triu_indices(len(some), 1)]
+        middle = float(np.median(squares)) if len(squares) else 0.0
+        return middle if middle > 0 else 1.0
+
+    @cached_property
+    def kernel(self) -> Array:
+        """The Gaussian kernel among the vectors, ``[n, n]``."""
+        return gaussian(self.values, self.values, self.bandwidth)
+
+    @cached_property
+    def distances(self) -> Floats:
+        """The distances among the vectors, ``[n, n]``."""
+        result = distances(self.values, self.values)
+        np.fill_diagonal(result, 0.0)
+        return result
+
+
+def distances(left: Array, right: Array) -> Floats:
+    """Return the distances ``[n, m]``, in float64: their roots would blow up what float32 rounds off."""
+    return np.asarray(np.sqrt(squared_distances(left.astype(np.float64), right.astype(np.float64))))
+
+
+def squared_distances(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the squared distances ``[n, m]``, in the precision of the vectors."""
+    middle = left.mean(axis=0) if len(left) else 0.0  # small numbers keep their digits
+    left, right = left - middle, right - middle
+    squares = left @ (-2 * right.T)
+    squares += np.einsum("ij,ij->i", left, left)[:, np.newaxis]
+    squares += np.einsum("ij,ij->i", right, right)
+    return np.asarray(np.maximum(squares, 0, out=squares))
+
+
+def gaussian(left: Array, right: Array, bandwidth: float) -> Array:
+    """Return exp(-squared distance / bandwidth), ``[n, m]``."""
+    squares = squared_distances(left, right)
+    squares *= np.float32(-1 / bandwidth)
+    return np.asarray(np.exp(squares, out=squares))
+
+
+def between(
+    within: npt.NDArray[Any],
+    across: npt.NDArray[Any],
+    window: npt.NDArray[Any],
+    chosen: npt.NDArray[np.bool_],
+) -> Floats:
+    """Return the mean within the rest, within the window and between both, ``[3, draws]``.
+
+    The symmetric matrix of N = m + n vectors comes in blocks: ``within`` ``[m, m]`` the baseline, ``across``
+    ``[m, n]``, ``window`` ``[n, n]``. ``chosen`` ``[draws, N]`` says which n vectors each draw takes for it.
+    All draws are one matrix product; for a small window only the rows of the chosen are added up.
+    """
+    m, n = across.shape
+    rows = np.concatenate(
+        [
+            within.sum(1, np.float64) + across.sum(1, np.float64),
+            across.sum(0, np.float64) + window.sum(1, np.float64),
+        ]
+    )
+    total = rows.sum()
+    of_window = chosen @ rows
+    if n * n * 4 < m + n:
+        picked = np.nonzero(chosen)[1].reshape(len(chosen), n)
+        inside = np.array([_sum(within, across, window, places) for places in picked])
+    else:
+        weights = chosen.T.astype(across.dtype)
+        product = within @ weights[:m]
+        product += across @ weights[m:]
+        inside = np.einsum("id,id->d", product, weights[:m], dtype=np.float64)
+        product = across.T @ weights[:m]
+        product += window @ weights[m:]
+        inside += np.einsum("id,id->d", product, weights[m:], dtype=np.float64)
+    cross = of_window - inside
+    rest = total - 2 * of_window + inside
+    return np.stack([rest / m**2, inside / n**2, cross / (m * n)])
+
+
+def _sum(
+    within: npt.NDArray[Any], across: npt.NDArray[Any], window: npt.NDArray[Any], places: npt.NDArray[np.intp]
+) -> float:
+    m = len(within)
+    old, new = places[places < m], places[places >= m] - m
+    total = within[np.ix_(old, old)].sum(dtype=np.float64) + window[np.ix_(new, new)].sum(dtype=np.float64)
+    return float(total + 2 * across[np.ix_(old, new)].sum(dtype=np.float64))

@@ -1,0 +1,203 @@
+"""Every statistic against scipy, a naive double loop, or a table computed by hand."""
+
+from __future__ import annotations
+
+from math import log, sqrt
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import (
+    chi2_contingency,
+    cramervonmises_2samp,
+    ks_2samp,
+    wasserstein_distance,
+)
+from scipy.stats import (
+    energy_distance as scipy_energy,
+)
+
+from tidegauge.stats.two_sample import (
+    Numbers,
+    Vectors,
+    chi_squared,
+    cramer_von_mises,
+    energy_distance,
+    hellinger,
+    jensen_shannon,
+    kolmogorov_smirnov,
+    kolmogorov_smirnov_columns,
+    mmd,
+    psi,
+    wasserstein,
+)
+
+RNG = np.random.default_rng(0)
+BASELINE, WINDOW = RNG.normal(5, 2, 400), RNG.normal(5.5, 2.5, 300)
+TIED, TIED_WINDOW = RNG.integers(0, 8, 400).astype(float), RNG.integers(1, 9, 300).astype(float)
+
+
+def test_psi_by_hand():
+    # (0.6 - 0.5) ln(0.6 / 0.5) + (0.4 - 0.5) ln(0.4 / 0.5)
+    expected = 0.1 * log(1.2) - 0.1 * log(0.8)
+    assert psi({"a": 50, "b": 50}, {"a": 60, "b": 40}).statistic == pytest.approx(expected)
+
+
+def test_psi_of_three_bins_by_hand():
+    # shares 0.2, 0.3, 0.5 against 0.3, 0.3, 0.4
+    expected = 0.1 * log(0.3 / 0.2) + 0 + -0.1 * log(0.4 / 0.5)
+    counts = ({"a": 20, "b": 30, "c": 50}, {"a": 30, "b": 30, "c": 40})
+    assert psi(*counts).statistic == pytest.approx(expected)
+
+
+def test_psi_of_an_empty_bin_is_finite_by_its_floor():
+    expected = (0.5 - 1e-4) * log(0.5 / 1e-4) + (0.5 - 1) * log(0.5)
+    assert psi({"b": 10}, {"a": 5, "b": 5}).statistic == pytest.approx(expected)
+    assert psi({"a": 1}, {"b": 1}).score == pytest.approx(1, abs=1e-3)
+
+
+def test_psi_of_numbers_has_ten_bins_of_equal_share():
+    assert Numbers.of(BASELINE).binned.tolist() == [40] * 10
+    edges = np.sort(BASELINE)[40::40]
+    shares = np.histogram(WINDOW, [-np.inf, *edges, np.inf])[0] / 300
+    expected = ((shares - 0.1) * np.log(shares / 0.1)).sum()
+    assert psi(Numbers.of(BASELINE), WINDOW).statistic == pytest.approx(expected)
+    assert psi(Numbers.of(BASELINE), Numbers.of(WINDOW)).statistic == pytest.approx(expected)
+
+
+def test_jensen_shannon_agrees_with_scipy_and_with_a_hand_computed_table():
+    assert jensen_shannon({"a": 3, "b": 1}, {"a": 1, "c": 1}).score == pytest.approx(
+        jensenshannon([0.75, 0.25, 0], [0.5, 0, 0.5], base=2)
+    )
+    # p = (1/2, 1/2), q = (1, 0): the middle is (3/4, 1/4)
+    divergence = 0.5 * (0.5 * np.log2(0.5 / 0.75) + 0.5 * np.log2(0.5 / 0.25)) + 0.5 * np.log2(1 / 0.75)
+    assert jensen_shannon({"a": 1, "b": 1}, {"a": 1}).score == pytest.approx(sqrt(divergence))
+    assert jensen_shannon({"a": 1}, {"b": 1}).score == 1.0
+
+
+def test_hellinger_by_hand():
+    expected = sqrt(((sqrt(0.5) - 1) ** 2 + 0.5) / 2)
+    assert hellinger({"a": 1, "b": 1}, {"a": 1}).score == pytest.approx(expected)
+    assert hellinger({"a": 1}, {"b": 1}).score == 1.0
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [((60, 40), (40, 60)), ((300, 200, 100), (30, 40, 30)), ((5000, 20), (4000, 60))]
+)
+def test_chi_squared_agrees_with_scipy(left: tuple[int, ...], right: tuple[int, ...]):
+    names = "abc"[: len(left)]
+    found = chi_squared(dict(zip(names, left, strict=True)), dict(zip(names, right, strict=True)))
+    theirs = chi2_contingency([left, right], correction=False)
+    assert found.statistic == pytest.approx(theirs.statistic)
+    assert found.p_value == pytest.approx(theirs.pvalue)
+
+
+def test_chi_squared_of_few_values_is_the_share_of_windows_that_differ_as_much():
+    # Hypergeometric by hand: of 4 + 4 values, 4 a's and 4 b's, a window of 4 is all a or all b in 2 of 70.
+    found = chi_squared({"a": 4}, {"b": 4})
+    assert found.p_value == pytest.approx(2 / 70, abs=0.012)
+    even = chi_squared({"a": 2, "b": 2}, {"a": 2, "b": 2})
+    assert (even.statistic, even.p_value) == (0.0, 1.0)
+
+
+def test_wasserstein_agrees_with_scipy_in_the_baselines_deviations():
+    expected = wasserstein_distance(BASELINE, WINDOW) / BASELINE.std()
+    assert wasserstein(BASELINE, WINDOW).statistic == pytest.approx(expected)
+    tied = wasserstein_distance(TIED, TIED_WINDOW) / TIED.std()
+    assert wasserstein(TIED, TIED_WINDOW).statistic == pytest.approx(tied)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "window"), [(BASELINE, WINDOW), (TIED, TIED_WINDOW), (BASELINE, WINDOW[:250])]
+)
+def test_cramer_von_mises_agrees_with_scipy(baseline: np.ndarray, window: np.ndarray):
+    theirs = cramervonmises_2samp(baseline, window, method="asymptotic")
+    found = cramer_von_mises(baseline, window)
+    assert found.statistic == pytest.approx(theirs.statistic)
+    assert found.p_value == pytest.approx(theirs.pvalue, rel=1e-3)
+
+
+def test_cramer_von_mises_of_few_values_agrees_with_the_exact_test():
+    baseline, window = RNG.normal(size=9), RNG.normal(1, 1, 8)
+    theirs = cramervonmises_2samp(baseline, window, method="exact")
+    assert cramer_von_mises(baseline, window).p_value == pytest.approx(theirs.pvalue, abs=0.05)
+
+
+def test_energy_distance_agrees_with_scipy():
+    found = energy_distance(BASELINE, WINDOW)
+    assert found.statistic == pytest.approx(scipy_energy(BASELINE, WINDOW), rel=1e-4)
+
+
+def naive_mmd(x: np.ndarray, y: np.ndarray, bandwidth: float) -> float:
+    def mean(a: np.ndarray, b: np.ndarray) -> float:
+        return sum(np.exp(-((p - q) ** 2).sum() / bandwidth) for p in a for q in b) / len(a) / len(b)
+
+    return mean(x, x) + mean(y, y) - 2 * mean(x, y)
+
+
+def test_mmd_agrees_with_a_double_loop():
+    x, y = RNG.normal(size=(40, 3)), RNG.normal(0.5, 1, (15, 3))
+    distances = [((p - q) ** 2).sum() for i, p in enumerate(x) for q in x[:i]]
+    expected = naive_mmd(x, y, float(np.median(distances)))
+    assert mmd(x, y).statistic == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("statistic", [mmd, energy_distance])
+@pytest.mark.parametrize(("m", "n"), [(60, 5), (30, 25)])
+def test_permutation_p_values_are_uniform_without_drift(statistic, m: int, n: int):
+    rng = np.random.default_rng(3)
+    found = [
+        statistic(rng.normal(size=(m, 2)), rng.normal(size=(n, 2)), permutations=39, rng=rng).p_value
+        for _ in range(200)
+    ]
+    assert np.mean(np.array(found) <= 0.1) == pytest.approx(0.1, abs=0.06)
+    assert np.mean(found) == pytest.approx(0.5, abs=0.06)
+
+
+@pytest.mark.parametrize("statistic", [mmd, energy_distance])
+def test_a_small_and_a_large_window_are_permuted_alike(statistic):
+    # 5 of 405 add up the rows of the chosen, 25 of 425 are one matrix product.
+    baseline = Vectors.of(np.random.default_rng(1).normal(size=(400, 2)))
+    for n in (5, 25):
+        calm = statistic(baseline, np.random.default_rng(2).normal(size=(n, 2)))
+        moved = statistic(baseline, np.random.default_rng(2).normal(3, 1, (n, 2)))
+        assert calm.p_value > 0.02
+        assert moved.p_value == pytest.approx(1 / 101)
+
+
+@pytest.mark.parametrize("n", [1, 2, 12, 16])
+def test_columns_at_once_agree_with_one_by_one(n: int):
+    rng = np.random.default_rng(n)
+    window = np.column_stack([rng.normal(0.3 * k, 1, n) for k in range(6)] + [rng.integers(0, 3, n)])
+    columns = [rng.normal(size=300) for _ in range(6)] + [rng.integers(0, 4, 300)]
+    baselines = [Numbers.of(column) for column in columns]
+    together = kolmogorov_smirnov_columns(baselines, window)
+    for column, baseline, found in zip(window.T, columns, together, strict=True):
+        alone = kolmogorov_smirnov(baseline, column)
+        assert found.score == alone.score
+        assert found.p_value == pytest.approx(alone.p_value, rel=1e-6, abs=1e-9)
+
+
+def test_columns_with_missing_numbers_are_compared_one_by_one():
+    window = np.array([[1.0, np.nan], [2.0, 5.0]])
+    baselines = [Numbers.of(range(9)), Numbers.of(range(9))]
+    assert [found.n for found in kolmogorov_smirnov_columns(baselines, window)] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng, n: rng.normal(size=n),
+        lambda rng, n: rng.integers(0, 50, n).astype(float),
+        lambda rng, n: np.round(rng.lognormal(2, 1, n), 1),
+        lambda rng, n: np.where(rng.random(n) < 0.5, 0.0, rng.normal(size=n)),
+        lambda rng, n: rng.standard_cauchy(n),
+        lambda _rng, n: np.zeros(n),
+    ],
+)
+def test_a_large_window_needs_no_sorting(draw):
+    rng = np.random.default_rng(0)
+    baseline, window = draw(rng, 30_000), draw(rng, 25_000)
+    for sample in (window, window + 0.01, window[window >= 0]):
+        found = kolmogorov_smirnov(Numbers.of(baseline), sample)
+        assert found.score == pytest.approx(ks_2samp(baseline, sample, method="asymp").statistic, abs=1e-12)
