@@ -47,7 +47,7 @@ class Categories:
         missing = 0
         texts: Counter[str] = Counter()
         for value, count in found.items():
-            if value is None or (isinstance(value, float) and isnan(value)):
+            if is_missing(value):
                 missing += count
             else:
                 texts[str(value)] += count
@@ -82,6 +82,11 @@ class Categories:
         """Build the counts from what ``to_arrays`` gave."""
         pairs = zip(arrays["names"].tolist(), arrays["counts"].tolist(), strict=True)
         return cls(dict(pairs), int(arrays["missing"]))
+
+
+def is_missing(value: object) -> bool:
+    """Say whether a value is None or NaN."""
+    return value is None or (isinstance(value, float) and isnan(value))
 
 
 def _count(array: npt.NDArray[Any]) -> dict[str, int]:
