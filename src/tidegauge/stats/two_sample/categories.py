@@ -15,7 +15,7 @@ Counts = npt.NDArray[np.int64]
 
 _FEW = 64  # categories that are counted one by one
 _PEEK = 1000
-_WORD = 8  # bytes
+_WORDS = {4: np.uint32, 8: np.uint64}  # by bytes
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ def _count(array: npt.NDArray[Any]) -> dict[str, int]:
 
 def _words(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return text of one machine word as whole numbers, which compare faster."""
-    short = array.dtype.kind in "US" and array.dtype.itemsize == _WORD and array.flags.c_contiguous
-    return array.view(np.uint64) if short else array
+    word = _WORDS.get(array.dtype.itemsize) if array.dtype.kind in "US" else None
+    return array.view(word) if word is not None and array.flags.c_contiguous else array
 
 
 def _text(value: Any) -> str:

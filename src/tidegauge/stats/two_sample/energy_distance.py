@@ -38,7 +38,7 @@ def energy_distance(
     observed = np.zeros((1, m + n), np.bool_)
     observed[0, m:] = True
     chosen = np.concatenate([observed, random_windows(m + n, n, permutations, rng)])
-    rest, inside, cross = between(left.distances, across, own, chosen)
+    rest, inside, cross = between(left.distances, left.distance_sums, across, own, chosen)
     energies = 2 * cross - rest - inside
     energy = max(0.0, float(energies[0]))
     score = sqrt(min(1.0, energy / (2 * float(cross[0])))) if cross[0] > 0 else 0.0

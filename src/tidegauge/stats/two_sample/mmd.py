@@ -40,7 +40,7 @@ def mmd(
     observed = np.zeros((1, m + n), np.bool_)
     observed[0, m:] = True
     chosen = np.concatenate([observed, random_windows(m + n, n, permutations, rng)])
-    rest, inside, cross = between(left.kernel, across, own, chosen)
+    rest, inside, cross = between(left.kernel, left.kernel_sums, across, own, chosen)
     statistics = rest + inside - 2 * cross
     statistic = max(0.0, float(statistics[0]))
     return TwoSample(min(1.0, sqrt(statistic / 2)), statistic, p_value(statistics[0], statistics[1:]), n)

@@ -52,6 +52,16 @@ class Vectors:
         return gaussian(self.values, self.values, self.bandwidth)
 
     @cached_property
+    def kernel_sums(self) -> Floats:
+        """The sum of each row of the kernel, ``[n]``."""
+        return self.kernel.sum(axis=1, dtype=np.float64)
+
+    @cached_property
+    def distance_sums(self) -> Floats:
+        """The sum of each row of the distances, ``[n]``."""
+        return np.asarray(self.distances.sum(axis=1))
+
+    @cached_property
     def distances(self) -> Floats:
         """The distances among the vectors, ``[n, n]``."""
         result = distances(self.values, self.values)
@@ -83,45 +93,53 @@ def gaussian(left: Array, right: Array, bandwidth: float) -> Array:
 
 def between(
     within: npt.NDArray[Any],
+    sums: Floats,
     across: npt.NDArray[Any],
     window: npt.NDArray[Any],
     chosen: npt.NDArray[np.bool_],
 ) -> Floats:
     """Return the mean within the rest, within the window and between both, ``[3, draws]``.
 
-    The symmetric matrix of N = m + n vectors comes in blocks: ``within`` ``[m, m]`` the baseline, ``across``
-    ``[m, n]``, ``window`` ``[n, n]``. ``chosen`` ``[draws, N]`` says which n vectors each draw takes for it.
-    All draws are one matrix product; for a small window only the rows of the chosen are added up.
+    The symmetric matrix of N = m + n vectors comes in blocks: ``within`` ``[m, m]`` the baseline, whose rows
+    add up to ``sums``, ``across`` ``[m, n]``, ``window`` ``[n, n]``. ``chosen`` ``[draws, N]`` says which n
+    vectors each draw takes for the window. All draws are one matrix product; for a small window the few
+    entries among the chosen are added up.
     """
     m, n = across.shape
     rows = np.concatenate(
-        [
-            within.sum(1, np.float64) + across.sum(1, np.float64),
-            across.sum(0, np.float64) + window.sum(1, np.float64),
-        ]
+        [sums + across.sum(1, np.float64), across.sum(0, np.float64) + window.sum(1, np.float64)]
     )
-    total = rows.sum()
-    of_window = chosen @ rows
-    if n * n * 4 < m + n:
-        picked = np.nonzero(chosen)[1].reshape(len(chosen), n)
-        inside = np.array([_sum(within, across, window, places) for places in picked])
-    else:
-        weights = chosen.T.astype(across.dtype)
-        product = within @ weights[:m]
-        product += across @ weights[m:]
-        inside = np.einsum("id,id->d", product, weights[:m], dtype=np.float64)
-        product = across.T @ weights[:m]
-        product += window @ weights[m:]
-        inside += np.einsum("id,id->d", product, weights[m:], dtype=np.float64)
+    of_window = chosen.astype(np.float64) @ rows
+    inside = _few(within, across, window, chosen) if n * n < m + n else _many(within, across, window, chosen)
     cross = of_window - inside
-    rest = total - 2 * of_window + inside
+    rest = rows.sum() - 2 * of_window + inside
     return np.stack([rest / m**2, inside / n**2, cross / (m * n)])
 
 
-def _sum(
-    within: npt.NDArray[Any], across: npt.NDArray[Any], window: npt.NDArray[Any], places: npt.NDArray[np.intp]
-) -> float:
-    m = len(within)
-    old, new = places[places < m], places[places >= m] - m
-    total = within[np.ix_(old, old)].sum(dtype=np.float64) + window[np.ix_(new, new)].sum(dtype=np.float64)
-    return float(total + 2 * across[np.ix_(old, new)].sum(dtype=np.float64))
+def _few(
+    within: npt.NDArray[Any],
+    across: npt.NDArray[Any],
+    window: npt.NDArray[Any],
+    chosen: npt.NDArray[np.bool_],
+) -> Floats:
+    m, n = across.shape
+    places = np.nonzero(chosen)[1].reshape(len(chosen), n)
+    ours = places < m
+    old, new = np.where(ours, places, 0), np.where(ours, 0, places - m)
+    down, right = (slice(None), slice(None), np.newaxis), (slice(None), np.newaxis)
+    total = within[old[down], old[right]] * (ours[down] & ours[right])
+    total = total + 2 * across[old[down], new[right]] * (ours[down] & ~ours[right])
+    total += window[new[down], new[right]] * ~(ours[down] | ours[right])
+    return np.asarray(total.sum(axis=(1, 2), dtype=np.float64))
+
+
+def _many(
+    within: npt.NDArray[Any],
+    across: npt.NDArray[Any],
+    window: npt.NDArray[Any],
+    chosen: npt.NDArray[np.bool_],
+) -> Floats:
+    weights = chosen.T.astype(across.dtype)
+    old, new = weights[: len(across)], weights[len(across) :]
+    inside = np.einsum("id,id->d", within @ old + 2 * (across @ new), old, dtype=np.float64)
+    return np.asarray(inside + np.einsum("id,id->d", window @ new, new, dtype=np.float64))
