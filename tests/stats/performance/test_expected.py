@@ -82,7 +82,7 @@ def test_follows_a_window_of_harder_cases():
 def test_the_chance_in_labels_is_binomial_where_calibration_is_sure():
     expectation = fitted(20_000, fit_map=fit_platt)
     found = expect(expectation, np.tile([0.2, 0.8], (100, 1))).metrics["accuracy"]
-    law = binom(100, expectation.law[0].apply([0.8])[0])
+    law = binom(100, expectation.law[1].apply([0.8])[0])
     assert found.low * 100 == pytest.approx(law.ppf(0.025), abs=2)
     assert found.high * 100 == pytest.approx(law.ppf(0.975), abs=2)
 
@@ -94,9 +94,9 @@ def test_the_interval_keeps_the_error_of_calibration_in_the_largest_window():
     assert many.high - many.low < 0.03
 
 
-@pytest.mark.parametrize(("held_out", "window"), [(50, 12), (50, 1000), (300, 100), (2000, 12)])
+@pytest.mark.parametrize(("held_out", "window"), [(50, 12), (50, 400), (300, 100)])
 def test_intervals_cover_what_labels_would_give(held_out: int, window: int):
-    runs, covered = 80, dict.fromkeys(METRICS, 0)
+    runs, covered = 60, dict.fromkeys(METRICS, 0)
     counted = dict.fromkeys(METRICS, 0)
     for seed in range(runs):
         expectation = fitted(held_out, seed)
@@ -108,8 +108,9 @@ def test_intervals_cover_what_labels_would_give(held_out: int, window: int):
             if found[name].value is not None:
                 counted[name] += 1
                 covered[name] += found[name].low - 1e-9 <= value <= found[name].high + 1e-9
-    assert all(covered[name] / counted[name] > 0.85 for name in METRICS), covered
-    assert covered["accuracy"] / counted["accuracy"] > 0.9
+    # 95% less what chance takes from 60 runs; without the error of calibration it would be 20% in the second.
+    assert all(covered[name] / counted[name] > 0.8 for name in METRICS), covered
+    assert covered["accuracy"] / counted["accuracy"] > 0.87
 
 
 def test_metrics_of_drawn_labels_are_those_of_scikit_learn():

@@ -44,7 +44,9 @@ class Drift(Protocol):
     def p_value(self) -> float | None: ...
 
 
-Law = tuple[CalibrationMap, ...]  # a map per class, with two classes one map of the second
+#: A map per class, of its probability to being it. With two classes all are of the second class: where the
+#: first is predicted, where the second is. A single map would pool across the decision, and flatter.
+Law = tuple[CalibrationMap, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,10 +134,11 @@ def fit_expectation(
     """Learn from held-out predictions what a model's probabilities are worth.
 
     ``probabilities`` ``[n, classes]`` are of examples that the model was not trained on, in the order of
-    ``classes``; ``labels`` ``[n]`` are their true classes. Rows with NaN are left out. With two classes one
-    map is fitted, with more one per class against the rest, normalised. They are fitted again on 50 resamples
-    of the rows, which tell how little n predictions fix them. As ``fit_map``, ``fit_isotonic`` follows any
-    rising curve, ``fit_platt`` only those of its own form.
+    ``classes``; ``labels`` ``[n]`` are their true classes. Rows with NaN are left out. With two classes a
+    map is fitted for each predicted class, with more for each class against the rest, normalised; there
+    P(class | probabilities) is taken to depend on the probability of that class alone. They are fitted again
+    on 50 resamples of the rows, which tell how little n predictions fix them. As ``fit_map``, ``fit_isotonic``
+    follows any rising curve, ``fit_platt`` only those of its own form.
 
     Raises ValueError for shapes that do not fit, unknown classes, or no predictions at all.
     Source: Zadrozny and Elkan, KDD 2002, for one against the rest; Efron and Tibshirani, "An Introduction to
@@ -166,24 +169,31 @@ def fit_expectation(
     n = len(rows)
     if not n:
         raise ValueError("probabilities is empty; give held-out predictions")
-    mapped = range(1, 2) if len(names) == 2 else range(len(names))
-
-    def fit(chosen: Indices, truth: Indices) -> Law:
-        return tuple(fit_map(rows[chosen, place], truth == place) for place in mapped)
-
     kept = rng.choice(n, _MOST_HELD_OUT, replace=False) if n > _MOST_HELD_OUT else np.arange(n)
     return Expectation(
         classes=names,
         positive=index[positive] if positive is not None and len(names) == 2 else None,
-        law=fit(np.arange(n), truth),
-        refitted=tuple(fit(*_resample(truth, len(names), rng)) for _ in range(_MAPS)),
+        law=_fit(rows, truth, fit_map),
+        refitted=tuple(_fit(*_resample(rows, truth, rng), fit_map) for _ in range(_MAPS)),
         held_out=rows[kept],
         n=n,
         seed=int(rng.integers(2**63)),
     )
 
 
-def _resample(truth: Indices, classes: int, rng: np.random.Generator) -> tuple[Indices, Indices]:
+def _fit(rows: Floats, truth: Indices, fit_map: FitMap) -> Law:
+    if rows.shape[1] > 2:
+        return tuple(fit_map(rows[:, place], truth == place) for place in range(rows.shape[1]))
+    predicted = rows.argmax(axis=1)
+    each = []
+    for place in (0, 1):
+        # A class that was never predicted borrows the predictions of the other.
+        called = predicted == place if (predicted == place).any() else np.ones(len(rows), np.bool_)
+        each.append(fit_map(rows[called, 1], truth[called] == 1))
+    return tuple(each)
+
+
+def _resample(rows: Floats, truth: Indices, rng: np.random.Generator) -> tuple[Floats, Indices]:
     """Draw rows with replacement, then one more as it is and once with another label.
 
     Without these two, a held-out set without a single error would promise that there will never be one; with
@@ -191,8 +201,8 @@ def _resample(truth: Indices, classes: int, rng: np.random.Generator) -> tuple[I
     """
     chosen = rng.integers(0, len(truth), len(truth) + 1)
     drawn = truth[chosen]
-    other = (drawn[-1] + rng.integers(1, classes)) % classes
-    return np.append(chosen, chosen[-1]), np.append(drawn, other)
+    other = (drawn[-1] + rng.integers(1, rows.shape[1])) % rows.shape[1]
+    return rows[np.append(chosen, chosen[-1])], np.append(drawn, other)
 
 
 def expect(
@@ -276,8 +286,8 @@ def _estimate(values: Floats, spread: Floats, n: int, confidence: float) -> Esti
 
 def _apply(law: Law, rows: Floats) -> Floats:
     """Return calibrated probabilities ``[n, classes]``."""
-    if len(law) == 1:
-        second = law[0].apply(rows[:, 1])
+    if rows.shape[1] == 2:
+        second = np.where(rows.argmax(axis=1) == 0, law[0].apply(rows[:, 1]), law[1].apply(rows[:, 1]))
         return np.column_stack([1 - second, second])
     each = np.column_stack([fitted.apply(rows[:, place]) for place, fitted in enumerate(law)])
     return np.asarray(each / each.sum(axis=1, keepdims=True))
