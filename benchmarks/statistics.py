@@ -1,6 +1,6 @@
-"""Our statistics against alibi-detect, evidently, nannyml and scipy: same data, same run, one core, medians.
+"""Our statistics against alibi-detect, evidently, nannyml and scipy: same data, same run, one core.
 
-    python benchmarks/statistics.py                some ten minutes, and the alternatives' environments once
+    python benchmarks/statistics.py                some eight minutes, and the alternatives' environments once
     python benchmarks/statistics.py --quick        within a minute: one tenth of the rows, fewer repetitions
     python benchmarks/statistics.py --no-rivals    ours and scipy alone; nothing is installed
 

@@ -14,7 +14,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Task:
-    """``folder`` of the data; a call is timed at least ``least`` times and for ``seconds``."""
+    """``folder`` of the data; a call is timed at least ``least`` times and for ``seconds``.
+
+    What counts are seconds of the processor: on one core and in memory they are what the clock shows when
+    nothing else runs, and other work on the machine does not count.
+    """
 
     folder: Path
     least: int
@@ -24,9 +28,9 @@ class Task:
         """Return the median seconds of a call; the first one warms up, where there is a second."""
         taken: list[float] = []
         while len(taken) < self.least or (sum(taken) < self.seconds and len(taken) < 200):
-            start = time.perf_counter()
+            start = time.process_time()
             call()
-            taken.append(time.perf_counter() - start)
+            taken.append(time.process_time() - start)
         return statistics.median(taken[1:] or taken)
 
 
