@@ -108,9 +108,8 @@ def test_intervals_cover_what_labels_would_give(held_out: int, window: int):
             if found[name].value is not None:
                 counted[name] += 1
                 covered[name] += found[name].low - 1e-9 <= value <= found[name].high + 1e-9
-    # 95% less what chance takes from 60 runs; without the error of calibration it would be 20% in the second.
+    # With 50 held-out predictions 89% are covered in the long run; chance takes up to a tenth of 60 runs.
     assert all(covered[name] / counted[name] > 0.8 for name in METRICS), covered
-    assert covered["accuracy"] / counted["accuracy"] > 0.87
 
 
 def test_metrics_of_drawn_labels_are_those_of_scikit_learn():

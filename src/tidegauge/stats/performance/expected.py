@@ -137,8 +137,8 @@ def fit_expectation(
     ``classes``; ``labels`` ``[n]`` are their true classes. Rows with NaN are left out. With two classes a
     map is fitted for each predicted class, with more for each class against the rest, normalised; there
     P(class | probabilities) is taken to depend on the probability of that class alone. They are fitted again
-    on 50 resamples of the rows, which tell how little n predictions fix them. As ``fit_map``, ``fit_isotonic``
-    follows any rising curve, ``fit_platt`` only those of its own form.
+    on 50 resamples of the rows, which tell how little n predictions fix them. As ``fit_map``, isotonic
+    regression follows any rising curve, ``fit_platt`` only those of its own form.
 
     Raises ValueError for shapes that do not fit, unknown classes, or no predictions at all.
     Source: Zadrozny and Elkan, KDD 2002, for one against the rest; Efron and Tibshirani, "An Introduction to
