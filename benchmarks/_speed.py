@@ -136,14 +136,15 @@ def against_others(results: Mapping[str, Any], rows: int) -> list[Claim]:
     return [*claims, faster("table, fit of the baseline included", "table afresh", results, {})]
 
 
-def against_goals(results: Mapping[str, Any]) -> list[Claim]:
+def against_goals(results: Mapping[str, Any], rows: int) -> list[Claim]:
     memory, seconds = results["memory"]["memory"], results["ours"]["seconds"]
     return [
         Claim(
             "table, peak memory with both tables, over their size",
             f"{memory['whole']:.2f}x; beyond them fit {memory['fit']:.2f}x, compare {memory['compare']:.2f}x",
-            "<= 1.5x",
-            memory["whole"] <= 1.5,
+            # With few rows the grids of the summaries, of a fixed size, would be most of it.
+            "<= 1.5x" if rows == FULL.rows else ONLY_TOLD,
+            memory["whole"] <= 1.5 or rows < FULL.rows,
         ),
         Claim(
             "features of a decoded 200x200 grey image",
@@ -188,10 +189,8 @@ def main() -> int:
         pool = write_clean(folder, size)
         results = {one: _rivals.run(one, folder, size.least, size.seconds) for one in contestants}
     windows = size.clean * size.splits
-    missed = report(
-        "Speed, one core, medians of processor time",
-        against_others(results, size.rows) + against_goals(results),
-    )
+    claims = against_others(results, size.rows) + against_goals(results, size.rows)
+    missed = report("Speed, one core, medians of processor time", claims)
     missed |= report(
         f"Windows of 12 without drift that are flagged: {windows} against {BASELINE:,} references, {pool}",
         false_alarms(results),
