@@ -12,6 +12,7 @@ from scipy.stats import ks_2samp
 from tidegauge.stats.two_sample.kolmogorov_smirnov import kolmogorov_smirnov
 
 samples = st.lists(st.integers(-5, 5), min_size=1, max_size=6)
+longer = st.lists(st.integers(-4, 4), min_size=1, max_size=30)
 
 
 def distance(baseline: list[int], window: list[int]) -> Fraction:
@@ -47,11 +48,30 @@ def test_agrees_with_scipy_on_baselines_of_real_size(m: int, n: int):
     assert kolmogorov_smirnov(baseline, window).p_value == pytest.approx(theirs.pvalue, rel=1e-9)
 
 
-def test_large_samples_get_the_approximation():
-    rng = np.random.default_rng(0)
-    baseline, window = rng.normal(size=4000), rng.normal(0.05, 1, 3000)
-    theirs = ks_2samp(baseline, window, method="asymp")
-    assert kolmogorov_smirnov(baseline, window).p_value == pytest.approx(theirs.pvalue)
+@pytest.mark.parametrize(("m", "n"), [(1000, 1000), (2000, 400)])
+@pytest.mark.parametrize("moved", [0.0, 0.1, 0.2])
+def test_large_samples_get_the_limit_which_is_near_the_exact_p_value_or_above(m: int, n: int, moved: float):
+    rng = np.random.default_rng(n)
+    baseline, window = rng.normal(size=m), rng.normal(moved, 1, n)
+    exact = ks_2samp(baseline, window, method="exact").pvalue
+    assert 0.999 * exact <= kolmogorov_smirnov(baseline, window).p_value <= 1.33 * exact
+
+
+@pytest.mark.parametrize("n", [1, 3, 12, 16, 17, 40])
+@pytest.mark.parametrize("moved", [0.0, 0.7, 3.0, 50.0])
+def test_p_values_of_small_windows_keep_their_digits_however_small(n: int, moved: float):
+    rng = np.random.default_rng(n)
+    baseline, window = rng.normal(size=500), rng.normal(moved, 1, n)
+    exact = ks_2samp(baseline, window, method="exact").pvalue
+    assert kolmogorov_smirnov(baseline, window).p_value == pytest.approx(exact, rel=1e-4, abs=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(longer, longer)
+def test_the_distance_does_not_depend_on_which_side_is_larger(baseline: list[int], window: list[int]):
+    expected = float(distance(baseline, window))
+    assert kolmogorov_smirnov(baseline, window).score == pytest.approx(expected)
+    assert kolmogorov_smirnov(window, baseline).score == pytest.approx(expected)
 
 
 def test_by_hand():

@@ -8,8 +8,7 @@ from math import comb
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import gammaln
-from scipy.stats import kstwo
+from scipy.special import gammaln, kolmogorov
 
 from tidegauge.stats.two_sample.numbers import Numbers, numeric
 from tidegauge.stats.two_sample.result import TwoSample
@@ -18,7 +17,8 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 _LARGEST_EXPONENT = 700.0  # e to it is about the largest float
-_SMALL = 16  # numbers in a window, up to which an alternating sum keeps ten digits
+_SMALL = 16  # numbers in a window, up to which an alternating sum keeps ten digits after the point
+_TINY = 1e-6  # so of smaller p-values they would be too few
 _LARGE = 20_000  # numbers in a window, from which a grid beats sorting it
 
 
@@ -33,9 +33,12 @@ def kolmogorov_smirnov(
     """Return the largest difference of the two empirical distribution functions; NaN values are left out.
 
     The p-value is exact as long as the number of orders in which the samples can mix fits in a float, such
-    as for 100 against 3,600; with ties it is an upper bound. Give ``Numbers.of(baseline)`` to sort it once.
+    as for 100 against 3,600; with ties it is an upper bound. Beyond, it is that of the limit distribution:
+    for nine pairs of sizes and p down to 0.00001 it was between 0.1% below the exact one (samples of equal
+    size) and 33% above it (110 against 3,590, p = 0.00001). Give ``Numbers.of(baseline)`` to sort it once.
     Source: Hodges, "The significance probability of the Smirnov two-sample test", Arkiv for Matematik 3
-    (1958); beyond, the one-sample distribution at the effective size is the approximation.
+    (1958); Smirnov, "Table for estimating the goodness of fit of empirical distributions", Annals of
+    Mathematical Statistics 19 (1948).
 
     >>> result = kolmogorov_smirnov([1, 2, 3, 4], [3, 4, 5, 6])
     >>> result.score, round(result.p_value, 4)
@@ -112,12 +115,18 @@ def _steps(reference: Numbers, window: npt.ArrayLike | Numbers) -> tuple[int, in
     n = len(sample)
     if not m or not n:
         return 0, n
-    most = 0
-    for side in ("left", "right"):
-        ours = np.searchsorted(reference.values, sample, side)
-        theirs = np.searchsorted(sample, sample, side)
-        most = max(most, int(np.abs(ours * n - theirs * m).max()))
-    return most, n
+    if n > m:
+        return _most(sample, reference.values), n
+    return _most(reference.values, sample), n
+
+
+def _most(many: npt.NDArray[np.floating], few: npt.NDArray[np.floating]) -> int:
+    """Return the distance of two sorted samples in steps: it is reached just before or at one of the few."""
+    borders = np.concatenate([[0], np.flatnonzero(few[1:] != few[:-1]) + 1, [len(few)]])
+    values = few[borders[:-1]]
+    before = borders[:-1] * len(many) - np.searchsorted(many, values, "left") * len(few)
+    at = borders[1:] * len(many) - np.searchsorted(many, values, "right") * len(few)
+    return max(int(np.abs(before).max()), int(np.abs(at).max()))
 
 
 def _steps_by_cells(reference: Numbers, window: npt.NDArray[np.floating]) -> int:
@@ -155,10 +164,17 @@ def _p_value(steps: int, m: int, n: int) -> float:
     """Return the chance of a distance of at least ``steps`` / (m n) under no drift."""
     if steps == 0:
         return 1.0
-    orders = float(gammaln(m + n + 1) - gammaln(m + 1) - gammaln(n + 1))
+    m, n = max(m, n), min(m, n)
+    if n <= _SMALL:
+        return float(_small_p_values(np.array([steps]), m, n)[0])
+    orders = _log_orders(m, n)
     if orders < _LARGEST_EXPONENT:
-        return min(1.0, _share_of_paths_that_leave(steps, max(m, n), min(m, n), orders))
-    return float(np.clip(kstwo.sf(steps / (m * n), round(m * n / (m + n))), 0.0, 1.0))
+        return min(1.0, _share_of_paths_that_leave(steps, m, n, orders))
+    return float(kolmogorov(steps / np.sqrt(float(m) * n * (m + n))))
+
+
+def _log_orders(m: int, n: int) -> float:
+    return float(gammaln(m + n + 1) - gammaln(m + 1) - gammaln(n + 1))
 
 
 def _small_p_values(steps: Indices, m: int, n: int) -> Floats:
@@ -179,26 +195,32 @@ def _small_p_values(steps: Indices, m: int, n: int) -> Floats:
         drawn = np.arange(j)
         choose = np.where(drawn < chosen, np.maximum(room - drawn, 0) / (drawn + 1.0), 1.0).prod(axis=2)
         ways[:, j] = ((-1.0) ** (chosen[:, 0] - 1) * choose * ways[:, :j]).sum(axis=1)
-    return np.where(steps == 0, 1.0, np.clip(1 - ways[:, n] / float(comb(m + n, n)), 0.0, 1.0))
+    p_values = np.clip(1 - ways[:, n] / float(comb(m + n, n)), 0.0, 1.0)
+    for place in np.flatnonzero(p_values < _TINY):
+        p_values[place] = _share_of_paths_that_leave(int(steps[place]), m, n, _log_orders(m, n))
+    return np.where(steps == 0, 1.0, p_values)
 
 
 def _share_of_paths_that_leave(steps: int, m: int, n: int, orders: float) -> float:
     """Count lattice paths from (0, 0) to (m, n) with a point (i, j) where ``abs(i n - j m) >= steps``.
 
     ``left[i]`` is the share of paths to (i, j) that have left the band, times the number of paths to (i, j),
-    over that of all paths; a row inside the band adds up the row before it.
+    over that of all paths; outside the band that is all of them, and a row inside it adds up the row before.
     """
-    column = np.arange(m + 1)
+    factorials = gammaln(np.arange(1, m + n + 2))
+
+    def paths(column: Indices | int, row: int) -> Floats:
+        return np.asarray(np.exp(factorials[column + row] - factorials[column] - factorials[row] - orders))
+
     left = np.zeros(m + 1)
+    known = 0
     for j in range(n + 1):
-        all_paths = np.exp(gammaln(column + j + 1) - gammaln(column + 1) - gammaln(j + 1) - orders)
-        inside = np.abs(column * n - j * m) < steps
-        if not inside.any():
-            left = all_paths
-            continue
-        first, last = int(inside.argmax()), m - int(inside[::-1].argmax())
-        row = all_paths.copy()
-        start = all_paths[first - 1] if first else 0.0
-        row[first : last + 1] = start + np.cumsum(left[first : last + 1])
-        left = row
+        first, last = max(0, (j * m - steps) // n + 1), min(m, -((-j * m - steps) // n) - 1)
+        if first > last:
+            return 1.0
+        if j:
+            left[known : last + 1] = paths(np.arange(known, last + 1), j - 1)
+            start = paths(first - 1, j) if first else 0.0
+            left[first : last + 1] = start + np.cumsum(left[first : last + 1])
+        known = last + 1
     return float(left[m])

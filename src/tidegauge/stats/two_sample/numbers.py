@@ -79,11 +79,19 @@ class Numbers:
 
     @cached_property
     def edges(self) -> Numeric:
-        """The inner borders of ten bins with equal shares of the sample; fewer where numbers repeat."""
+        """The inner borders of ten bins with equal shares of the sample; fewer where numbers repeat.
+
+        A border is the smallest number of the bin above. Where the largest number is one, what is larger
+        than all of the sample has a bin of its own.
+        """
         if not len(self.values):
             return self.values
         ranks = np.arange(1, _BINS) * len(self.values) // _BINS
-        return np.unique(self.values[ranks])
+        borders = np.unique(self.values[ranks])
+        top = self.values[-1]
+        if borders[-1] < top:
+            return borders
+        return np.append(borders, np.nextafter(top, top.dtype.type(np.inf)))
 
     @cached_property
     def binned(self) -> Counts:
@@ -127,11 +135,14 @@ class Numbers:
 
 
 def numeric(values: npt.ArrayLike) -> Numeric:
-    """Return numbers as a flat array of float32 or float64; ValueError for what is no number."""
+    """Return numbers as a flat array of float32 or float64, not copied where they are one already.
+
+    Raises ValueError for what is no number.
+    """
     array = np.asarray(values)
     if array.dtype != np.float32:
         try:
-            array = array.astype(np.float64)
+            array = array.astype(np.float64, copy=False)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"values of type {array.dtype} are no numbers; give floats or whole numbers"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,22 @@ def counted(baseline: Sample, window: Sample) -> tuple[Counts, Counts]:
     if isinstance(baseline, Numbers):
         return baseline.binned, baseline.bin(window)  # type: ignore[arg-type]
     return Categories.of(baseline).beside(Categories.of(window))  # type: ignore[arg-type]
+
+
+def named(baseline: Sample, window: Sample) -> tuple[Categories, Categories]:
+    """Return the categories of both sides; those of numbers are the bins of the baseline.
+
+    >>> named(Numbers.of([1, 1, 2]), [0, 1, 5])[1].counts
+    {'[-inf, 1.0)': 1, '[1.0, 2.0)': 1, '[2.0000000000000004, inf)': 1}
+    """
+    if not isinstance(baseline, Numbers):
+        return Categories.of(baseline), Categories.of(window)  # type: ignore[arg-type]
+    borders = [-np.inf, *baseline.edges.tolist(), np.inf]
+    bins = [f"[{low}, {high})" for low, high in pairwise(borders)]
+    left, right = (
+        Categories.of(dict(zip(bins, counts.tolist(), strict=True))) for counts in counted(baseline, window)
+    )
+    return left, right
 
 
 def shares(counts: Counts) -> Floats:

@@ -7,28 +7,28 @@ from dataclasses import dataclass
 
 from tidegauge.stats.two_sample.categories import Categories
 from tidegauge.stats.two_sample.result import TwoSample
+from tidegauge.stats.two_sample.shares import Sample, named
 
 
 @dataclass(frozen=True)
 class TotalVariation(TwoSample):
-    """The shares of each category beside the distance; they are empty where a side is."""
+    """The shares of each category or bin beside the distance; they are empty where a side is."""
 
     baseline_shares: Mapping[str, float]
     window_shares: Mapping[str, float]
 
 
-def total_variation(
-    baseline: Mapping[str, int] | Categories, window: Mapping[str, int] | Categories
-) -> TotalVariation:
+def total_variation(baseline: Sample, window: Sample) -> TotalVariation:
     """Return half the sum of the differences of the categories' shares; a new category counts in full.
 
+    Takes counts of categories, values to count, or ``Numbers`` (binned by the baseline's tenths).
     Raises ValueError for a negative count.
     Source: Levin and Peres, "Markov Chains and Mixing Times", 2nd ed. (2017), section 4.1.
 
     >>> total_variation({"a": 1, "b": 1}, {"a": 3, "b": 1}).score
     0.25
     """
-    left, right = Categories.of(baseline), Categories.of(window)
+    left, right = named(baseline, window)
     reference, sample = _shares(left), _shares(right)
     if not reference or not sample:
         return TotalVariation(None, None, None, right.n, reference, sample)

@@ -54,7 +54,7 @@ class Vectors:
     @cached_property
     def kernel_sums(self) -> Floats:
         """The sum of each row of the kernel, ``[n]``."""
-        return self.kernel.sum(axis=1, dtype=np.float64)
+        return np.asarray(self.kernel.sum(axis=1, dtype=np.float64))
 
     @cached_property
     def distance_sums(self) -> Floats:
