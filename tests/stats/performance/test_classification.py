@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    matthews_corrcoef,
+    precision_recall_fscore_support,
+    recall_score,
+)
 
 from tidegauge.stats.performance.classification import classify
 
@@ -36,6 +43,70 @@ def test_more_classes_are_averaged_as_sklearn_does():
     assert [result.metrics[name].value for name in NAMES] == pytest.approx(list(expected[:3]))
     assert result.classes == ("c0", "c1", "c2")
     assert result.positive is None
+
+
+def test_balanced_accuracy_specificity_and_matthews_agree_with_sklearn():
+    labels, predictions = drawn(np.array([[0.5, 0.1], [0.1, 0.3]]), 57, RNG)
+    metrics = classify(labels, predictions, "c1").metrics
+    assert metrics["balanced_accuracy"].value == pytest.approx(balanced_accuracy_score(labels, predictions))
+    assert metrics["specificity"].value == pytest.approx(recall_score(labels, predictions, pos_label="c0"))
+    assert metrics["mcc"].value == pytest.approx(matthews_corrcoef(labels, predictions))
+
+
+def test_weighted_means_agree_with_sklearn():
+    labels, predictions = drawn(np.array([[4, 1, 1], [2, 5, 1], [1, 2, 3]]) / 20, 80, RNG)
+    metrics = classify(labels, predictions).metrics
+    expected = precision_recall_fscore_support(labels, predictions, average="weighted")
+    assert [metrics[f"{name}_weighted"].value for name in NAMES] == pytest.approx(list(expected[:3]))
+
+
+def test_classes_without_a_value_are_left_out_of_the_means_as_sklearn_can():
+    labels, predictions = ["a", "a", "b", "c"], ["a", "b", "b", "b"]
+    metrics = classify(labels, predictions).metrics
+    for average, suffix in (("macro", ""), ("weighted", "_weighted")):
+        expected = precision_recall_fscore_support(labels, predictions, average=average, zero_division=np.nan)
+        assert [metrics[name + suffix].value for name in NAMES] == pytest.approx(list(expected[:3]))
+
+
+def test_each_class_agrees_with_sklearn():
+    labels, predictions = drawn(np.array([[4, 1, 1], [2, 5, 1], [1, 2, 3]]) / 20, 80, RNG)
+    result = classify(labels, predictions)
+    expected = np.array(precision_recall_fscore_support(labels, predictions)[:3]).T
+    found = [[result.per_class[name][metric].value for metric in NAMES] for name in result.classes]
+    assert np.array(found) == pytest.approx(expected)
+
+
+def test_arrays_and_lists_say_the_same():
+    labels, predictions = drawn(np.array([[0.3, 0.1], [0.2, 0.4]]), 57, RNG)
+    assert classify(np.array(labels), np.array(predictions), "c1") == classify(labels, predictions, "c1")
+
+
+def test_only_two_classes_have_a_specificity():
+    labels, predictions = drawn(np.array([[4, 1, 1], [2, 5, 1], [1, 2, 3]]) / 20, 80, RNG)
+    assert "specificity" not in classify(labels, predictions, "c1").metrics
+
+
+@pytest.mark.parametrize("positive", ["c0", None])
+def test_no_predictions_have_no_values(positive: str | None):
+    metrics = classify([], [], positive).metrics
+    assert {value for found in metrics.values() for value in (found.value, found.low, found.high)} == {None}
+
+
+@pytest.mark.parametrize("positive", ["c0", None])
+def test_perfect_predictions_are_not_certain(positive: str | None):
+    labels = ["c0"] * 5 + ["c1"] * 7
+    for name, found in classify(labels, labels, positive).metrics.items():
+        assert found.value == found.high == 1.0, name
+        assert 0.3 < found.low < 0.9, name
+
+
+def test_the_width_of_weighted_means_is_that_of_resampled_windows():
+    shares = np.array([[0.6, 0.02, 0.01], [0.05, 0.15, 0.03], [0.03, 0.03, 0.08]])
+    windows = [classify(*drawn(shares, 300, RNG)).metrics for _ in range(300)]
+    for name in ("precision_weighted", "f1_score_weighted", "f1_score"):
+        spread = np.std([metrics[name].value for metrics in windows])
+        width = np.median([metrics[name].high - metrics[name].low for metrics in windows])
+        assert width == pytest.approx(2 * 1.96 * spread, rel=0.12), name
 
 
 def test_intervals_of_precision_and_recall_are_wilsons():

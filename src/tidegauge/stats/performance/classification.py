@@ -50,9 +50,9 @@ def classify(
     interval of J, mapped, is an interval of F1. Means over classes leave out classes that have no value
     (scikit-learn: ``zero_division=nan``) and take the interval of a mean of independent estimates (Donner and
     Zou, "Construction of confidence limits about effect measures: a general approach", Statistics in Medicine
-    27, 2008). F1 values of classes are not independent, since an error belongs to two classes: their
-    half-widths grow by the root of the ratio of the delta-method variances with and without covariances, and
-    by Student's quantile over the normal one. Weighted means: delta-method variance of the table with one
+    27, 2008), widened by Student's quantile over the normal one. F1 values of classes are not independent,
+    since an error belongs to two classes: their half-widths grow by the root of the ratio of the delta-method
+    variances with and without covariances. Weighted means: delta-method variance of the table with one
     observation spread over its cells, Wilson's interval at the effective sample size.
 
     >>> result = classify(["sick", "sick", "well"], ["sick", "well", "well"], positive="sick")
@@ -129,7 +129,7 @@ def f1(hits: int, false_alarms: int, misses: int) -> Estimate:
 
 
 def macro(estimates: Sequence[Estimate], n: int, widening: float = 1.0) -> Estimate:
-    """Average the estimates that have a value.
+    """Average the estimates that have a value, of ``n`` rows.
 
     ``widening`` is the variance of their sum over what it would be if they were independent.
 
@@ -144,6 +144,8 @@ def macro(estimates: Sequence[Estimate], n: int, widening: float = 1.0) -> Estim
     if not known:
         return Estimate(None, None, None, n)
     count = len(known)
+    if n > 1 and count > 1:
+        widening *= float(stdtrit(n - 1, 0.975) / ndtri(0.975)) ** 2
     value = sum(v for v, _, _ in known) / count
     below = sqrt(widening * sum((v - low) ** 2 for v, low, _ in known)) / count
     above = sqrt(widening * sum((high - v) ** 2 for v, _, high in known)) / count
@@ -161,8 +163,7 @@ def _widening_of_f1(confusion: Counts) -> float:
     alone = (hits * (2 - 2 * value) ** 2 + (both - 2 * hits) * value**2) / both**2
     slope = np.where(known, value / both, 0.0)
     gradient = np.diag(np.where(known, 2 / both, 0.0)) - slope[:, np.newaxis] - slope[np.newaxis, :]
-    ratio = n * variance(shares, gradient, n) / float(alone[known].sum())
-    return ratio * float(stdtrit(n - 1, 0.975) / ndtri(0.975)) ** 2
+    return n * variance(shares, gradient, n) / float(alone[known].sum())
 
 
 def _weighted(confusion: Counts) -> dict[str, Estimate]:

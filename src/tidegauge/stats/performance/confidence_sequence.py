@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import betaln, logsumexp, xlog1py, xlogy
+from scipy.special import betaln, xlog1py, xlogy
 
 Floats = npt.NDArray[np.float64]
 
@@ -172,7 +172,9 @@ class ConfidenceSequence:
         level = log(2 / self.alpha) + log(len(_BETS))
 
         def excess(mean: float) -> float:
-            return float(logsumexp(gains - self.n * np.log1p(_BETS * mean))) - level
+            capital = gains - self.n * np.log1p(_BETS * mean)
+            most = float(capital.max())
+            return most + log(float(np.exp(capital - most).sum())) - level
 
         return float(brentq(excess, 0.0, 1.0, xtol=1e-12)) if excess(0.0) > 0 else 0.0
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri, stdtrit
 
 from tidegauge.stats.performance.classification import f1, macro
 from tidegauge.stats.performance.mean import mean
@@ -41,9 +40,8 @@ def classify_multilabel(
 
     Of one label, intervals (95%) are those of ``classify``. The labels of a row are not independent, rows
     are: means over labels (macro) and shares of all decisions (micro) have variances of sums by row. A mean
-    takes the intervals of its labels as if they were independent (Donner and Zou, 2008), widened by the ratio
-    of the variances by row and by label and by Student's quantile over the normal one; a share takes Wilson's
-    interval at the effective sample size.
+    takes the intervals of its labels as those of ``classify`` do, widened by the ratio of the variances by
+    row and by label; a share takes Wilson's interval at the effective sample size.
 
     Raises ValueError for shapes that do not fit and for values other than 0 and 1.
     Source: Tsoumakas and Katakis, "Multi-label classification", IJDWM 3 (2007), for the metrics; Cochran,
@@ -101,14 +99,13 @@ def _widening(part: Floats, whole: Floats) -> float:
     """Return the variance of the sum of the columns' ratios over the sum of their variances, at least 1."""
     totals = whole.sum(axis=0)
     known = totals > 0
-    n = len(part)
-    if n < 2 or known.sum() < 2:
+    if len(part) < 2 or known.sum() < 2:
         return max(1.0, float(known.sum()))
     totals = totals[known]
     influence = (part[:, known] - part[:, known].sum(axis=0) / totals * whole[:, known]) / totals
     alone = float(np.square(influence).sum())
     ratio = float(np.square(influence.sum(axis=1)).sum()) / alone if alone else float(known.sum())
-    return max(1.0, ratio) * float(stdtrit(n - 1, 0.975) / ndtri(0.975)) ** 2
+    return max(1.0, ratio)
 
 
 def _of_sums(part: Floats, whole: Floats) -> Estimate:

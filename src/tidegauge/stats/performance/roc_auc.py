@@ -6,25 +6,27 @@ from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from tidegauge.stats.performance.ranking import Floats, Ranking, on_logit_scale, rank
 from tidegauge.stats.performance.wilson import Estimate
 
-_QUANTILE = float(ndtri(0.975))
+_NORMAL = float(ndtri(0.975))
 
 
 def roc_auc(is_positive: npt.ArrayLike, scores: npt.ArrayLike) -> Estimate:
     """Return the chance that a positive scores higher than a negative; ties count half.
 
     ``is_positive`` ``[n]`` are booleans, ``scores`` ``[n]`` numbers of any unit. None without positives or
-    without negatives. The 95% interval has DeLong's variance, on the scale of log-odds; where that variance
-    is 0 (a perfect or a constant ranking) or cannot be had (one positive, one negative) it is Wilson's of as
-    many samples as there are positives or negatives, whichever are fewer.
+    without negatives. The 95% interval has DeLong's variance, on the scale of log-odds, and Student's
+    quantile with Satterthwaite's degrees of freedom; where that variance is 0 (a perfect or a constant
+    ranking) or cannot be had (one positive, one negative) it is Wilson's of as many samples as there are
+    positives or negatives, whichever are fewer.
 
     Sources: DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more correlated receiver
     operating characteristic curves", Biometrics 44 (1988); Pepe, "The Statistical Evaluation of Medical
-    Tests" (2003), for the scale.
+    Tests" (2003), for the scale; Brunner and Munzel, "The nonparametric Behrens-Fisher problem", Biometrical
+    Journal 42 (2000), for the degrees of freedom.
 
     >>> roc_auc([False, False, True, True], [0.1, 0.4, 0.35, 0.8]).value
     0.75
@@ -38,12 +40,15 @@ def roc_auc_of(ranking: Ranking) -> Estimate:
     if not smaller:
         return Estimate(None, None, None, n)
     value, of_positives, of_negatives = _components(ranking)
-    spread = 0.0
+    spread = weight = 0.0
     for counts, parts in ((ranking.positives, of_positives), (ranking.negatives, of_negatives)):
         size = int(counts.sum())
         if size > 1:
-            spread += float(counts @ (parts - value) ** 2) / (size - 1) / size
-    return on_logit_scale(value, sqrt(spread), smaller, n, _QUANTILE)
+            share = float(counts @ np.square(parts - value)) / (size - 1) / size
+            spread += share
+            weight += share**2 / (size - 1)
+    quantile = float(stdtrit(spread**2 / weight, 0.975)) if weight else _NORMAL
+    return on_logit_scale(value, sqrt(spread), smaller, n, quantile)
 
 
 def macro_roc_auc(truth: npt.NDArray[np.int64], scores: Floats) -> Estimate:
@@ -74,7 +79,7 @@ def macro_roc_auc(truth: npt.NDArray[np.int64], scores: Floats) -> Estimate:
     if not values:
         return Estimate(None, None, None, n)
     deviation = sqrt(float(parts @ parts) * n / (n - 1)) / len(values)
-    return on_logit_scale(float(np.mean(values)), deviation, smallest, n, _QUANTILE)
+    return on_logit_scale(float(np.mean(values)), deviation, smallest, n, _NORMAL)
 
 
 def _components(ranking: Ranking) -> tuple[float, Floats, Floats]:
