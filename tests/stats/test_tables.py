@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tidegauge.stats.evidence import Evidence
 from tidegauge.stats.tables import TableBaseline, compare, fit_baseline
+from tidegauge.stats.two_sample import Categories, Numbers
 
 
 def patients(n: int, seed: int, **changes: object) -> dict[str, np.ndarray]:
@@ -99,9 +100,13 @@ def test_a_polars_frame_is_a_table():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"age": ["old"] * 9}, "age has"),
+        ({"age": ["old"] * 9}, "age has text"),
+        ({"age": ["51"] * 9}, "age has text"),
+        ({"dose": [True] * 9}, "dose has text or booleans"),
+        ({"ward": np.ones(9)}, "ward has numbers"),
+        ({"age": np.full(9, "2026-11-23", "datetime64[D]")}, "datetime64"),
         ({"dose": [1, 2]}, "number of rows"),
-        ({"age": np.ones((9, 2))}, "rows"),
+        ({"age": np.ones((9, 2))}, "age has the shape"),
     ],
 )
 def test_bad_columns_are_named(changes: dict[str, object], message: str):
@@ -125,3 +130,85 @@ def test_an_empty_window_has_no_score():
 def test_baselines_of_other_columns_do_not_merge():
     with pytest.raises(ValueError, match="columns"):
         BASELINE.merge(fit_baseline({"age": [1.0]}))
+
+
+@pytest.mark.parametrize("gone", [np.full(40, np.nan), [None] * 40])
+@pytest.mark.parametrize("name", ["age", "ward"])
+def test_a_column_that_goes_missing_has_moved(name: str, gone: object):
+    drift = compare(BASELINE, patients(40, 3, **{name: gone}))
+    assert (drift.score, drift.ranking[0]) == (1.0, name)
+    column = drift.columns[name]
+    assert (column.distance, column.p_value, column.n, column.missing) == (None, None, 0, 1.0)
+
+
+def test_half_of_the_numbers_missing_is_a_score_of_a_half():
+    rows = patients(800, 0)
+    age = np.where(np.arange(800) % 2, rows["age"], np.nan)
+    column = compare(BASELINE, {**rows, "age": age}).columns["age"]
+    assert column.score == column.missing == 0.5
+    assert column.distance < 0.1
+
+
+def test_missing_and_empty_categories_of_the_training_data_are_told_apart():
+    ward = np.array(["a", None, ""] * 20, object)
+    baseline = fit_baseline({"ward": ward})
+    assert set(baseline.features) == {"ward=", "ward=a", "ward=(other)"}
+    assert baseline.features[-1] == "ward=(other)"
+    observed = baseline.observe({"ward": ["", None, "a"]})
+    assert observed[:, -1].tolist() == [0, 1, 0]
+    assert observed[0, baseline.features.index("ward=")] == 1
+    stored = TableBaseline.from_arrays(baseline.to_arrays())
+    assert stored.features == baseline.features
+    assert np.array_equal(stored.fitted, baseline.fitted)
+    assert observed.sum(axis=1).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "dose", [[1, None, 2.5], np.array([1, None, 2.5], object), np.array([1, np.nan, 2.5], np.float32)]
+)
+def test_numbers_among_objects_are_numbers(dose: object):
+    summary = fit_baseline({"dose": dose}).summaries["dose"]
+    assert isinstance(summary, Numbers)
+    assert (summary.values.tolist(), summary.missing) == ([1, 2.5], 1)
+
+
+@pytest.mark.parametrize("ward", [["a", None, "b"], ["a", float("nan"), "b"]])
+def test_text_with_gaps_has_no_category_for_them(ward: object):
+    assert fit_baseline({"ward": ward}).summaries["ward"] == Categories({"a": 1, "b": 1}, 1)
+
+
+def test_booleans_are_categories():
+    assert fit_baseline({"smoker": np.array([True, False, True] * 9)}).features == (
+        "smoker=True",
+        "smoker=False",
+        "smoker=(other)",
+    )
+
+
+def test_only_the_8_commonest_categories_are_features():
+    ward = [f"ward {k}" for k in range(12) for _ in range(40 * (13 - k))]
+    baseline = fit_baseline({"ward": ward})
+    assert set(baseline.features) == {f"ward=ward {k}" for k in range(8)} | {"ward=(other)"}
+    assert baseline.observe({"ward": ["ward 11"]}).tolist() == [[0] * 8 + [1]]
+
+
+def test_a_merged_baseline_keeps_as_large_a_share_of_each_side_as_it_has_rows():
+    many, few = np.zeros(90_000), np.ones(10_000)
+    merged = fit_baseline({"x": many}).merge(fit_baseline({"x": few}, np.random.default_rng(1)))
+    for part in (merged.fitted, merged.ranked):
+        assert len(part) == 4096
+        assert part.mean() == pytest.approx(0.1, abs=0.02)
+    again = merged.merge(fit_baseline({"x": few}, np.random.default_rng(2)))
+    assert again.ranked.mean() == pytest.approx(20 / 110, abs=0.03)
+
+
+def test_a_table_without_columns_is_refused():
+    with pytest.raises(ValueError, match="no columns"):
+        fit_baseline({})
+
+
+def test_the_order_of_the_columns_of_a_window_does_not_matter():
+    window = patients(30, 4)
+    turned = dict(reversed(window.items()))
+    assert compare(BASELINE, turned) == compare(BASELINE, window)
+    assert np.array_equal(BASELINE.observe(turned), BASELINE.observe(window))

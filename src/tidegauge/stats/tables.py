@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
+from numbers import Real
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +17,7 @@ from tidegauge.stats.two_sample.chi_squared import chi_squared
 from tidegauge.stats.two_sample.kolmogorov_smirnov import kolmogorov_smirnov
 from tidegauge.stats.two_sample.numbers import Numbers
 from tidegauge.stats.two_sample.psi import psi
+from tidegauge.stats.two_sample.result import TwoSample
 from tidegauge.stats.two_sample.total_variation import total_variation
 
 Floats = npt.NDArray[np.float64]
@@ -23,7 +26,8 @@ Array = npt.NDArray[Any]
 _COMMON = 8  # categories of a column that are features of their own
 _MOST = 4096  # rows of either part, so that a huge baseline stays small
 _OTHER = "(other)"
-_MISSING = "\0"
+_NOTHING = ("NoneType", "NAType", "NaTType")  # types of what is missing, here and in pandas
+_MISSING = "\0missing"  # among texts; a lone "\0" numpy would take for an empty one
 
 
 class Frame(Protocol):
@@ -45,12 +49,15 @@ class TableBaseline:
 
     ``summaries`` have all rows, column by column. Of two disjoint random parts, ``fitted_rows`` and
     ``ranked_rows``, at most 4,096 rows each are kept, for evidence: features are named after the first, the
-    second is ranked.
+    second is ranked. ``fitted_keys`` and ``ranked_keys`` were drawn for all rows, uniform on [0, 1); those
+    with the lowest are kept, so that of two baselines together they are a random sample as well.
     """
 
     summaries: Mapping[str, Numbers | Categories]
     fitted_rows: Mapping[str, Array]
     ranked_rows: Mapping[str, Array]
+    fitted_keys: Floats
+    ranked_keys: Floats
 
     @cached_property
     def categories(self) -> Mapping[str, tuple[str, ...]]:
@@ -58,8 +65,10 @@ class TableBaseline:
         found = {}
         for name, summary in self.summaries.items():
             if isinstance(summary, Categories):
-                counts = Categories.of(self.fitted_rows[name]).counts
-                found[name] = tuple(sorted(counts, key=lambda c: (-counts[c], c))[:_COMMON])
+                texts = self.fitted_rows[name]
+                counts = Categories.of(texts[texts != _MISSING]).counts
+                by_name = sorted(counts)  # of equally common ones the first by name
+                found[name] = tuple(sorted(by_name, key=counts.__getitem__, reverse=True)[:_COMMON])
         return found
 
     @property
@@ -76,12 +85,12 @@ class TableBaseline:
     @property
     def fitted(self) -> Floats:
         """Observations ``[f, K]`` of the fitted part."""
-        return self.observe(self.fitted_rows)
+        return self._observe(self.fitted_rows)
 
     @property
     def ranked(self) -> Floats:
         """Observations ``[m, K]`` of the ranked part."""
-        return self.observe(self.ranked_rows)
+        return self._observe(self.ranked_rows)
 
     @property
     def tolerated(self) -> None:
@@ -93,11 +102,13 @@ class TableBaseline:
 
         Raises ValueError for a missing column, or one whose kind has changed.
         """
-        columns = self.take(table)
+        return self._observe(self.take(table))
+
+    def _observe(self, columns: Mapping[str, Array]) -> Floats:
         found: list[Array] = []
         for name, column in columns.items():
             if isinstance(self.summaries[name], Numbers):
-                found.append(_numbers(name, column))
+                found.append(column)
                 continue
             texts = _texts(column)
             known = [texts == category for category in self.categories[name]]
@@ -118,19 +129,24 @@ class TableBaseline:
             if isinstance(mine, Categories) and isinstance(theirs, Categories):
                 merged[name] = mine.merge(theirs)
             if name not in merged:
-                raise ValueError(f"column {name} has numbers on one side and categories on the other")
-        fitted, ranked = (
-            {name: np.concatenate([rows[name], more[name]]) for name in self.summaries}
-            for rows, more in (
-                (self.fitted_rows, other.fitted_rows),
-                (self.ranked_rows, other.ranked_rows),
-            )
+                raise ValueError(
+                    f"column {name} has numbers on one side and categories on the other; give both one kind"
+                )
+        fitted, fitted_keys = _lowest(
+            self.fitted_rows, self.fitted_keys, other.fitted_rows, other.fitted_keys
         )
-        return TableBaseline(merged, fitted, ranked)
+        ranked, ranked_keys = _lowest(
+            self.ranked_rows, self.ranked_keys, other.ranked_rows, other.ranked_keys
+        )
+        return TableBaseline(merged, fitted, ranked, fitted_keys, ranked_keys)
 
     def to_arrays(self) -> dict[str, Array]:
         """Return all arrays by name, for storage."""
-        arrays: dict[str, Array] = {"columns": np.array(list(self.summaries), np.str_)}
+        arrays: dict[str, Array] = {
+            "columns": np.array(list(self.summaries), np.str_),
+            "fitted_keys": self.fitted_keys,
+            "ranked_keys": self.ranked_keys,
+        }
         for place, (name, summary) in enumerate(self.summaries.items()):
             kind = "numbers" if isinstance(summary, Numbers) else "categories"
             arrays |= {f"{place}.{kind}.{key}": value for key, value in summary.to_arrays().items()}
@@ -153,7 +169,7 @@ class TableBaseline:
             {name: arrays[f"{place}.{part}"] for place, name in enumerate(names)}
             for part in ("fitted", "ranked")
         )
-        return cls(summaries, fitted, ranked)
+        return cls(summaries, fitted, ranked, arrays["fitted_keys"], arrays["ranked_keys"])
 
     def _features(self, name: str) -> tuple[str, ...]:
         if name not in self.categories:
@@ -161,23 +177,26 @@ class TableBaseline:
         return tuple(f"{name}={category}" for category in (*self.categories[name], _OTHER))
 
     def take(self, table: Table) -> dict[str, Array]:
-        """Return the columns of a table that the baseline has, in its order."""
-        columns = _columns(table)
-        missing = [name for name in self.summaries if name not in columns]
-        if missing:
-            raise ValueError(f"column {missing[0]} is missing; give the columns {', '.join(self.summaries)}")
-        return {name: columns[name] for name in self.summaries}
+        """Return the columns of a table that the baseline has, in its order and of its kinds."""
+        columns = _columns(table, self.summaries)
+        for name in self.summaries:
+            if name not in columns:
+                raise ValueError(f"column {name} is missing; give the columns {', '.join(self.summaries)}")
+        return {name: _of_kind(name, columns[name], summary) for name, summary in self.summaries.items()}
 
 
 @dataclass(frozen=True)
 class ColumnDrift:
     """One column of a window against the baseline.
 
-    ``score`` in [0, 1] is the Kolmogorov-Smirnov distance of numbers or the total variation of categories,
-    ``p_value`` that of the Kolmogorov-Smirnov or the chi-squared test; all None where a side is empty.
-    ``missing`` is the share of missing values in the window less that in the baseline.
+    ``distance`` in [0, 1] is Kolmogorov-Smirnov's of numbers or the total variation of categories,
+    ``p_value`` that of the Kolmogorov-Smirnov or the chi-squared test; they and ``psi`` compare the ``n``
+    values that are not missing and are None where a side has none. ``missing`` is the share of missing
+    values in the window less that in the baseline. ``score`` is the larger of the distance and of the size
+    of ``missing``: a column that goes missing has moved.
     """
 
+    distance: float | None
     score: float | None
     p_value: float | None
     psi: float | None
@@ -203,21 +222,32 @@ class TableDrift:
 def fit_baseline(table: Table, rng: np.random.Generator | None = None) -> TableBaseline:
     """Fit a baseline on the rows of a table: a mapping from names to columns, or a frame.
 
-    Columns of whole or floating numbers are numbers; text, objects and booleans are categories. ``rng`` draws
-    the halves that evidence fits and ranks. Raises ValueError for columns of different lengths.
+    Columns of numbers are continuous, also as objects with None for what is missing; text, booleans and
+    mixtures are categories, by their text. None and NaN are missing. ``rng`` draws the halves that evidence
+    fits and ranks. Raises ValueError for no columns, columns of different lengths, and dates.
+
+    >>> fit_baseline({"dose": [1.5, None, 2.0], "ward": ["a", None, "a"]}).features
+    ('dose', 'ward=a', 'ward=(other)')
     """
     columns = _columns(table)
-    n = len(next(iter(columns.values()), ()))
+    if not columns:
+        raise ValueError("the table has no columns; give one or more")
+    n = len(next(iter(columns.values())))
     summaries: dict[str, Numbers | Categories] = {
         name: Numbers.of(column) if _is_numeric(column) else Categories.of(column)
         for name, column in columns.items()
     }
-    order = (rng if rng is not None else np.random.default_rng(0)).permutation(n)
-    fitted, ranked = (
-        {name: _kept(column[rows], summaries[name]) for name, column in columns.items()}
-        for rows in (order[: n // 2][:_MOST], order[n // 2 :][:_MOST])
-    )
-    return TableBaseline(summaries, fitted, ranked)
+    generator = rng if rng is not None else np.random.default_rng(0)
+    order = generator.permutation(n)
+    sides = []
+    for rows in (order[: n // 2], order[n // 2 :]):
+        # In this random order any keys will do, such as ascending ones.
+        keys = np.sort(generator.random(len(rows)))[:_MOST]
+        sides.append(
+            ({name: _kept(column[rows[:_MOST]], summaries[name]) for name, column in columns.items()}, keys)
+        )
+    (fitted, fitted_keys), (ranked, ranked_keys) = sides
+    return TableBaseline(summaries, fitted, ranked, fitted_keys, ranked_keys)
 
 
 def compare(baseline: TableBaseline, table: Table, rng: np.random.Generator | None = None) -> TableDrift:
@@ -232,7 +262,7 @@ def compare(baseline: TableBaseline, table: Table, rng: np.random.Generator | No
     """
     columns = baseline.take(table)
     n = len(next(iter(columns.values()), ()))
-    found = {name: _column(name, baseline.summaries[name], column, rng) for name, column in columns.items()}
+    found = {name: _column(baseline.summaries[name], column, rng) for name, column in columns.items()}
     scores = {name: drift.score for name, drift in found.items() if drift.score is not None}
     chances = [drift.p_value for drift in found.values() if drift.p_value is not None]
     return TableDrift(
@@ -244,55 +274,92 @@ def compare(baseline: TableBaseline, table: Table, rng: np.random.Generator | No
     )
 
 
-def _column(
-    name: str, summary: Numbers | Categories, column: Array, rng: np.random.Generator | None
-) -> ColumnDrift:
+def _column(summary: Numbers | Categories, column: Array, rng: np.random.Generator | None) -> ColumnDrift:
+    apart: TwoSample
+    test: TwoSample
     if isinstance(summary, Numbers):
-        values = _numbers(name, column)
-        distance = kolmogorov_smirnov(summary, values)
-        index = psi(summary, values)
-        missing = _missing(len(values) - distance.n, len(values), summary.missing, len(summary))
-        return ColumnDrift(distance.score, distance.p_value, index.statistic, missing, distance.n)
-    window = Categories.of(column)
-    apart = total_variation(summary, window)
-    missing = _missing(window.missing, window.missing + window.n, summary.missing, summary.n)
-    test = chi_squared(summary, window, rng)
-    return ColumnDrift(apart.score, test.p_value, psi(summary, window).statistic, missing, window.n)
+        apart = test = kolmogorov_smirnov(summary, column)
+        index, known = psi(summary, column), len(summary)
+    else:
+        window = Categories.of(column)
+        apart, test = total_variation(summary, window), chi_squared(summary, window, rng)
+        index, known = psi(summary, window), summary.n
+    missing = _missing(len(column) - apart.n, len(column), summary.missing, known)
+    score = None if missing is None else max(apart.score or 0.0, abs(missing))
+    return ColumnDrift(apart.score, score, test.p_value, index.statistic, missing, apart.n)
 
 
 def _missing(here: int, of: int, before: int, known: int) -> float | None:
     return here / of - before / (before + known) if of and before + known else None
 
 
-def _columns(table: Table) -> dict[str, Array]:
-    names = table.keys() if isinstance(table, Mapping) else table.columns
-    columns = {str(name): np.asarray(table[name]) for name in names}
-    sizes = {name: len(column) for name, column in columns.items() if column.ndim == 1}
-    if len(sizes) < len(columns) or len(set(sizes.values())) > 1:
-        shapes = {name: column.shape for name, column in columns.items()}
-        raise ValueError(f"columns have the shapes {shapes}; give one number of rows for all")
+def _columns(table: Table, wanted: Mapping[str, Any] | None = None) -> dict[str, Array]:
+    given = table.keys() if isinstance(table, Mapping) else table.columns
+    names = [name for name in given if wanted is None or str(name) in wanted]
+    columns = {str(name): _read(str(name), table[name]) for name in names}
+    sizes = {name: len(column) for name, column in columns.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"columns have {sizes} values; give one number of rows for all")
     return columns
+
+
+def _read(name: str, values: Any) -> Array:
+    """Return a column as numbers, or as text, booleans or objects, of which None and NaN are missing."""
+    # Of a list, numpy would make text of a NaN beside text.
+    column = np.asarray(values, object) if isinstance(values, Sequence) else np.asarray(values)
+    if column.ndim != 1:
+        raise ValueError(f"column {name} has the shape {column.shape}; give one value for each of the rows")
+    if column.dtype.kind not in "iufbUSOT":
+        raise ValueError(f"column {name} has {column.dtype} values; give numbers, text or booleans")
+    if column.dtype.kind not in "OT":
+        return column
+    column = column.astype(object, copy=False)
+    types = {kind for kind in set(map(type, column)) if kind.__name__ not in _NOTHING}
+    if types and bool not in types and all(issubclass(kind, Real | Decimal) for kind in types):
+        return np.array([np.nan if _is_nothing(value) else float(value) for value in column], np.float64)
+    known = column.copy()
+    known[np.fromiter(map(_is_nothing, column), np.bool_, len(column))] = None
+    return known
+
+
+def _is_nothing(value: object) -> bool:
+    return is_missing(value) or type(value).__name__ in _NOTHING
 
 
 def _is_numeric(column: Array) -> bool:
     return column.dtype.kind in "iuf"
 
 
-def _numbers(name: str, column: Array) -> npt.NDArray[np.floating]:
+def _of_kind(name: str, column: Array, summary: Numbers | Categories) -> Array:
+    """Return a column as the baseline has it; one without any value has no kind of its own."""
+    if isinstance(summary, Numbers):
+        if _is_numeric(column):
+            return column if column.dtype == np.float32 else column.astype(np.float64, copy=False)
+        if all(value is None for value in column):
+            return np.full(len(column), np.nan)
+        raise ValueError(f"column {name} has text or booleans where the baseline has numbers; give numbers")
     if not _is_numeric(column):
-        try:
-            return np.array([np.nan if value is None else value for value in column.tolist()], np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"column {name} has {column.dtype} values where numbers were; give numbers"
-            ) from error
-    return column if column.dtype == np.float32 else column.astype(np.float64)
+        return column
+    if np.isnan(column).all():
+        return np.full(len(column), None, object)
+    raise ValueError(f"column {name} has numbers where the baseline has categories; give text")
+
+
+def _lowest(
+    rows: Mapping[str, Array], keys: Floats, more: Mapping[str, Array], others: Floats
+) -> tuple[dict[str, Array], Floats]:
+    """Return the rows of two samples with the lowest keys, and the keys."""
+    both = np.concatenate([keys, others])
+    kept = np.argsort(both, kind="stable")[:_MOST]
+    return {name: np.concatenate([rows[name], more[name]])[kept] for name in rows}, both[kept]
 
 
 def _texts(column: Array) -> npt.NDArray[np.str_]:
     """Return values as text; missing ones are no category, not even an empty one."""
-    if column.dtype.kind in "US":
-        return column.astype(np.str_)
+    if column.dtype.kind == "S":
+        return np.char.decode(column)
+    if column.dtype.kind == "U":
+        return column
     return np.array([_MISSING if is_missing(value) else str(value) for value in column.tolist()], np.str_)
 
 
