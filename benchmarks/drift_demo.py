@@ -8,13 +8,9 @@ image twice before its class is used up. Without the real X-rays only phantoms a
 
 from __future__ import annotations
 
-import argparse
 import os
-import re
 import sys
 import tempfile
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,74 +22,58 @@ import numpy as np
 import numpy.typing as npt
 
 from _shared import Claim, report
-from tidegauge.domain.images import decode_image, to_shape
+from _xrays import Change, Image, Xrays, arguments, jpeg, read
 from tidegauge.phantoms import write_dataset
-from tidegauge.stats.images import ImageBaseline, ImageFeatures, compare, extract, fit_baseline
-from tidegauge.stats.two_sample.kolmogorov_smirnov import kolmogorov_smirnov
+from tidegauge.stats.images import (
+    ImageBaseline,
+    ImageFeatures,
+    ImageSamples,
+    compare,
+    extract,
+    fit_baseline,
+    sample,
+)
+from tidegauge.stats.two_sample import Numbers, kolmogorov_smirnov
 
-Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 
 SOFT, HARD = 0.42, 0.55
 NORMAL_GOAL = 0.005  # chance alone passes 0.55 in 0.1% of windows; the test patients are a mild, true shift
-CHUNK = 256
 
 
-def transposed(image: Image) -> Image:
+def transposed(image: Image, _: np.random.Generator) -> Image:
     return np.ascontiguousarray(image.swapaxes(0, 1))
 
 
-def blurred(side: int) -> Callable[[Image], Image]:
-    return lambda image: np.asarray(cv2.blur(image, (side, side)), np.uint8).reshape(image.shape)
-
-
-def encoded(quality: int) -> Callable[[Image], Image]:
-    def encode(image: Image) -> Image:
-        data = cv2.imencode(".jpeg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-        return to_shape(decode_image(data), *image.shape)
-
-    return encode
+def blurred(side: int) -> Change:
+    return lambda image, _: np.asarray(cv2.blur(image, (side, side)), np.uint8).reshape(image.shape)
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images of a folder: features of each as it is and changed, label and patient."""
+    """Images of a folder: samples for baselines, features of each as it is and changed, label and patient."""
 
+    samples: ImageSamples
     features: dict[str, ImageFeatures]
     labels: npt.NDArray[np.str_]
     patients: npt.NDArray[np.str_]
 
 
-CHANGES: dict[str, Callable[[Image], Image]] = {
-    "normal": lambda image: image,
+CHANGES: dict[str, Change] = {
+    "normal": lambda image, _: image,
     "transposed": transposed,
     "blurred": blurred(40),
 }
-MORE_CHANGES = {"JPEG q90": encoded(90), "3x3 blur": blurred(3)}
+MORE_CHANGES = {"JPEG q90": jpeg(90), "3x3 blur": blurred(3)}
 
 
-def read(folder: Path, changes: dict[str, Callable[[Image], Image]]) -> Pictures:
-    paths = sorted(path for path in folder.glob("*/*") if path.suffix in (".jpeg", ".jpg", ".png"))
-    parts: dict[str, list[ImageFeatures]] = {kind: [] for kind in changes}
-    with ThreadPoolExecutor() as pool:
-        for start in range(0, len(paths), CHUNK):
-            images = list(pool.map(_load, paths[start : start + CHUNK]))
-            for kind, change in changes.items():
-                parts[kind].append(extract(np.stack([change(image) for image in images])))
-    return Pictures(
-        {kind: ImageFeatures.concatenate(chunks) for kind, chunks in parts.items()},
-        np.array([path.parent.name for path in paths]),
-        np.array([_patient(path.name) for path in paths]),
-    )
-
-
-def _load(path: Path) -> Image:
-    return to_shape(decode_image(path.read_bytes(), path.name), 200, 200, 1)
-
-
-def _patient(name: str) -> str:
-    found = re.match(r"person\d+|(NORMAL2-)?IM-\d+", name)
-    return found[0] if found else name
+def look(xrays: Xrays, changes: dict[str, Change], *, fitted: bool = False) -> Pictures:
+    features = {
+        kind: extract(np.stack([change(image, np.random.default_rng(0)) for image in xrays.images]))
+        for kind, change in changes.items()
+    }
+    samples = sample(xrays.images if fitted else xrays.images[:1], every=True)
+    return Pictures(samples, features, xrays.labels, xrays.patients)
 
 
 def scores(
@@ -106,7 +86,7 @@ def scores(
 ) -> Floats:
     """Score windows of 10 to 15 images; strangeness is the image's own, so each image is compared once."""
     strangeness = compare(baseline, traffic).strangeness
-    calm = np.sort(baseline.strangeness[~np.isnan(baseline.strangeness)])
+    calm = Numbers.of(baseline.strangeness)
     decks: dict[str, list[int]] = {label: [] for label in shares}
     found = np.empty(windows)
     for window in range(windows):
@@ -159,10 +139,13 @@ def chance(windows: int, rng: np.random.Generator) -> Claim:
 
 
 def on_chest_xray(data: Path, windows: int, seeds: int) -> list[Claim]:
-    train = read(data / "chest-xray/train", CHANGES)
-    test = read(data / "chest-xray/test", CHANGES | MORE_CHANGES)
+    xrays = read(data / "chest-xray/train")
+    if seeds < 10:
+        xrays = xrays.take(np.random.default_rng(0).permutation(len(xrays.images))[:1000])
+    train = look(xrays, CHANGES, fitted=True)
+    test = look(read(data / "chest-xray/test"), CHANGES | MORE_CHANGES)
     shares = mix(train.labels)
-    baseline = fit_baseline(train.features["normal"])
+    baseline = fit_baseline(train.samples)
 
     def of(kind: str) -> Floats:
         return scores(baseline, test.features[kind], test.labels, shares, windows, np.random.default_rng(0))
@@ -170,7 +153,7 @@ def on_chest_xray(data: Path, windows: int, seeds: int) -> list[Claim]:
     claims = judge("train, test patients", {kind: of(kind) for kind in CHANGES})
     claims += [inform(f"train, test patients: {kind}", of(kind)) for kind in MORE_CHANGES]
     for name in ("nih", "wrong-modality"):
-        other = read(data / name, {"normal": CHANGES["normal"]})
+        other = look(read(data / name), {"normal": CHANGES["normal"]})
         rng = np.random.default_rng(0)
         claims.append(
             inform(
@@ -188,7 +171,7 @@ def held_back(train: Pictures, windows: int, seeds: int) -> dict[str, Floats]:
         rng = np.random.default_rng(seed)
         everyone = np.unique(train.patients)
         held = np.isin(train.patients, rng.choice(everyone, len(everyone) // 5, replace=False))
-        baseline = fit_baseline(train.features["normal"].take(~held))
+        baseline = fit_baseline(train.samples.take(np.flatnonzero(~held), rng))
         shares = mix(train.labels[~held])
         for kind in CHANGES:
             traffic = train.features[kind].take(held)
@@ -197,8 +180,8 @@ def held_back(train: Pictures, windows: int, seeds: int) -> dict[str, Floats]:
 
 
 def on_mini(data: Path, windows: int) -> list[Claim]:
-    mini = read(data / "chest-xray-mini", CHANGES | MORE_CHANGES)
-    baseline = fit_baseline(mini.features["normal"])
+    mini = look(read(data / "chest-xray-mini"), CHANGES | MORE_CHANGES, fitted=True)
+    baseline = fit_baseline(mini.samples)
 
     def of(kind: str) -> Floats:
         rng = np.random.default_rng(0)
@@ -215,9 +198,9 @@ def on_phantoms(windows: int, seeds: int) -> list[Claim]:
             pictures = []
             for part in (2 * seed, 2 * seed + 1):
                 write_dataset(Path(folder) / str(part), normal=150, pneumonia=150, seed=part)
-                pictures.append(read(Path(folder) / str(part), CHANGES))
+                pictures.append(look(read(Path(folder) / str(part)), CHANGES, fitted=True))
             train, traffic = pictures
-            baseline = fit_baseline(train.features["normal"])
+            baseline = fit_baseline(train.samples)
             for kind in CHANGES:
                 rng = np.random.default_rng(seed)
                 shares = mix(train.labels)
@@ -229,10 +212,7 @@ def on_phantoms(windows: int, seeds: int) -> list[Claim]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure the image score on the example's cycles.")
-    parser.add_argument("--quick", action="store_true", help="fewer windows and seeds: under a minute")
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data")
-    options = parser.parse_args()
+    options = arguments("Measure the image score on the example's cycles.").parse_args()
     cv2.setNumThreads(1)
     windows, seeds = (1000, 2) if options.quick else (10_000, 10)
     claims = [chance(windows, np.random.default_rng(0))]
