@@ -251,7 +251,7 @@ def main() -> int:
         code = report("Expected accuracy on real X-rays, logistic regression on 32x32 pixels", claims)
     else:
         print(f"{options.data} has no real X-rays: only simulations are measured.")
-    everything = (400, (50, 300, 2000), (fit_isotonic, fit_platt))
+    everything = (100, (50, 300, 2000), (fit_isotonic, fit_platt))
     claims = on_simulations(*((40, (50, 300), (fit_isotonic,)) if options.quick else everything))
     title = "Share of windows whose 95% interval holds the metric: " + ", ".join(METRICS)
     return max(code, report(title, claims))

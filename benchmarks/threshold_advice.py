@@ -194,9 +194,9 @@ def main() -> int:
     cv2.setNumThreads(1)
     claims = [
         the_issue(),
-        *simulated(*((10, 20_000, 20_000) if options.quick else (100, 100_000, 1_000_000))),
+        *simulated(*((10, 20_000, 20_000) if options.quick else (30, 100_000, 300_000))),
     ]
-    splits, windows = (1, 100_000) if options.quick else (10, 500_000)
+    splits, windows = (1, 100_000) if options.quick else (10, 200_000)
     claims += on_images("phantoms", phantoms(200 if options.quick else 1000), splits, windows)
     if (options.data / "chest-xray").is_dir():
         train = read(options.data / "chest-xray/train")
