@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from math import log, sqrt
 
 import numpy as np
@@ -29,8 +30,11 @@ from tidegauge.stats.two_sample import (
     kolmogorov_smirnov_columns,
     mmd,
     psi,
+    total_variation,
     wasserstein,
 )
+from tidegauge.stats.two_sample.chi_squared import _of_counts, _of_values
+from tidegauge.stats.two_sample.permutations import random_places, random_windows
 
 RNG = np.random.default_rng(0)
 BASELINE, WINDOW = RNG.normal(5, 2, 400), RNG.normal(5.5, 2.5, 300)
@@ -201,3 +205,102 @@ def test_a_large_window_needs_no_sorting(draw):
     for sample in (window, window + 0.01, window[window >= 0]):
         found = kolmogorov_smirnov(Numbers.of(baseline), sample)
         assert found.score == pytest.approx(ks_2samp(baseline, sample, method="asymp").statistic, abs=1e-12)
+
+
+def test_total_variation_of_numbers_names_the_bins():
+    found = total_variation(Numbers.of([0.0, 1.0]), [0.0, 5.0])
+    assert found.score == 0.5
+    assert sum(found.baseline_shares.values()) == sum(found.window_shares.values()) == 1
+    assert found.window_shares["[0.0, 1.0)"] == 0.5
+
+
+def test_psi_tells_what_lies_above_a_repeated_largest_number():
+    baseline = Numbers.of([0.0] * 2 + [1.0] * 8)
+    assert baseline.binned.sum() == 10
+    expected = 2 * (0.8 - 1e-4) * log(0.8 / 1e-4)
+    assert psi(baseline, [0.0] * 2 + [2.0] * 8).statistic == pytest.approx(expected)
+
+
+def every_p_value(baseline: np.ndarray, window: np.ndarray, kernel: np.ndarray) -> float:
+    """Go through all windows of the pooled values: the share with as large a distance in the kernel."""
+    size, n = len(kernel), len(window)
+    found = []
+    for chosen in combinations(range(size), n):
+        inside = np.isin(np.arange(size), chosen)
+        across = kernel[np.ix_(inside, ~inside)].mean()
+        found.append(
+            kernel[np.ix_(inside, inside)].mean() + kernel[np.ix_(~inside, ~inside)].mean() - 2 * across
+        )
+    return float(np.mean(np.array(found) >= found[-1] - 1e-12))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("statistic", [mmd, energy_distance])
+def test_tied_vectors_are_permuted_as_if_every_window_were_drawn(statistic, seed: int):
+    rng = np.random.default_rng(seed)
+    baseline, window = (rng.integers(0, 2, (n, 3)) * 1.37 + 100 for n in (7, 3))
+    pooled = np.concatenate([baseline, window])
+    squares = ((pooled[:, None] - pooled) ** 2).sum(axis=2)
+    kernel = np.exp(-squares / Vectors.of(baseline).bandwidth) if statistic is mmd else -np.sqrt(squares)
+    expected = every_p_value(baseline, window, kernel)
+    found = statistic(baseline, window, permutations=4000, rng=rng).p_value
+    assert found == pytest.approx(expected, abs=0.03)
+
+
+@pytest.mark.parametrize("draw", [random_places, random_windows])
+def test_every_choice_is_as_likely(draw):
+    found = draw(5, 2, 20_000, np.random.default_rng(0))
+    chosen = found if draw is random_windows else np.eye(5)[found].sum(axis=1)
+    assert (chosen.sum(axis=1) == 2).all()
+    _, counts = np.unique(chosen, axis=0, return_counts=True)
+    assert len(counts) == 10
+    assert counts / 20_000 == pytest.approx(np.full(10, 0.1), abs=0.01)
+
+
+def test_values_and_counts_of_categories_are_drawn_alike():
+    pooled = np.array([90, 40, 9, 5, 2, 1, 1])
+    drawn = [draw(pooled, 128, 20, np.random.default_rng(7)) for draw in (_of_counts, _of_values)]
+    assert np.quantile(drawn[1], [0.25, 0.5, 0.75]) == pytest.approx(
+        np.quantile(drawn[0], [0.25, 0.5, 0.75]), rel=0.08
+    )
+    # The mean over all windows with these margins, N (k - 1) / (N - 1) (Haldane, 1940).
+    for statistics in drawn:
+        assert statistics.mean() == pytest.approx(148 * 6 / 147, rel=0.06)
+
+
+def test_chi_squared_p_values_of_rare_categories_are_uniform_without_drift():
+    rng = np.random.default_rng(6)
+    shares = 1 / np.arange(1, 301)
+    found = []
+    for _ in range(150):
+        drawn = rng.choice(300, 960, p=shares / shares.sum())
+        found.append(chi_squared(drawn[60:], drawn[:60], rng).p_value)
+    assert np.mean(np.array(found) <= 0.1) == pytest.approx(0.1, abs=0.07)
+    assert np.mean(found) == pytest.approx(0.5, abs=0.08)
+
+
+def test_ids_that_are_all_different_are_no_evidence_of_drift():
+    ids = {str(k): 1 for k in range(100_000)}
+    assert chi_squared(ids, {str(k): 1 for k in range(100_000, 100_030)}).p_value == 1.0
+
+
+def test_cramer_von_mises_of_a_small_window_takes_a_large_baseline():
+    baseline = Numbers.of(np.random.default_rng(0).normal(size=300_000))
+    assert cramer_von_mises(baseline, np.linspace(-1, 1, 12)).p_value > 0.05
+    assert cramer_von_mises(baseline, np.linspace(1, 3, 12)).p_value == pytest.approx(1 / 1000)
+
+
+@pytest.mark.parametrize(("m", "n"), [(6, 9), (9, 6), (2, 11), (11, 1)])
+def test_cramer_von_mises_with_ties_agrees_with_scipy_either_way_round(m: int, n: int):
+    rng = np.random.default_rng(m)
+    baseline, window = rng.integers(0, 4, m).astype(float), rng.integers(1, 5, n).astype(float)
+    forward, backward = cramer_von_mises(baseline, window), cramer_von_mises(window, baseline)
+    assert forward.statistic == pytest.approx(backward.statistic)
+    if min(m, n) > 1:
+        theirs = cramervonmises_2samp(baseline, window, method="asymptotic")
+        assert forward.statistic == pytest.approx(theirs.statistic)
+
+
+def test_the_way_to_infinity_is_not_measured():
+    assert wasserstein([1.0, 2.0], [np.inf]).statistic is None
+    assert wasserstein([1.0, -np.inf], [1.0]).score is None

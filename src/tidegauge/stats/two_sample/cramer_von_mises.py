@@ -7,7 +7,7 @@ import numpy.typing as npt
 from scipy.special import gammaln, kv
 
 from tidegauge.stats.two_sample.numbers import Numbers
-from tidegauge.stats.two_sample.permutations import p_value, random_windows
+from tidegauge.stats.two_sample.permutations import p_value, random_places
 from tidegauge.stats.two_sample.result import TwoSample
 
 Floats = npt.NDArray[np.float64]
@@ -40,22 +40,29 @@ def cramer_von_mises(
     order = np.argsort(values, kind="stable")
     pooled = values[order]
     ranks = (np.searchsorted(pooled, pooled, "left") + np.searchsorted(pooled, pooled, "right") + 1) / 2
-    statistic = float(_statistic(ranks, (order >= m)[np.newaxis])[0])
+    small = order >= m if n <= m else order < m
+    statistic = float(_statistic(ranks, np.flatnonzero(small)[np.newaxis])[0])
     if min(m, n) >= _LARGE:
         return TwoSample(None, statistic, _limit(statistic, m, n), n)
-    drawn = _statistic(ranks, random_windows(m + n, n, _DRAWS, rng))
+    drawn = _statistic(ranks, np.sort(random_places(m + n, min(m, n), _DRAWS, rng), axis=1))
     return TwoSample(None, statistic, p_value(statistic, drawn), n)
 
 
-def _statistic(ranks: Floats, window: npt.NDArray[np.bool_]) -> Floats:
-    """Return T for windows ``[draws, N]``: which of the pooled values in their order are the window's."""
-    size = window.shape[1]
-    n = int(window[0].sum())
-    m = size - n
-    places = np.cumsum(window, axis=1)
-    own = (window * (ranks - places) ** 2).sum(axis=1)
-    others = (~window * (ranks - (np.arange(1, size + 1) - places)) ** 2).sum(axis=1)
-    return np.asarray((n * own + m * others) / (m * n * size) - (4 * m * n - 1) / (6 * size))
+def _statistic(ranks: Floats, places: npt.NDArray[np.intp]) -> Floats:
+    """Return T for draws of k places ``[draws, k]``, ascending, among the pooled values in their order.
+
+    Of the other sample, which may be long, only sums over all values are needed: the number of drawn values
+    up to each is a sum of steps, one at each place.
+    """
+    size, k = len(ranks), places.shape[1]
+    rest = size - k
+    count = np.arange(1, k + 1)
+    ahead = ranks - np.arange(1, size + 1)
+    tails = ahead[::-1].cumsum()[::-1]
+    own = ((ranks[places] - count) ** 2).sum(axis=1)
+    every = (ahead**2).sum() + (2 * tails[places] + (2 * count - 1) * (size - places)).sum(axis=1)
+    others = every - ((ahead[places] + count) ** 2).sum(axis=1)
+    return np.asarray((k * own + rest * others) / (rest * k * size) - (4 * rest * k - 1) / (6 * size))
 
 
 def _limit(statistic: float, m: int, n: int) -> float:

@@ -11,6 +11,8 @@ from tidegauge.stats.two_sample.permutations import p_value, random_windows
 from tidegauge.stats.two_sample.result import TwoSample
 from tidegauge.stats.two_sample.vectors import Vectors, between, gaussian
 
+_ROUNDING = 4e-6  # of a sum of kernel values in single precision
+
 
 def mmd(
     baseline: npt.ArrayLike | Vectors,
@@ -43,4 +45,5 @@ def mmd(
     rest, inside, cross = between(left.kernel, left.kernel_sums, across, own, chosen)
     statistics = rest + inside - 2 * cross
     statistic = max(0.0, float(statistics[0]))
-    return TwoSample(min(1.0, sqrt(statistic / 2)), statistic, p_value(statistics[0], statistics[1:]), n)
+    chance = p_value(statistics[0], statistics[1:], _ROUNDING)
+    return TwoSample(min(1.0, sqrt(statistic / 2)), statistic, chance, n)
