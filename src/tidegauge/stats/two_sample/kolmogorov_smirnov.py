@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln, kolmogorov
 
-from tidegauge.stats.two_sample.numbers import Numbers, numeric
+from tidegauge.stats.two_sample.numbers import Numbers, known, numeric
 from tidegauge.stats.two_sample.result import TwoSample
 
 Floats = npt.NDArray[np.float64]
@@ -104,12 +104,10 @@ def _steps(reference: Numbers, window: npt.ArrayLike | Numbers) -> tuple[int, in
     """Return the distance in steps of 1 / (m n), whole numbers, and n: no rounding decides between equals."""
     m = len(reference)
     if not isinstance(window, Numbers):
-        array = numeric(window)
-        array = array[~np.isnan(array)]
+        array = known(numeric(window))
         if m >= _LARGE and len(array) >= _LARGE and array.dtype == reference.values.dtype:
             return _steps_by_cells(reference, array), len(array)
-        array.sort()
-        sample = array
+        sample = np.sort(array)
     else:
         sample = window.values
     n = len(sample)
@@ -137,7 +135,7 @@ def _steps_by_cells(reference: Numbers, window: npt.NDArray[np.floating]) -> int
     """
     cells, m, n = reference.cells, len(reference), len(window)
     places = cells.of(window)
-    counts = np.bincount(places, minlength=len(cells.counts))
+    counts = cells.count(places)
     below = np.cumsum(counts)
     apart = cells.below * n - below * m
     best = int(np.abs(apart).max())
@@ -145,10 +143,8 @@ def _steps_by_cells(reference: Numbers, window: npt.NDArray[np.floating]) -> int
     possible = np.maximum(np.abs(before + cells.counts * n), np.abs(before - counts * m)) > best
     if possible.any():
         # Where a cell has one value on both sides, nothing happens inside it.
-        single = cells.single[places]
         if np.isfinite(cells.single[possible]).any():
-            equal = np.bincount(places[window == single], minlength=len(counts))
-            possible &= equal != counts
+            possible &= cells.count(places, window) != counts
         chosen = np.sort(window[possible[places]])
         if len(chosen):
             own = cells.of(chosen)
@@ -213,14 +209,14 @@ def _share_of_paths_that_leave(steps: int, m: int, n: int, orders: float) -> flo
         return np.asarray(np.exp(factorials[column + row] - factorials[column] - factorials[row] - orders))
 
     left = np.zeros(m + 1)
-    known = 0
+    filled = 0
     for j in range(n + 1):
         first, last = max(0, (j * m - steps) // n + 1), min(m, -((-j * m - steps) // n) - 1)
         if first > last:
             return 1.0
         if j:
-            left[known : last + 1] = paths(np.arange(known, last + 1), j - 1)
+            left[filled : last + 1] = paths(np.arange(filled, last + 1), j - 1)
             start = paths(first - 1, j) if first else 0.0
             left[first : last + 1] = start + np.cumsum(left[first : last + 1])
-        known = last + 1
+        filled = last + 1
     return float(left[m])

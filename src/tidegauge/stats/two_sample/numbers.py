@@ -13,7 +13,8 @@ import numpy.typing as npt
 Numeric = npt.NDArray[np.floating]
 Counts = npt.NDArray[np.int64]
 
-_CELLS = 65_536
+_CELLS = 65_536  # as many as 16 bits tell apart
+_CHUNK = 65_536
 _BINS = 10
 
 
@@ -31,13 +32,28 @@ class Cells:
     below: Counts
     single: Numeric
 
-    def of(self, values: Numeric) -> npt.NDArray[np.intp]:
+    def of(self, values: Numeric) -> npt.NDArray[np.uint16]:
         """Return the cell of each value; larger values never have smaller cells."""
-        places = values - values.dtype.type(self.low)
-        places *= values.dtype.type(self.scale)
-        places += 1
-        np.clip(places, 0, _CELLS - 1, out=places)
-        return places.astype(np.intp)
+        cells = np.zeros(len(values), np.uint16)
+        if not self.scale:
+            return cells
+        for start in range(0, len(values), _CHUNK):
+            chunk = slice(start, start + _CHUNK)
+            places = values[chunk] - values.dtype.type(self.low)
+            places *= values.dtype.type(self.scale)
+            places += 1
+            cells[chunk] = np.clip(places, 0, _CELLS - 1, out=places)
+        return cells
+
+    def count(self, cells: npt.NDArray[np.uint16], values: Numeric | None = None) -> Counts:
+        """Return how many values lie in each cell; given the values, how many equal its single one."""
+        counts = np.zeros(_CELLS, np.int64)
+        for start in range(0, len(cells), _CHUNK):
+            chunk = cells[start : start + _CHUNK]
+            if values is not None:
+                chunk = chunk[self.single[chunk] == values[start : start + _CHUNK]]
+            counts += np.bincount(chunk, minlength=_CELLS)
+        return counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +74,8 @@ class Numbers:
         if isinstance(values, Numbers):
             return values
         array = numeric(values)
-        known = array[~np.isnan(array)]
-        known.sort()
-        return cls(known, len(array) - len(known))
+        values = np.sort(known(array))
+        return cls(values, len(array) - len(values))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -104,8 +119,7 @@ class Numbers:
             return np.diff(
                 np.concatenate([[0], np.searchsorted(window.values, self.edges), [len(window.values)]])
             )
-        array = numeric(window)
-        array = array[~np.isnan(array)]
+        array = known(numeric(window))
         # Ten comparisons of all run along memory, where a search for each does not.
         below = [int(np.count_nonzero(array < edge)) for edge in self.edges]
         return np.diff(np.array([0, *below, len(array)]))
@@ -115,9 +129,10 @@ class Numbers:
         """A fine grid over the sample, without its farthest thousandth on either side."""
         tail = len(self.values) // 1000
         low, high = float(self.values[tail]), float(self.values[-1 - tail])
-        scale = (_CELLS - 2) / (high - low) if high > low else 0.0
+        wide = np.isfinite(high - low) and high > low
+        scale = (_CELLS - 2) / (high - low) if wide else 0.0
         grid = Cells(low, scale, np.empty(0, np.int64), np.empty(0, np.int64), self.values[:0])
-        counts = np.bincount(grid.of(self.values), minlength=_CELLS)
+        counts = grid.count(grid.of(self.values))
         below = np.cumsum(counts)
         last = len(self.values) - 1
         first, final = np.minimum(below - counts, last), np.maximum(below - 1, 0)
@@ -148,3 +163,9 @@ def numeric(values: npt.ArrayLike) -> Numeric:
                 f"values of type {array.dtype} are no numbers; give floats or whole numbers"
             ) from error
     return array.ravel()
+
+
+def known(values: Numeric) -> Numeric:
+    """Return the numbers that are not NaN, not copied where all are."""
+    gone = np.isnan(values)
+    return values[~gone] if gone.any() else values
