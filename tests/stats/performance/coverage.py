@@ -259,6 +259,15 @@ def ever_harmful(streams: int, n: int, rng: np.random.Generator, alpha: float = 
     return wrong / streams
 
 
+def until_surely_below(mean: float, bound: float, rng: np.random.Generator) -> int:
+    """Return after how many labels, twelve at a time, a proportion is surely below a bound."""
+    sequence = ProportionSequence()
+    while True:
+        bounds = sequence.update(rng.random(12) < mean)
+        if bounds.surely_below(bound):
+            return bounds.n
+
+
 def main(windows: int, only: str) -> None:
     sizes = (12, 50, 300)
     rng = np.random.default_rng(0)
@@ -288,6 +297,10 @@ def main(windows: int, only: str) -> None:
             found += f"  ProportionSequence {ever_wrong(ProportionSequence, name, windows, 2_000, rng):.4f}"
         print(f"  {name:20} {found}")
     print(f"  RiskTest at its limit: {ever_harmful(windows, 1_200, rng):.4f} ever harmful")
+    print("\nlabels, twelve at a time, until accuracy is surely below 0.85 (median, 90th percentile of 500)")
+    for mean in (0.8, 0.75, 0.7, 0.5):
+        found = [until_surely_below(mean, 0.85, rng) for _ in range(500)]
+        print(f"  accuracy {mean}: {np.median(found):.0f}, {np.percentile(found, 90):.0f}")
 
 
 if __name__ == "__main__":

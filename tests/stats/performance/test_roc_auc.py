@@ -6,10 +6,16 @@ from scipy.special import expit, logit
 from scipy.stats import t
 from sklearn.metrics import roc_auc_score
 
+from tidegauge.stats.performance.ranking import rank_classes
 from tidegauge.stats.performance.roc_auc import macro_roc_auc, roc_auc
-from tidegauge.stats.performance.wilson import wilson
+from tidegauge.stats.performance.wilson import Estimate, wilson
 
 RNG = np.random.default_rng(0)
+
+
+def macro(truth: np.ndarray, scores: np.ndarray) -> Estimate:
+    return macro_roc_auc(truth, rank_classes(truth, scores))
+
 
 # Ratings 1 to 5 of 58 normal and 51 abnormal CT images: Hanley and McNeil, Radiology 143 (1982).
 NORMAL, ABNORMAL = [33, 6, 6, 11, 2], [3, 2, 2, 11, 33]
@@ -56,15 +62,15 @@ def test_more_classes_are_averaged_as_sklearn_does():
     scores = RNG.dirichlet(np.ones(4), 120) + 0.4 * np.eye(4)[truth]
     scores /= scores.sum(axis=1, keepdims=True)
     expected = roc_auc_score(truth, scores, multi_class="ovr", average="macro")
-    assert macro_roc_auc(truth, scores).value == pytest.approx(expected)
+    assert macro(truth, scores).value == pytest.approx(expected)
 
 
 def test_the_width_over_more_classes_is_that_of_the_bootstrap():
     truth = RNG.integers(0, 3, 400)
     scores = RNG.dirichlet(np.ones(3), 400) + 0.5 * np.eye(3)[truth]
     picks = RNG.integers(0, 400, (400, 400))
-    spread = np.std([macro_roc_auc(truth[pick], scores[pick]).value for pick in picks])
-    found = macro_roc_auc(truth, scores)
+    spread = np.std([macro(truth[pick], scores[pick]).value for pick in picks])
+    found = macro(truth, scores)
     assert found.high - found.low == pytest.approx(2 * 1.96 * spread, rel=0.12)
 
 
@@ -72,7 +78,7 @@ def test_a_class_that_never_occurs_is_left_out_of_the_mean():
     truth = RNG.integers(0, 2, 60)
     scores = RNG.dirichlet(np.ones(3), 60)
     expected = np.mean([roc_auc_score(truth == k, scores[:, k]) for k in range(2)])
-    assert macro_roc_auc(truth, scores).value == pytest.approx(expected)
+    assert macro(truth, scores).value == pytest.approx(expected)
 
 
 def test_a_perfect_ranking_is_as_certain_as_the_fewer_kind_is_many():
@@ -92,7 +98,7 @@ def test_a_constant_score_ranks_like_chance():
 def test_one_class_only_has_no_value(truth: list[bool]):
     found = roc_auc(truth, np.arange(len(truth)))
     assert (found.value, found.low, found.n) == (None, None, len(truth))
-    assert macro_roc_auc(np.array(truth, np.int64), np.zeros((len(truth), 2))).value is None
+    assert macro(np.array(truth, np.int64), np.zeros((len(truth), 2))).value is None
 
 
 def test_order_and_unit_of_scores_do_not_matter():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
-from tidegauge.stats.performance.ranking import Floats, Ranking, on_logit_scale, rank
+from tidegauge.stats.performance.ranking import Counts, Floats, Ranking, on_logit_scale, rank
 from tidegauge.stats.performance.wilson import Estimate
 
 
@@ -44,24 +45,24 @@ def pr_auc_of(ranking: Ranking) -> Estimate:
     return on_logit_scale(value, sqrt(spread), smaller, n, _quantile(smaller))
 
 
-def macro_pr_auc(truth: npt.NDArray[np.int64], scores: Floats) -> Estimate:
+def macro_pr_auc(truth: Counts, rankings: Sequence[Ranking]) -> Estimate:
     """Average the average precision of each class against the rest over the classes that have one.
 
-    ``truth`` ``[n]`` are places of classes, ``scores`` ``[n, classes]``.
+    ``truth`` ``[n]`` are places of classes, ``rankings`` theirs by ``rank_classes``.
 
-    >>> macro_pr_auc(np.array([0, 1, 2]), np.array([[8, 1, 1], [2, 7, 1], [1, 3, 6]]) / 10).value
+    >>> from tidegauge.stats.performance.ranking import rank_classes
+    >>> truth, scores = np.array([0, 1, 2]), np.array([[8, 1, 1], [2, 7, 1], [1, 3, 6]]) / 10
+    >>> macro_pr_auc(truth, rank_classes(truth, scores)).value
     1.0
     """
     n = len(truth)
     values, smallest = [], n
     parts = np.zeros(n)
-    for place in range(scores.shape[1]):
-        is_class = truth == place
-        ranking = rank(is_class, scores[:, place])
+    for place, ranking in enumerate(rankings):
         if not ranking.smaller:
             continue
         value, of_positives, of_negatives = _influence(ranking)
-        parts += ranking.to_rows(of_positives, of_negatives, is_class)
+        parts += ranking.to_rows(of_positives, of_negatives, truth == place)
         values.append(value)
         smallest = min(smallest, ranking.smaller)
     if not values:

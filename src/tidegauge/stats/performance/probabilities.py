@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tidegauge.stats.performance.calibration_error import ReliabilityBin, calibration_error
 from tidegauge.stats.performance.mean import mean
 from tidegauge.stats.performance.pr_auc import macro_pr_auc, pr_auc_of
-from tidegauge.stats.performance.ranking import rank
+from tidegauge.stats.performance.ranking import rank, rank_classes
 from tidegauge.stats.performance.roc_auc import macro_roc_auc, roc_auc_of
 from tidegauge.stats.performance.wilson import Estimate
 
@@ -94,7 +94,8 @@ def score_probabilities(
         metrics |= {"roc_auc": roc_auc_of(ranking), "pr_auc": pr_auc_of(ranking)}
         found = calibration_error(rows[:, chosen], truth == chosen)
     else:
-        metrics |= {"roc_auc": macro_roc_auc(truth, rows), "pr_auc": macro_pr_auc(truth, rows)}
+        rankings = rank_classes(truth, rows)
+        metrics |= {"roc_auc": macro_roc_auc(truth, rankings), "pr_auc": macro_pr_auc(truth, rankings)}
         found = calibration_error(rows.max(axis=1), rows.argmax(axis=1) == truth)
     metrics["calibration_error"] = found.error
     return Probabilities(

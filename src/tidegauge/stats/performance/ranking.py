@@ -58,6 +58,15 @@ def rank(is_positive: npt.ArrayLike, scores: npt.ArrayLike) -> Ranking:
     return Ranking(positives, np.diff(starts, append=len(values)) - positives, order)
 
 
+def rank_classes(truth: Counts, scores: Floats) -> list[Ranking]:
+    """Rank each class against the rest: places of classes ``[n]`` by scores ``[n, classes]``.
+
+    >>> [found.smaller for found in rank_classes(np.array([0, 1, 1]), np.eye(3)[:, :2])]
+    [1, 1]
+    """
+    return [rank(truth == place, column) for place, column in enumerate(scores.T)]
+
+
 def on_logit_scale(value: float, deviation: float, smaller: int, n: int, quantile: float) -> Estimate:
     """Return an estimate in (0, 1) whose interval is symmetric on the scale of log-odds.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri, stdtrit
 
-from tidegauge.stats.performance.ranking import Floats, Ranking, on_logit_scale, rank
+from tidegauge.stats.performance.ranking import Counts, Floats, Ranking, on_logit_scale, rank
 from tidegauge.stats.performance.wilson import Estimate
 
 _NORMAL = float(ndtri(0.975))
@@ -51,28 +52,28 @@ def roc_auc_of(ranking: Ranking) -> Estimate:
     return on_logit_scale(value, sqrt(spread), smaller, n, quantile)
 
 
-def macro_roc_auc(truth: npt.NDArray[np.int64], scores: Floats) -> Estimate:
+def macro_roc_auc(truth: Counts, rankings: Sequence[Ranking]) -> Estimate:
     """Average the areas of each class against the rest over the classes that have one.
 
-    ``truth`` ``[n]`` are places of classes, ``scores`` ``[n, classes]``. Areas of classes share their rows,
-    so the variance is that of the rows' mean components, summed over classes first.
+    ``truth`` ``[n]`` are places of classes, ``rankings`` theirs by ``rank_classes``. Areas of classes share
+    their rows, so the variance is that of the rows' mean components, summed over classes first.
 
-    >>> macro_roc_auc(np.array([0, 1, 2]), np.array([[8, 1, 1], [2, 7, 1], [1, 3, 6]]) / 10).value
+    >>> from tidegauge.stats.performance.ranking import rank_classes
+    >>> truth, scores = np.array([0, 1, 2]), np.array([[8, 1, 1], [2, 7, 1], [1, 3, 6]]) / 10
+    >>> macro_roc_auc(truth, rank_classes(truth, scores)).value
     1.0
     """
     n = len(truth)
     values, smallest = [], n
     parts = np.zeros(n)
-    for place in range(scores.shape[1]):
-        is_class = truth == place
-        ranking = rank(is_class, scores[:, place])
+    for place, ranking in enumerate(rankings):
         if not ranking.smaller:
             continue
         value, of_positives, of_negatives = _components(ranking)
         parts += ranking.to_rows(
             (of_positives - value) / ranking.positives.sum(),
             (of_negatives - value) / ranking.negatives.sum(),
-            is_class,
+            truth == place,
         )
         values.append(value)
         smallest = min(smallest, ranking.smaller)
