@@ -232,22 +232,13 @@ def fit_baseline(table: Table, rng: np.random.Generator | None = None) -> TableB
     columns = _columns(table)
     if not columns:
         raise ValueError("the table has no columns; give one or more")
-    n = len(next(iter(columns.values())))
+    # Parts first: what chance needs is given back before the summaries take their place.
+    parts = _split(columns, rng if rng is not None else np.random.default_rng(0))
     summaries: dict[str, Numbers | Categories] = {
         name: Numbers.of(column) if _is_numeric(column) else Categories.of(column)
         for name, column in columns.items()
     }
-    generator = rng if rng is not None else np.random.default_rng(0)
-    order = generator.permutation(n)
-    sides = []
-    for rows in (order[: n // 2], order[n // 2 :]):
-        # In this random order any keys will do, such as ascending ones.
-        keys = np.sort(generator.random(len(rows)))[:_MOST]
-        sides.append(
-            ({name: _kept(column[rows[:_MOST]], summaries[name]) for name, column in columns.items()}, keys)
-        )
-    (fitted, fitted_keys), (ranked, ranked_keys) = sides
-    return TableBaseline(summaries, fitted, ranked, fitted_keys, ranked_keys)
+    return TableBaseline(summaries, *parts)
 
 
 def compare(baseline: TableBaseline, table: Table, rng: np.random.Generator | None = None) -> TableDrift:
@@ -363,5 +354,20 @@ def _texts(column: Array) -> npt.NDArray[np.str_]:
     return np.array([_MISSING if is_missing(value) else str(value) for value in column.tolist()], np.str_)
 
 
-def _kept(rows: Array, summary: Numbers | Categories) -> Array:
-    return rows.astype(np.float64) if isinstance(summary, Numbers) else _texts(rows)
+def _split(
+    columns: Mapping[str, Array], rng: np.random.Generator
+) -> tuple[dict[str, Array], dict[str, Array], Floats, Floats]:
+    """Return rows of the fitted and of the ranked part, and the keys of both."""
+    n = len(next(iter(columns.values())))
+    order = rng.permutation(n)
+    halves = order[: n // 2], order[n // 2 :]
+    fitted, ranked = (
+        {name: _kept(column[rows[:_MOST]]) for name, column in columns.items()} for rows in halves
+    )
+    # In this random order any keys will do, such as ascending ones.
+    fitted_keys, ranked_keys = (np.sort(rng.random(len(rows)))[:_MOST].copy() for rows in halves)
+    return fitted, ranked, fitted_keys, ranked_keys
+
+
+def _kept(rows: Array) -> Array:
+    return rows.astype(np.float64) if _is_numeric(rows) else _texts(rows)
