@@ -44,11 +44,13 @@ from tidegauge.stats.images import (
     sample,
 )
 from tidegauge.stats.images.baseline import compare
+from tidegauge.stats.two_sample import Numbers, kolmogorov_smirnov_columns, mmd
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 ALPHA, LIFE = 0.001, 1_300_000
+WINDOW, FALSE_ALARMS = 12, 0.05  # where methods are compared
 REFERENCES, STREAM, QUIET = 1000, 400, 100_000
 QUICK = 700  # images in all; then baselines have 400
 NEVER = 10_000
@@ -106,7 +108,7 @@ GOALS = {**{name: goal for name, (_, goal) in SHIFTS.items()}, **OTHER_SOURCES, 
 
 @dataclass(frozen=True)
 class World:
-    """Everything that baselines and streams are drawn from; a row of ``xrays`` is that row everywhere else."""
+    """Everything that baselines and streams are drawn from; rows are those of ``xrays`` everywhere."""
 
     xrays: Xrays
     samples: ImageSamples
@@ -200,14 +202,19 @@ def streams(
     return [observed[order(world.xrays, name, rows, rng)] for _ in range(count)]
 
 
+def parted(world: World, rng: np.random.Generator) -> tuple[Indices, Indices]:
+    """Draw patients for a baseline; return its images and those of all others."""
+    patients = world.xrays.patients
+    everyone = rng.permutation(np.unique(patients))
+    sizes = np.array([(patients == who).sum() for who in everyone])
+    inside = np.isin(patients, everyone[np.cumsum(sizes) <= world.references])
+    return np.flatnonzero(inside), np.flatnonzero(~inside)
+
+
 def early(count: int, seed: int) -> dict[str, list[int]]:
     """Fit a baseline; count the images until the alarm in some streams of each shift from the first image."""
     world, rng = WORLDS[0], np.random.default_rng(seed)
-    xrays = world.xrays
-    everyone = rng.permutation(np.unique(xrays.patients))
-    sizes = np.array([(xrays.patients == who).sum() for who in everyone])
-    inside = np.flatnonzero(np.isin(xrays.patients, everyone[np.cumsum(sizes) <= world.references]))
-    outside = np.flatnonzero(~np.isin(np.arange(len(xrays.images)), inside))
+    inside, outside = parted(world, rng)
     plain, tolerant = (fit_baseline(s.take(inside, rng)) for s in (world.samples, world.tolerant))
     found = {}
     for name in (*GOALS, "other patients", *SILENT, *RESIZED, *DECLARED):
@@ -256,6 +263,95 @@ def strangest(world: World, runs: int) -> dict[str, float]:
     return found
 
 
+def power(draws: int, windows: int) -> dict[str, dict[str, float]]:
+    """Return for each shift how many windows of 12 each method finds, where it flags 5% of quiet ones.
+
+    All see the same observations; every method's own threshold is the 95% quantile over quiet windows.
+    """
+    scores: dict[str, dict[str, list[float]]] = {}
+    for seed in range(draws):
+        world, rng = WORLDS[0], np.random.default_rng(200 + seed)
+        inside, outside = parted(world, rng)
+        baseline = fit_baseline(world.samples.take(inside, rng))
+        for name in ("other patients", *WEAK):
+            for observed in streams(world, name, baseline, outside, windows, rng):
+                for method, score in METHODS.items():
+                    scores.setdefault(name, {}).setdefault(method, []).append(
+                        score(baseline, observed[:WINDOW])
+                    )
+    quiet = scores.pop("other patients")
+    bounds = {method: np.quantile(values, 1 - FALSE_ALARMS) for method, values in quiet.items()}
+    return {
+        name: {method: float(np.mean(np.array(found[method]) > bounds[method])) for method in METHODS}
+        for name, found in scores.items()
+    }
+
+
+def by_window(baseline: ImageBaseline, window: Floats) -> float:
+    """Return what the p-value of ``compare`` is made of."""
+    return mmd(baseline.vectors, window / baseline.units, permutations=1).statistic or 0.0
+
+
+def by_ks(baseline: ImageBaseline, window: Floats) -> float:
+    ranked = [Numbers.of(column) for column in baseline.ranked.T]
+    return -min(found.p_value or 0.0 for found in kolmogorov_smirnov_columns(ranked, window))
+
+
+def by_mmd(baseline: ImageBaseline, window: Floats) -> float:
+    """Return the discrepancy of the components alone, as a detector on an embedding has it."""
+    shown = [place for place, name in enumerate(baseline.features) if name.startswith(("component", "embed"))]
+    return mmd(baseline.ranked[:, shown], window[:, shown], permutations=1).statistic or 0.0
+
+
+def by_classifier(baseline: ImageBaseline, window: Floats) -> float:
+    """Return how well a classifier that never saw them tells window and baseline apart (AUC)."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import cross_val_predict
+
+    standard = baseline.ranked.std(axis=0) + 1e-9
+    rows = np.concatenate([baseline.ranked[:240], window]) / standard
+    labels = np.arange(len(rows)) >= len(rows) - len(window)
+    model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=300)
+    found = cross_val_predict(model, rows - rows.mean(axis=0), labels, cv=3, method="decision_function")
+    return float(roc_auc_score(labels, found))
+
+
+METHODS: dict[str, Callable[[ImageBaseline, Floats], float]] = {
+    "ours": by_window,
+    "KS with Bonferroni": by_ks,
+    "MMD of the embedding": by_mmd,
+    "classifier test": by_classifier,
+}
+WEAK = (
+    "blur 3",
+    "rotate 5 degrees",
+    "left-right flip",
+    "brightness +10%",
+    "contrast -20%",
+    "crop 10%",
+    "gamma 0.8",
+    "nih",
+    "class mix 73% -> 95% pneumonia",
+    "bacterial -> viral only",
+)
+
+
+def of_power(draws: int, windows: int) -> list[Claim]:
+    found = power(draws, windows)
+    found["mean"] = {m: float(np.mean([row[m] for row in found.values()])) for m in METHODS}
+    error = 2 * np.sqrt(0.25 / (draws * windows))
+    claims = []
+    for name, row in found.items():
+        rivals = max(value for method, value in row.items() if method != "ours")
+        measured = ", ".join(f"{method} {value:.0%}" for method, value in row.items())
+        slack = 0.0 if name == "mean" else error
+        claims.append(
+            Claim(f"power at 12, {name}", measured, "as much as the best", row["ours"] >= rivals - slack)
+        )
+    return claims
+
+
 def gathered(parts: Sequence[dict[str, list[int]]]) -> dict[str, list[int]]:
     return {name: [number for part in parts for number in part[name]] for name in parts[0]}
 
@@ -279,9 +375,13 @@ def main() -> int:
     with ProcessPoolExecutor(os.cpu_count(), get_context("fork")) as workers:
         soon = gathered(list(workers.map(partial(early, count), range(draws))))
         later = gathered(list(workers.map(partial(late, count, quiet), range(100, 100 + max(2, draws // 2)))))
+    # Quick runs have 400 references in place of 1,000, and twice as many images to notice.
+    goals = {name: goal * (2 if options.quick else 1) for name, goal in GOALS.items()}
+    if options.quick:
+        goals |= dict.fromkeys(CLASSES, NEVER)
     claims = [
         Claim(name, shown(soon[name]), f"median {goal}", float(np.median(soon[name])) <= goal)
-        for name, goal in GOALS.items()
+        for name, goal in goals.items()
     ]
     claims += [
         Claim(
@@ -290,7 +390,7 @@ def main() -> int:
             f"median {2 * goal}",
             float(np.median(later[name])) <= 2 * goal,
         )
-        for name, goal in GOALS.items()
+        for name, goal in goals.items()
     ]
     for name in ("other patients", *SILENT, *RESIZED, *DECLARED):
         alarms = sum(number < NEVER for number in soon[name])
@@ -303,6 +403,8 @@ def main() -> int:
     )
     for name, share in strangest(WORLDS[0], 200).items():
         claims.append(Claim(f"30% {name}: strangest are the corrupted", f"{share:.3f}", "0.9", share >= 0.9))
+    if not options.quick:
+        claims += of_power(4, 100)
     title = f"Images until the alarm: {WORLDS[0].references} references, alpha {ALPHA}, life {LIFE:,}"
     return report(title, claims)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from tidegauge.stats.images.features import ATTRIBUTES, Encoder, Image, ImageFea
 from tidegauge.stats.images.samples import SPLIT_FROM, Images, ImageSamples, lowest, sample
 from tidegauge.stats.images.space import Space, apart, span
 from tidegauge.stats.two_sample.kolmogorov_smirnov import kolmogorov_smirnov
+from tidegauge.stats.two_sample.mmd import mmd
+from tidegauge.stats.two_sample.vectors import Vectors
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -30,6 +33,8 @@ _FOLDS = 10  # below SPLIT_FROM images
 _MOST = 2048  # images in either part, so that a huge baseline stays quick
 _SAME = 0.05  # of the usual way to the nearest image: closer is the same image, encoded again
 _SAME_AT_LEAST = 0.25  # grey levels
+_TESTED = 1000  # images of a window at most that the p-value is computed of
+_PERMUTATIONS = 999
 _CHUNK = 512
 
 
@@ -78,6 +83,17 @@ class ImageBaseline:
         """Share ``[K]`` of alpha that each feature gets: every kind as much as every other."""
         groups = [group for group in self._groups if group]
         return np.concatenate([np.full(len(group), 1 / len(group) / len(groups)) for group in groups])
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """The ranked observations in units of their deviation, with the distances among them."""
+        return Vectors.of(self.ranked / self.units)
+
+    @cached_property
+    def units(self) -> Floats:
+        """Deviation of each feature among the ranked observations, ``[K]``; 1 where it never varies."""
+        deviation = self.ranked.std(axis=0)
+        return np.where(deviation > 1e-9, deviation, 1.0)
 
     def observe(self, images: npt.NDArray[Any] | ImageFeatures) -> Floats:
         """Return the observations ``[n, K]`` of images, or of their features.
@@ -163,9 +179,11 @@ class ImageBaseline:
 class ImageDrift:
     """A window of n images against a baseline.
 
-    ``score`` in [0, 1] and ``p_value`` are None where the window is empty or the baseline has fewer than 5
-    images; then strangeness is NaN and nearest -1. ``strangeness`` and ``nearest`` (index of the training
-    image that looks most alike) are in the order of the images; ``ranking`` has the strangest first.
+    ``score`` in [0, 1], the Kolmogorov-Smirnov distance of strangeness, and ``p_value`` are None where the
+    window is empty or the baseline has fewer than 5 images; then strangeness is NaN and nearest -1. The
+    p-value is that of the maximum mean discrepancy over all features, from 999 permutations, since shifts
+    that make no image strange move the features of many. ``strangeness`` and ``nearest`` (index of the
+    training image that looks most alike) are in the order of the images; ``ranking`` has the strangest first.
     ``attributes``: the window's mean less the baseline's, in the baseline's standard deviations.
     """
 
@@ -219,10 +237,12 @@ def compare(baseline: ImageBaseline, images: npt.NDArray[Any] | ImageFeatures) -
         chosen, space = features.take(here), spaces[number]
         strangeness[here] = space.strangeness(chosen, baseline.itself(chosen, space))
     distance = kolmogorov_smirnov(baseline.strangeness, strangeness)
+    some = features.take(np.random.default_rng(0).permutation(n)[:_TESTED])
+    apart = mmd(baseline.vectors, baseline.observe(some) / baseline.units, _PERMUTATIONS)
     moved = (features.attributes.mean(axis=0) - baseline.attribute_mean) / baseline.attribute_deviation
     return ImageDrift(
         score=distance.score,
-        p_value=distance.p_value,
+        p_value=apart.p_value,
         n=n,
         strangeness=strangeness,
         nearest=nearest,
