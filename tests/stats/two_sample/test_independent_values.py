@@ -201,12 +201,15 @@ def test_columns_with_missing_numbers_are_compared_one_by_one():
         lambda rng, n: np.where(rng.random(n) < 1e-4, np.inf, rng.normal(size=n)),
         lambda rng, n: np.where(rng.random(n) < 1e-4, np.inf, 0.0),
         lambda rng, n: rng.normal(size=n).astype(np.float32),
+        lambda rng, n: rng.normal(size=n) * 1e-300,
+        lambda rng, n: (rng.normal(size=n) * 1e38).clip(-3e38, 3e38).astype(np.float32),
+        lambda rng, n: np.where(rng.random(n) < 1e-4, 3e38, 1e-20 * rng.random(n)).astype(np.float32),
     ],
 )
 def test_a_large_window_needs_no_sorting(draw):
     rng = np.random.default_rng(0)
     baseline, window = draw(rng, 30_000), draw(rng, 25_000)
-    for sample in (window, window + window.dtype.type(0.01), window[window >= 0]):
+    for sample in (window, np.add(window, 0.01, dtype=np.float64).astype(window.dtype), window[window >= 0]):
         found = kolmogorov_smirnov(Numbers.of(baseline), sample)
         assert found.score == pytest.approx(ks_2samp(baseline, sample, method="asymp").statistic, abs=1e-12)
 

@@ -140,7 +140,8 @@ def _steps_by_cells(reference: Numbers, window: npt.NDArray[np.floating]) -> int
     apart = cells.below * n - below * m
     best = int(np.abs(apart).max())
     before = np.concatenate([[0], apart[:-1]])
-    possible = np.maximum(np.abs(before + cells.counts * n), np.abs(before - counts * m)) > best
+    ours, theirs = np.diff(cells.below, prepend=0) * n, counts * m
+    possible = np.maximum(np.abs(before + ours), np.abs(before - theirs)) > best
     if possible.any():
         # Where a cell has one value on both sides, nothing happens inside it.
         if np.isfinite(cells.single[possible]).any():

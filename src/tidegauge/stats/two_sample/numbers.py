@@ -22,13 +22,11 @@ _BINS = 10
 class Cells:
     """A grid of equal cells over a sorted sample, so that a large window need not be sorted.
 
-    ``counts`` of each cell, how many lie ``below`` its upper end, and its ``single`` value (NaN where it has
-    several).
+    How many lie ``below`` the upper end of each cell, and its ``single`` value (NaN where it has several).
     """
 
     low: float
     scale: float
-    counts: Counts
     below: Counts
     single: Numeric
 
@@ -39,8 +37,9 @@ class Cells:
             return cells
         for start in range(0, len(values), _CHUNK):
             chunk = slice(start, start + _CHUNK)
-            places = values[chunk] - values.dtype.type(self.low)
-            places *= values.dtype.type(self.scale)
+            with np.errstate(over="ignore"):  # infinitely far outside is the outermost cell
+                places = values[chunk] - values.dtype.type(self.low)
+                places *= values.dtype.type(self.scale)
             places += 1
             cells[chunk] = np.clip(places, 0, _CELLS - 1, out=places)
         return cells
@@ -129,15 +128,16 @@ class Numbers:
         """A fine grid over the sample, without its farthest thousandth on either side."""
         tail = len(self.values) // 1000
         low, high = float(self.values[tail]), float(self.values[-1 - tail])
-        wide = np.isfinite(high - low) and high > low
-        scale = (_CELLS - 2) / (high - low) if wide else 0.0
-        grid = Cells(low, scale, np.empty(0, np.int64), np.empty(0, np.int64), self.values[:0])
+        ordinary = 1e-30 < high - low < 1e30  # else one cell will do, and numbers are sorted
+        scale = (_CELLS - 2) / (high - low) if ordinary else 0.0
+        grid = Cells(low, scale, np.empty(0, np.int64), self.values[:0])
         counts = grid.count(grid.of(self.values))
         below = np.cumsum(counts)
         last = len(self.values) - 1
         first, final = np.minimum(below - counts, last), np.maximum(below - 1, 0)
         alone = (counts > 0) & (self.values[first] == self.values[final])
-        return Cells(low, scale, counts, below, np.where(alone, self.values[first], np.nan))
+        single = np.where(alone, self.values[first], self.values.dtype.type(np.nan))
+        return Cells(low, scale, below, single)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all arrays by name, for storage."""
