@@ -237,8 +237,10 @@ def compare(baseline: ImageBaseline, images: npt.NDArray[Any] | ImageFeatures) -
         chosen, space = features.take(here), spaces[number]
         strangeness[here] = space.strangeness(chosen, baseline.itself(chosen, space))
     distance = kolmogorov_smirnov(baseline.strangeness, strangeness)
-    some = features.take(np.random.default_rng(0).permutation(n)[:_TESTED])
-    apart = mmd(baseline.vectors, baseline.observe(some) / baseline.units, _PERMUTATIONS)
+    observed = baseline.observe(features.take(np.random.default_rng(0).permutation(n)[:_TESTED]))
+    # In an order of their own: permutations must not depend on how the images came.
+    observed = observed[np.lexsort(observed.T)]
+    apart = mmd(baseline.vectors, observed / baseline.units, _PERMUTATIONS)
     moved = (features.attributes.mean(axis=0) - baseline.attribute_mean) / baseline.attribute_deviation
     return ImageDrift(
         score=distance.score,

@@ -196,8 +196,8 @@ def split(keys: Keys) -> npt.NDArray[np.bool_]:
 
 
 def lowest(rows: Indices, keys: Keys, count: int) -> Indices:
-    """Return the ``count`` of ``rows`` with the lowest keys, in their order."""
-    return np.sort(rows[np.argsort(keys[rows], kind="stable")[:count]])
+    """Return the ``count`` of ``rows`` with the lowest keys, the lowest first: wherever images stand."""
+    return np.asarray(rows[np.argsort(keys[rows], kind="stable")[:count]])
 
 
 _CHANGES: tuple[Change, ...] = tuple(change for pair in CHANGES.values() for change in pair)
@@ -225,7 +225,7 @@ def _wanted(keys: Keys) -> tuple[Indices, Indices]:
     if len(keys) < SPLIT_FROM:
         return every, every
     fitted = split(keys)
-    changed = lowest(every[fitted], keys, _CHANGED)
+    changed = np.sort(lowest(every[fitted], keys, _CHANGED))
     return changed, np.sort(np.concatenate([changed, lowest(every[~fitted], keys, _VARIED)]))
 
 
