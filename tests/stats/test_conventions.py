@@ -231,3 +231,13 @@ def test_a_proportion_of_nothing_has_no_value():
 
 def test_images_without_a_channel_axis_are_grey():
     assert np.array_equal(extract(IMAGES[..., 0]).attributes, extract(IMAGES).attributes)
+
+
+@every(NUMERIC)
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_the_data_stay_as_they_are(statistic: Statistic, data: Any, kind: Any):
+    baseline, window = data.astype(kind), data[:9].astype(kind)
+    kept = baseline.copy(), window.copy()
+    statistic(baseline, window)
+    assert np.array_equal(baseline, kept[0])
+    assert np.array_equal(window, kept[1])

@@ -182,6 +182,23 @@ def test_columns_at_once_agree_with_one_by_one(n: int):
         assert found.p_value == pytest.approx(alone.p_value, rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_window_of_one_column_keeps_its_order(kind):
+    window = np.array([[3], [2], [1]], kind)
+    kolmogorov_smirnov_columns([Numbers.of(range(9))], window)
+    assert window.ravel().tolist() == [3, 2, 1]
+
+
+def test_columns_of_a_window_that_is_larger_than_the_baseline():
+    rng = np.random.default_rng(2)
+    baselines, window = [Numbers.of(rng.normal(size=4)) for _ in range(3)], rng.normal(1, 1, (11, 3))
+    for baseline, column, found in zip(
+        baselines, window.T, kolmogorov_smirnov_columns(baselines, window), strict=True
+    ):
+        theirs = ks_2samp(baseline.values, column, method="exact")
+        assert (found.score, found.p_value) == pytest.approx((theirs.statistic, theirs.pvalue))
+
+
 def test_columns_with_missing_numbers_are_compared_one_by_one():
     window = np.array([[1.0, np.nan], [2.0, 5.0]])
     baselines = [Numbers.of(range(9)), Numbers.of(range(9))]

@@ -73,7 +73,7 @@ def kolmogorov_smirnov_columns(
         pairs = zip(baselines, columns, strict=True)
         return tuple(kolmogorov_smirnov(baseline, column) for baseline, column in pairs)
     (m,) = sizes
-    columns.sort(axis=1)
+    columns = np.sort(columns, axis=1)
     sides = np.array(
         [
             (
