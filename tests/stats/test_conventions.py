@@ -72,7 +72,7 @@ def of_predictions(baseline: list[str], window: list[str]) -> Any:
 
 
 OF_COUNTS = [chi_squared, hellinger, jensen_shannon, psi, total_variation]
-#: P-values of these, and of images, depend on which orders chance draws.
+#: P-values of these depend on which orders chance draws.
 PERMUTED = [cramer_von_mises, energy_distance, mmd]
 TWO_NUMBERS = [
     (statistic, NUMBERS)
@@ -116,7 +116,7 @@ def is_measured(statistic: Statistic, data: Any, result: Any) -> bool:
 
 
 def in_any_order(statistic: Statistic, result: Any) -> list[float | None]:
-    return values(result, without=("p_value",) if statistic in (*PERMUTED, of_images) else ())
+    return values(result, without=("p_value",) if statistic in PERMUTED else ())
 
 
 @every(ALL)
