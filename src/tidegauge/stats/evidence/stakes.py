@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 #: Observations to bet on at once, at most: products of so many payoffs fit in a float.
-CHUNK = 32
+CHUNK = 16
 _MOST = 1e60  # capital of a stake; more is written as this
 
 
@@ -46,22 +46,31 @@ class Stakes:
         )
 
     def bet(self, values: Floats, chance: Floats) -> npt.NDArray[np.bool_]:
-        """Bet on c observations ``[c, K]`` in turn; return which features were sure after each."""
+        """Bet on c observations ``[c, K]`` in turn; return which features were sure after each.
+
+        The recursion S <- (S + w) e, with P_i the product of the first i payoffs, has the closed form
+        S_i = P_i (S_0 + sum of w_j / P_(j-1)), which takes all observations at once.
+        """
         up, down = (normal_scores(ranks) for ranks in self.ranks.take(values, chance))
         weights = self.onsets.weights(self.seen, len(values))
-        starts = weights * (self.seen + np.arange(len(values))[:, np.newaxis])
+        products = bets(up, down)
+        # numpy's own accumulate is slow along the first axis.
+        for i in range(1, len(products)):
+            products[i] *= products[i - 1]
+        opened = np.empty_like(products)
+        opened[0] = weights[0]
+        np.divide(weights[1:, np.newaxis], products[:-1], out=opened[1:])
+        times = self.seen + np.arange(len(values))[:, np.newaxis]
+        onsets = self.sums[1] + np.einsum("ck,cbk->bk", times, opened)
+        opened[0] += self.sums[0]
+        for i in range(1, len(opened)):
+            opened[i] += opened[i - 1]
         scores = np.maximum(up, 0) - np.maximum(down, 0)
-        capital, onsets, since = self.sums
-        total = np.empty(up.shape)
-        for i, payoff in enumerate(bets(up, down)):
-            capital += weights[i]
-            onsets += starts[i]
-            self.sums *= payoff
-            since += scores[i] * capital
-            capital.sum(axis=0, out=total[i])
-        self.sums /= np.maximum(1.0, capital / _MOST)
+        since = self.sums[2] + np.einsum("ck,cbk->bk", scores, opened)
+        total = np.einsum("cbk,cbk->ck", products, opened) / COUNT
+        self.sums = products[-1] * np.stack([opened[-1], onsets, since])
+        self.sums /= np.maximum(1.0, self.sums[0] / _MOST)
         self.seen = self.seen + len(values)
-        total /= COUNT
         self.peak = np.maximum(self.peak, total.max(axis=0, initial=0.0))
         return np.asarray(total * self.alphas >= 1)
 
