@@ -33,8 +33,8 @@ _FOLDS = 10  # below SPLIT_FROM images
 _MOST = 2048  # images in either part, so that a huge baseline stays quick
 _SAME = 0.05  # of the usual way to the nearest image: closer is the same image, encoded again
 _SAME_AT_LEAST = 0.25  # grey levels
-_TESTED = 1000  # images of a window at most that the p-value is computed of
-_PERMUTATIONS = 999
+_TESTED = 500  # images of a window at most that the p-value is computed of
+_PERMUTATIONS = 1999
 _CHUNK = 512
 
 
@@ -181,7 +181,7 @@ class ImageDrift:
 
     ``score`` in [0, 1], the Kolmogorov-Smirnov distance of strangeness, and ``p_value`` are None where the
     window is empty or the baseline has fewer than 5 images; then strangeness is NaN and nearest -1. The
-    p-value is that of the maximum mean discrepancy over all features, from 999 permutations, since shifts
+    p-value is that of the maximum mean discrepancy over all features, from 1,999 permutations, since shifts
     that make no image strange move the features of many. ``strangeness`` and ``nearest`` (index of the
     training image that looks most alike) are in the order of the images; ``ranking`` has the strangest first.
     ``attributes``: the window's mean less the baseline's, in the baseline's standard deviations.
