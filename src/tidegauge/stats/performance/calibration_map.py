@@ -44,7 +44,9 @@ class PlattMap:
 
     def apply(self, confidences: npt.ArrayLike) -> Floats:
         """Return the probability of each confidence."""
-        return np.asarray(expit(self.slope * _log_odds(confidences) + self.intercept), np.float64)
+        probabilities = expit(self.slope * _log_odds(confidences) + self.intercept)
+        # A steep slope rounds to 0 or 1.
+        return np.asarray(np.clip(probabilities, _NEAREST, 1 - _NEAREST), np.float64)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all arrays by name, for storage."""
@@ -147,9 +149,9 @@ def _inside(probabilities: Floats, sizes: npt.NDArray[np.int64]) -> Floats:
     inner = probabilities.copy()
     if len(inner) == 1:
         return np.clip(inner, 0.5 / (sizes[0] + 1), 1 - 0.5 / (sizes[0] + 1))
-    if inner[0] == 0:
+    if inner[0] <= _NEAREST:
         inner[0] = min(0.5 / (sizes[0] + 1), inner[1])
-    if inner[-1] == 1:
+    if inner[-1] >= 1 - _NEAREST:
         inner[-1] = max(1 - 0.5 / (sizes[-1] + 1), inner[-2])
     return inner
 
