@@ -171,3 +171,10 @@ def test_bad_options_are_named(options: dict[str, float], message: str):
 def test_observations_of_another_shape_are_refused(shape: tuple[int, ...]):
     with pytest.raises(ValueError, match="give \\[n, 3\\]"):
         Evidence(baseline()).update(np.zeros(shape))
+
+
+def test_a_baseline_without_features_is_refused():
+    nothing = baseline()
+    nothing.features = ()
+    with pytest.raises(ValueError, match="no features"):
+        Evidence(nothing)

@@ -125,6 +125,8 @@ class Evidence:
         if minimum_effect < 0:
             raise ValueError(f"minimum_effect is {minimum_effect}; give standard deviations, 0 or more")
         size = len(baseline.features)
+        if not size:
+            raise ValueError("the baseline has no features, since too little was fitted; give it more to fit")
         onsets = Onsets(np.full(size, float(life)), np.zeros(size, np.bool_))
         ranks = Ranks.of(baseline.fitted, baseline.ranked, baseline.tolerated)
         self.features = tuple(baseline.features)

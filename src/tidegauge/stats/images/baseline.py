@@ -82,7 +82,7 @@ class ImageBaseline:
     def weights(self) -> Floats:
         """Share ``[K]`` of alpha that each feature gets: every kind as much as every other."""
         groups = [group for group in self._groups if group]
-        return np.concatenate([np.full(len(group), 1 / len(group) / len(groups)) for group in groups])
+        return np.array([1 / len(group) / len(groups) for group in groups for _ in group], np.float64)
 
     @cached_property
     def vectors(self) -> Vectors:
