@@ -197,7 +197,7 @@ def main() -> int:
         *simulated(*((10, 20_000, 20_000) if options.quick else (30, 100_000, 300_000))),
     ]
     splits, windows = (1, 100_000) if options.quick else (10, 200_000)
-    claims += on_images("phantoms", phantoms(200 if options.quick else 1000), splits, windows)
+    claims += on_images("phantoms", phantoms(200 if options.quick else 600), splits, windows)
     if (options.data / "chest-xray").is_dir():
         train = read(options.data / "chest-xray/train")
         if options.quick:
