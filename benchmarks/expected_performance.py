@@ -247,12 +247,12 @@ def main() -> int:
     cv2.setNumThreads(1)
     code = 0
     if (options.data / "chest-xray").is_dir():
-        claims = on_xrays(options.data, *((1, 40) if options.quick else (10, 100)))
+        claims = on_xrays(options.data, *((1, 20) if options.quick else (10, 100)))
         code = report("Expected accuracy on real X-rays, logistic regression on 32x32 pixels", claims)
     else:
         print(f"{options.data} has no real X-rays: only simulations are measured.")
     everything = (100, (50, 300, 2000), (fit_isotonic, fit_platt))
-    claims = on_simulations(*((40, (300,), (fit_isotonic,)) if options.quick else everything))
+    claims = on_simulations(*((30, (300,), (fit_isotonic,)) if options.quick else everything))
     title = "Share of windows whose 95% interval holds the metric: " + ", ".join(METRICS)
     return max(code, report(title, claims))
 
