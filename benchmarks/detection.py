@@ -289,7 +289,7 @@ def power(draws: int, windows: int) -> dict[str, dict[str, float]]:
 
 def by_window(baseline: ImageBaseline, window: Floats) -> float:
     """Return what the p-value of ``compare`` is made of."""
-    return mmd(baseline.vectors, window / baseline.units, permutations=1).statistic or 0.0
+    return mmd(baseline.vectors, baseline.standardise(window), permutations=1).statistic or 0.0
 
 
 def by_ks(baseline: ImageBaseline, window: Floats) -> float:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import eigh
 
 from tidegauge.stats.evidence.ranks import Tolerated
 from tidegauge.stats.images.changes import HARMLESS, Tolerance
@@ -35,6 +36,8 @@ _SAME = 0.05  # of the usual way to the nearest image: closer is the same image,
 _SAME_AT_LEAST = 0.25  # grey levels
 _TESTED = 500  # images of a window at most that the p-value is computed of
 _PERMUTATIONS = 1999
+_SHRINKAGE = 0.3  # of what the p-value takes for correlation
+_CONSTANT = 1e-9  # deviation below which a feature never varies
 _CHUNK = 512
 
 
@@ -86,14 +89,16 @@ class ImageBaseline:
 
     @cached_property
     def vectors(self) -> Vectors:
-        """The ranked observations in units of their deviation, with the distances among them."""
-        return Vectors.of(self.ranked / self.units)
+        """The ranked observations, freed of correlation, with the distances among them."""
+        return Vectors.of(self.standardise(self.ranked))
 
-    @cached_property
-    def units(self) -> Floats:
-        """Deviation of each feature among the ranked observations, ``[K]``; 1 where it never varies."""
-        deviation = self.ranked.std(axis=0)
-        return np.where(deviation > 1e-9, deviation, 1.0)
+    def standardise(self, observations: Floats) -> Floats:
+        """Return observations ``[n, K]`` in units that the fitted ones vary by, freed of correlation.
+
+        Features that move together then count once, and one that leaves their usual relation stands out.
+        """
+        centre, whitening = self._whitening
+        return np.asarray((observations - centre) @ whitening)
 
     def observe(self, images: npt.NDArray[Any] | ImageFeatures) -> Floats:
         """Return the observations ``[n, K]`` of images, or of their features.
@@ -159,6 +164,18 @@ class ImageBaseline:
             encoder=encoder,
         )
 
+    @cached_property
+    def _whitening(self) -> tuple[Floats, Floats]:
+        deviation = self.fitted.std(axis=0)
+        units = np.where(deviation > _CONSTANT, deviation, 1.0)
+        centre = self.fitted.mean(axis=0)
+        scaled = (self.fitted - centre) / units
+        size = len(units)
+        shrinkage = max(_SHRINKAGE, size / (size + len(scaled)))
+        covariance = (1 - shrinkage) * scaled.T @ scaled / len(scaled) + shrinkage * np.eye(size)
+        values, vectors = eigh(covariance)
+        return centre, (vectors / np.sqrt(values)) @ vectors.T / units[:, np.newaxis]
+
     @property
     def _groups(self) -> tuple[tuple[str, ...], ...]:
         return self.space.groups if self.space else ()
@@ -181,7 +198,7 @@ class ImageDrift:
 
     ``score`` in [0, 1], the Kolmogorov-Smirnov distance of strangeness, and ``p_value`` are None where the
     window is empty or the baseline has fewer than 5 images; then strangeness is NaN and nearest -1. The
-    p-value is that of the maximum mean discrepancy over all features, from 1,999 permutations, since shifts
+    p-value is that of the maximum mean discrepancy over all features, by 1,999 permutations, since shifts
     that make no image strange move the features of many. ``strangeness`` and ``nearest`` (index of the
     training image that looks most alike) are in the order of the images; ``ranking`` has the strangest first.
     ``attributes``: the window's mean less the baseline's, in the baseline's standard deviations.
@@ -240,7 +257,7 @@ def compare(baseline: ImageBaseline, images: npt.NDArray[Any] | ImageFeatures) -
     observed = baseline.observe(features.take(np.random.default_rng(0).permutation(n)[:_TESTED]))
     # In an order of their own: permutations must not depend on how the images came.
     observed = observed[np.lexsort(observed.T)]
-    apart = mmd(baseline.vectors, observed / baseline.units, _PERMUTATIONS)
+    apart = mmd(baseline.vectors, baseline.standardise(observed), _PERMUTATIONS)
     moved = (features.attributes.mean(axis=0) - baseline.attribute_mean) / baseline.attribute_deviation
     return ImageDrift(
         score=distance.score,

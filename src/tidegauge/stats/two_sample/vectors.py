@@ -12,6 +12,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 _MIDDLE_SAMPLE = 500
+_NOTHING = 1e-20  # squared distance; less is rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,7 @@ class Vectors:
         some = self.values[:: max(1, len(self.values) // _MIDDLE_SAMPLE)]
         squares = squared_distances(some, some)[np.triu_indices(len(some), 1)]
         middle = float(np.median(squares)) if len(squares) else 0.0
-        return middle if middle > 0 else 1.0
+        return middle if middle > _NOTHING else 1.0
 
     @cached_property
     def kernel(self) -> Array:
