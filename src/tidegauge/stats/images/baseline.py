@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import eigh
 
 from tidegauge.stats.evidence.ranks import Tolerated
 from tidegauge.stats.images.changes import HARMLESS, Tolerance
 from tidegauge.stats.images.features import ATTRIBUTES, Encoder, Image, ImageFeatures, extract
 from tidegauge.stats.images.samples import SPLIT_FROM, Images, ImageSamples, lowest, sample
-from tidegauge.stats.images.space import Space, apart, span
+from tidegauge.stats.images.space import Space, apart, inverse_root, span
 from tidegauge.stats.two_sample.kolmogorov_smirnov import kolmogorov_smirnov
 from tidegauge.stats.two_sample.mmd import mmd
 from tidegauge.stats.two_sample.vectors import Vectors
@@ -173,8 +172,7 @@ class ImageBaseline:
         size = len(units)
         shrinkage = max(_SHRINKAGE, size / (size + len(scaled)))
         covariance = (1 - shrinkage) * scaled.T @ scaled / len(scaled) + shrinkage * np.eye(size)
-        values, vectors = eigh(covariance)
-        return centre, (vectors / np.sqrt(values)) @ vectors.T / units[:, np.newaxis]
+        return centre, inverse_root(covariance) / units[:, np.newaxis]
 
     @property
     def _groups(self) -> tuple[tuple[str, ...], ...]:
@@ -246,22 +244,22 @@ def compare(baseline: ImageBaseline, images: npt.NDArray[Any] | ImageFeatures) -
         nobody = np.full(n, -1)
         return ImageDrift(None, None, n, np.full(n, np.nan), nobody, np.arange(n), {})
     nearest, known = _look_up(baseline, features.reduced)
-    strangeness = np.empty(n)
+    observed = baseline.observe(features)
+    strangeness = observed[:, 0].copy()  # with folds, each image is compared at home instead
     home = np.where(known, baseline.home[nearest], 0)
-    spaces = baseline.folds or (baseline.space,)
-    for number in np.unique(home):
+    for number in np.unique(home) if baseline.folds else ():
         here = home == number
-        chosen, space = features.take(here), spaces[number]
+        chosen, space = features.take(here), baseline.folds[number]
         strangeness[here] = space.strangeness(chosen, baseline.itself(chosen, space))
     distance = kolmogorov_smirnov(baseline.strangeness, strangeness)
-    observed = baseline.observe(features.take(np.random.default_rng(0).permutation(n)[:_TESTED]))
+    tested = observed[np.random.default_rng(0).permutation(n)[:_TESTED]]
     # In an order of their own: permutations must not depend on how the images came.
-    observed = observed[np.lexsort(observed.T)]
-    apart = mmd(baseline.vectors, baseline.standardise(observed), _PERMUTATIONS)
+    tested = tested[np.lexsort(tested.T)]
+    discrepancy = mmd(baseline.vectors, baseline.standardise(tested), _PERMUTATIONS)
     moved = (features.attributes.mean(axis=0) - baseline.attribute_mean) / baseline.attribute_deviation
     return ImageDrift(
         score=distance.score,
-        p_value=apart.p_value,
+        p_value=discrepancy.p_value,
         n=n,
         strangeness=strangeness,
         nearest=nearest,

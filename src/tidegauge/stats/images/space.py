@@ -13,6 +13,7 @@ from scipy.linalg import eigh
 from tidegauge.stats.images.changes import CHANGES, GEOMETRIC
 from tidegauge.stats.images.features import ATTRIBUTES, DETAILS, EDGES, SIDE, Image, ImageFeatures
 from tidegauge.stats.images.samples import ImageSamples, lowest
+from tidegauge.stats.two_sample.vectors import squared_distances
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -28,7 +29,6 @@ _HARMLESS_WEIGHTS = (1.0, 5.0, 25.0)  # of harmless variation in what counts as 
 _FAR = 8.0  # standard deviations; farther is no more news
 _LEFT_OVER_FLOOR = 0.1
 _LEVEL = float(SIDE)  # length of a difference of one grey level in every pixel of the reduced image
-_MIDDLE = np.float32(128)  # small numbers keep their digits
 _CHUNK = 1024
 
 
@@ -110,7 +110,7 @@ class Space:
         result = np.empty(len(places))
         for start in range(0, len(places), _CHUNK):
             part = slice(start, start + _CHUNK)
-            distances = np.sqrt(_squares(places[part], self.points))
+            distances = np.sqrt(squared_distances(places[part], self.points))
             distances[itself[part]] = np.inf
             nearest = np.sort(
                 np.partition(distances, min(_NEIGHBOURS, distances.shape[1]) - 1)[:, :_NEIGHBOURS]
@@ -156,13 +156,19 @@ def span(samples: ImageSamples, members: Indices) -> Space:
     return _whiten(unfitted, directions, chosen, [samples.plain.take(varied), *variants])
 
 
+def inverse_root(covariance: Floats) -> Floats:
+    """Return the symmetric matrix that takes vectors of this covariance to unit variance."""
+    values, vectors = eigh(covariance)
+    return np.asarray((vectors / np.sqrt(values)) @ vectors.T)
+
+
 def apart(left: Image, right: Image) -> Floats:
     """Return the root mean square difference of reduced images, ``[n, m]``, in grey levels, to 0.1."""
     result = np.empty((len(left), len(right)))
-    rows = left.astype(np.float32) - _MIDDLE
+    rows = left.astype(np.float32)
     for start in range(0, len(right), _CHUNK):
         part = slice(start, start + _CHUNK)
-        squares = _squares(rows, right[part].astype(np.float32) - _MIDDLE)
+        squares = squared_distances(rows, right[part].astype(np.float32))
         result[:, part] = np.sqrt(squares / max(1, left.shape[1]))
     return result
 
@@ -182,8 +188,7 @@ def _whiten(space: Space, directions: Floats, chosen: ImageFeatures, varied: lis
     covariance = (places - origin).T @ (places - origin) / max(1, len(places))
     covariance = covariance + _harmless([strange(features) - original for features in varied[1:]], size)
     shrinkage = max(_STRANGE_SHRINKAGE, size / (size + len(places)))
-    values, vectors = eigh(_shrunk(covariance, shrinkage))
-    whitening = (vectors / np.sqrt(values)) @ vectors.T
+    whitening = inverse_root(_shrunk(covariance, shrinkage))
     names = {field.name: getattr(space, field.name) for field in fields(space)}
     return Space(
         **{
@@ -297,8 +302,3 @@ def _raw(features: ImageFeatures, mean: Floats, axes: npt.NDArray[np.float32]) -
     left_over = np.maximum((centred**2).sum(axis=1) - (components**2).sum(axis=1), 0.0)
     residual = np.log(np.sqrt(left_over / max(1, centred.shape[1])) + 0.5)
     return np.column_stack([components, residual, features.attributes, features.details]).astype(np.float64)
-
-
-def _squares(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    sums = np.einsum("ij,ij->i", left, left)[:, np.newaxis] + np.einsum("ij,ij->i", right, right)
-    return np.asarray(np.maximum(sums - 2 * left @ right.T, 0))

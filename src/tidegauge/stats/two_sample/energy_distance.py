@@ -7,9 +7,9 @@ from math import sqrt
 import numpy as np
 import numpy.typing as npt
 
-from tidegauge.stats.two_sample.permutations import p_value, random_windows
+from tidegauge.stats.two_sample.permutations import p_value
 from tidegauge.stats.two_sample.result import TwoSample
-from tidegauge.stats.two_sample.vectors import Vectors, between, distances
+from tidegauge.stats.two_sample.vectors import Vectors, distances, permuted
 
 
 def energy_distance(
@@ -35,10 +35,7 @@ def energy_distance(
         return TwoSample(None, None, None, n)
     across = distances(left.values, right.values)
     own = right.distances
-    observed = np.zeros((1, m + n), np.bool_)
-    observed[0, m:] = True
-    chosen = np.concatenate([observed, random_windows(m + n, n, permutations, rng)])
-    rest, inside, cross = between(left.distances, left.distance_sums, across, own, chosen)
+    rest, inside, cross = permuted(left.distances, left.distance_sums, across, own, permutations, rng)
     energies = 2 * cross - rest - inside
     energy = max(0.0, float(energies[0]))
     score = sqrt(min(1.0, energy / (2 * float(cross[0])))) if cross[0] > 0 else 0.0

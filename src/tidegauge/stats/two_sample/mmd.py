@@ -7,9 +7,9 @@ from math import sqrt
 import numpy as np
 import numpy.typing as npt
 
-from tidegauge.stats.two_sample.permutations import p_value, random_windows
+from tidegauge.stats.two_sample.permutations import p_value
 from tidegauge.stats.two_sample.result import TwoSample
-from tidegauge.stats.two_sample.vectors import Vectors, between, gaussian
+from tidegauge.stats.two_sample.vectors import Vectors, gaussian, permuted
 
 _ROUNDING = 4e-6  # of a sum of kernel values in single precision
 
@@ -39,10 +39,7 @@ def mmd(
         return TwoSample(None, None, None, n)
     across = gaussian(left.values, right.values, left.bandwidth)
     own = gaussian(right.values, right.values, left.bandwidth)
-    observed = np.zeros((1, m + n), np.bool_)
-    observed[0, m:] = True
-    chosen = np.concatenate([observed, random_windows(m + n, n, permutations, rng)])
-    rest, inside, cross = between(left.kernel, left.kernel_sums, across, own, chosen)
+    rest, inside, cross = permuted(left.kernel, left.kernel_sums, across, own, permutations, rng)
     statistics = rest + inside - 2 * cross
     statistic = max(0.0, float(statistics[0]))
     chance = p_value(statistics[0], statistics[1:], _ROUNDING)

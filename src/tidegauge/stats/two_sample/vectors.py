@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tidegauge.stats.two_sample.permutations import random_windows
+
 Array = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 _MIDDLE_SAMPLE = 500
@@ -92,21 +94,25 @@ def gaussian(left: Array, right: Array, bandwidth: float) -> Array:
     return np.asarray(np.exp(squares, out=squares))
 
 
-def between(
+def permuted(
     within: npt.NDArray[Any],
     sums: Floats,
     across: npt.NDArray[Any],
     window: npt.NDArray[Any],
-    chosen: npt.NDArray[np.bool_],
+    permutations: int,
+    rng: np.random.Generator | None,
 ) -> Floats:
-    """Return the mean within the rest, within the window and between both, ``[3, draws]``.
+    """Return the mean within the rest, within the window and between both, ``[3, 1 + permutations]``.
 
     The symmetric matrix of N = m + n vectors comes in blocks: ``within`` ``[m, m]`` the baseline, whose rows
-    add up to ``sums``, ``across`` ``[m, n]``, ``window`` ``[n, n]``. ``chosen`` ``[draws, N]`` says which n
-    vectors each draw takes for the window. All draws are one matrix product; for a small window the few
-    entries among the chosen are added up.
+    add up to ``sums``, ``across`` ``[m, n]``, ``window`` ``[n, n]``. The first column takes the window as it
+    is, the others n random vectors for it. All are one matrix product; for a small window the few entries
+    among the chosen are added up.
     """
     m, n = across.shape
+    observed = np.zeros((1, m + n), np.bool_)
+    observed[0, m:] = True
+    chosen = np.concatenate([observed, random_windows(m + n, n, permutations, rng)])
     rows = np.concatenate(
         [sums + across.sum(1, np.float64), across.sum(0, np.float64) + window.sum(1, np.float64)]
     )
