@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
-from tidegauge.stats.performance.ranking import Counts, Floats, Ranking, on_logit_scale, rank
+from tidegauge.stats.performance.ranking import Counts, Floats, Ranking, macro_area, on_logit_scale, rank
 from tidegauge.stats.performance.wilson import Estimate
 
 
@@ -55,20 +55,7 @@ def macro_pr_auc(truth: Counts, rankings: Sequence[Ranking]) -> Estimate:
     >>> macro_pr_auc(truth, rank_classes(truth, scores)).value
     1.0
     """
-    n = len(truth)
-    values, smallest = [], n
-    parts = np.zeros(n)
-    for place, ranking in enumerate(rankings):
-        if not ranking.smaller:
-            continue
-        value, of_positives, of_negatives = _influence(ranking)
-        parts += ranking.to_rows(of_positives, of_negatives, truth == place)
-        values.append(value)
-        smallest = min(smallest, ranking.smaller)
-    if not values:
-        return Estimate(None, None, None, n)
-    deviation = sqrt(float(parts @ parts) * n / (n - 1)) / len(values)
-    return on_logit_scale(float(np.mean(values)), deviation, smallest, n, _quantile(smallest))
+    return macro_area(truth, rankings, _influence, _quantile)
 
 
 def _influence(ranking: Ranking) -> tuple[float, Floats, Floats]:

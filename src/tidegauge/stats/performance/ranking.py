@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +67,34 @@ def rank_classes(truth: Counts, scores: Floats) -> list[Ranking]:
     [1, 1]
     """
     return [rank(truth == place, column) for place, column in enumerate(scores.T)]
+
+
+def macro_area(
+    truth: Counts,
+    rankings: Sequence[Ranking],
+    influence: Callable[[Ranking], tuple[float, Floats, Floats]],
+    quantile: Callable[[int], float],
+) -> Estimate:
+    """Average an area over the classes that have one; ``truth`` ``[n]`` are places of classes.
+
+    ``influence`` gives the area of a class and what one more positive or negative at each score would add to
+    it. Classes share their rows, so the variance is that of the rows' influences, summed over classes first.
+    ``quantile`` is of the smallest number of positives or negatives of a class.
+    """
+    n = len(truth)
+    values, smallest = [], n
+    parts = np.zeros(n)
+    for place, ranking in enumerate(rankings):
+        if not ranking.smaller:
+            continue
+        value, of_positives, of_negatives = influence(ranking)
+        parts += ranking.to_rows(of_positives, of_negatives, truth == place)
+        values.append(value)
+        smallest = min(smallest, ranking.smaller)
+    if not values:
+        return Estimate(None, None, None, n)
+    deviation = sqrt(float(parts @ parts) * n / (n - 1)) / len(values)
+    return on_logit_scale(float(np.mean(values)), deviation, smallest, n, quantile(smallest))
 
 
 def on_logit_scale(value: float, deviation: float, smaller: int, n: int, quantile: float) -> Estimate:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri, stdtrit
 
-from tidegauge.stats.performance.ranking import Counts, Floats, Ranking, on_logit_scale, rank
+from tidegauge.stats.performance.ranking import Counts, Floats, Ranking, macro_area, on_logit_scale, rank
 from tidegauge.stats.performance.wilson import Estimate
 
 _NORMAL = float(ndtri(0.975))
@@ -55,32 +55,25 @@ def roc_auc_of(ranking: Ranking) -> Estimate:
 def macro_roc_auc(truth: Counts, rankings: Sequence[Ranking]) -> Estimate:
     """Average the areas of each class against the rest over the classes that have one.
 
-    ``truth`` ``[n]`` are places of classes, ``rankings`` theirs by ``rank_classes``. Areas of classes share
-    their rows, so the variance is that of the rows' mean components, summed over classes first.
+    ``truth`` ``[n]`` are places of classes, ``rankings`` theirs by ``rank_classes``. The interval is
+    normal on the scale of log-odds.
 
     >>> from tidegauge.stats.performance.ranking import rank_classes
     >>> truth, scores = np.array([0, 1, 2]), np.array([[8, 1, 1], [2, 7, 1], [1, 3, 6]]) / 10
     >>> macro_roc_auc(truth, rank_classes(truth, scores)).value
     1.0
     """
-    n = len(truth)
-    values, smallest = [], n
-    parts = np.zeros(n)
-    for place, ranking in enumerate(rankings):
-        if not ranking.smaller:
-            continue
-        value, of_positives, of_negatives = _components(ranking)
-        parts += ranking.to_rows(
-            (of_positives - value) / ranking.positives.sum(),
-            (of_negatives - value) / ranking.negatives.sum(),
-            truth == place,
-        )
-        values.append(value)
-        smallest = min(smallest, ranking.smaller)
-    if not values:
-        return Estimate(None, None, None, n)
-    deviation = sqrt(float(parts @ parts) * n / (n - 1)) / len(values)
-    return on_logit_scale(float(np.mean(values)), deviation, smallest, n, _NORMAL)
+    return macro_area(truth, rankings, _influence, lambda _smallest: _NORMAL)
+
+
+def _influence(ranking: Ranking) -> tuple[float, Floats, Floats]:
+    """Return the area and, at each score, what one more positive or negative would add to it."""
+    value, of_positives, of_negatives = _components(ranking)
+    return (
+        value,
+        (of_positives - value) / ranking.positives.sum(),
+        (of_negatives - value) / ranking.negatives.sum(),
+    )
 
 
 def _components(ranking: Ranking) -> tuple[float, Floats, Floats]:
