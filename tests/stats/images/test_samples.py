@@ -95,6 +95,12 @@ def test_progress_counts_to_its_total():
     assert [done for done, _ in heard] == sorted(done for done, _ in heard)
 
 
+def test_progress_of_many_ends_at_its_total_too():
+    heard: list[tuple[int, int]] = []
+    sample(TRAINING, progress=lambda done, total: heard.append((done, total)))
+    assert heard[-1][0] == heard[-1][1]
+
+
 @pytest.mark.parametrize(
     "name", ["mirrored", "upside down", "transposed", "inverted", "rotated", "noisy", "blurred", "zoomed"]
 )

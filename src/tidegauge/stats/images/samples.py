@@ -62,6 +62,11 @@ class ImageSamples:
         return len(self.plain)
 
     @property
+    def variants(self) -> int:
+        """Number of harmless variants of an image."""
+        return sum(count for _, count in self.tolerances)
+
+    @property
     def fitted(self) -> npt.NDArray[np.bool_]:
         """Which images features are fitted on; the others are ranked."""
         return split(self.keys)
@@ -76,7 +81,7 @@ class ImageSamples:
         if shapes[0] != shapes[1]:
             raise ValueError("channels or encoders of the two sets of images differ; fit both with one")
         both = (self.changed, other.changed), (self.varied, other.varied)
-        counts = len(_CHANGES), sum(count for _, count in self.tolerances)
+        counts = len(_CHANGES), self.variants
         changed, varied = (_join(*pair, len(self), count) for pair, count in zip(both, counts, strict=True))
         return ImageSamples(
             ImageFeatures.concatenate([self.plain, other.plain]),
@@ -95,7 +100,7 @@ class ImageSamples:
             raise ValueError("some images have no variants; sample them with every=True")
         keys = _draw(len(rows), rng)
         changed, varied = _wanted(keys)
-        counts = len(_CHANGES), sum(count for _, count in self.tolerances)
+        counts = len(_CHANGES), self.variants
         sides = zip((self.changed, self.varied), counts, (changed, varied), strict=True)
         changed_variants, varied_variants = (
             Variants(wanted, _all(variants, count, rows[wanted])) for variants, count, wanted in sides
@@ -150,8 +155,7 @@ def sample(
     n = len(images)
     variants = [change for tolerance in tolerances for change in tolerance.variants]
     changed, varied = (np.arange(n), np.arange(n)) if every else _wanted(_draw(n, np.random.default_rng(0)))
-    total = n + len(changed) * len(_CHANGES) + len(varied) * len(variants)
-    done = 0
+    done, total = 0, 0
     keys = np.zeros(n, np.uint64)
 
     def features(rows: Indices, changes: Sequence[Change]) -> ImageFeatures:
@@ -168,12 +172,17 @@ def sample(
             return ImageFeatures.concatenate([empty])
         return ImageFeatures.concatenate(chunk for chunks in found for chunk in chunks or [empty])
 
+    def counted() -> int:
+        return n + len(changed) * len(_CHANGES) + len(varied) * len(variants)
+
     first = np.asarray(images[np.arange(min(n, 1))])
     empty = extract(first, encoder).take(slice(0, 0))
+    total = counted()  # about: the halves are not drawn yet
     plain = features(np.arange(n), [lambda image, _: image])
     keys = _keys(plain, rng if rng is not None else np.random.default_rng(0))
     if not every:
         changed, varied = _wanted(keys)
+    total = counted()
     return ImageSamples(
         plain,
         keys,

@@ -151,7 +151,7 @@ def span(samples: ImageSamples, members: Indices) -> Space:
         return np.clip(unfitted.describe(features), -_FAR, _FAR)
 
     varied = np.intersect1d(learned, samples.varied.rows)
-    variants = [samples.varied.of(varied, v) for v in range(sum(count for _, count in samples.tolerances))]
+    variants = [samples.varied.of(varied, v) for v in range(samples.variants)]
     directions = _directions(samples, learned, described)
     return _whiten(unfitted, directions, chosen, [samples.plain.take(varied), *variants])
 
@@ -217,8 +217,7 @@ def _directions(samples: ImageSamples, learned: Indices, described: Describe) ->
     plain = described(samples.plain.take(learned))
     varied = np.intersect1d(learned, samples.varied.rows)
     original = described(samples.plain.take(varied))
-    count = sum(count for _, count in samples.tolerances)
-    shifts = [described(samples.varied.of(varied, v)) - original for v in range(count)]
+    shifts = [described(samples.varied.of(varied, v)) - original for v in range(samples.variants)]
     size = plain.shape[1]
     shrinkage = max(_LEAST_SHRINKAGE, size / (size + 4 * max(1, len(plain))))
     spread, harmless = plain.T @ plain / max(1, len(plain)), _harmless(shifts, size)
