@@ -182,7 +182,7 @@ class CleanNumbers:
     kind = "drift"
     larger_is_worse = True
 
-    def law(self, sizes: Sizes, draws: int, rng: np.random.Generator) -> Law:  # noqa: ARG002
+    def law(self, sizes: Sizes, draws: int, rng: np.random.Generator) -> Law:  # noqa: ARG002 - exact
         """Return the law of the distance."""
         numbers = np.asarray(self.baseline, np.float64).ravel()
         counts = np.unique(numbers[~np.isnan(numbers)], return_counts=True)[1]

@@ -127,9 +127,9 @@ def test_survives_storage(fit):
 
 def test_maps_cannot_be_changed():
     with pytest.raises(AttributeError):
-        PlattMap(1.0, 0.0).slope = 2.0  # type: ignore[misc]
+        PlattMap(1.0, 0.0).slope = 2.0
     with pytest.raises(AttributeError):
-        IsotonicMap(GRID, GRID).confidences = GRID  # type: ignore[misc]
+        IsotonicMap(GRID, GRID).confidences = GRID
 
 
 @FITS

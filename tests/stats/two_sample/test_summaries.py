@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegauge.stats.two_sample import Categories, Numbers
+from tidegauge.stats.two_sample import Categories, Numbers, psi
 
 floats = st.lists(st.floats(allow_infinity=False, width=32) | st.just(float("nan")), max_size=30)
 names = st.lists(st.sampled_from(["a", "b", "c", None]), max_size=30)
@@ -72,3 +72,8 @@ def test_many_categories_and_whole_numbers_are_counted():
 
 def test_booleans_and_nan_among_objects():
     assert Categories.of([True, None, float("nan"), "x"]) == Categories({"True": 1, "x": 1}, 2)
+
+
+def test_numbers_are_no_window_of_categories():
+    with pytest.raises(ValueError, match="both of one kind"):
+        psi(Categories.of(["a"]), Numbers.of([1.0]))

@@ -21,8 +21,8 @@ Sample = Mapping[str, int] | Iterable[Any] | Categories | Numbers
 def counted(baseline: Sample, window: Sample) -> tuple[Counts, Counts]:
     """Return the counts of both sides over the same categories, or over the bins of a numeric baseline."""
     if isinstance(baseline, Numbers):
-        return baseline.binned, baseline.bin(window)  # type: ignore[arg-type]
-    return Categories.of(baseline).beside(Categories.of(window))  # type: ignore[arg-type]
+        return baseline.binned, baseline.bin(window)  # type: ignore[arg-type]  # refuses what is no number
+    return _categories(baseline).beside(_categories(window))
 
 
 def named(baseline: Sample, window: Sample) -> tuple[Categories, Categories]:
@@ -32,13 +32,22 @@ def named(baseline: Sample, window: Sample) -> tuple[Categories, Categories]:
     {'[-inf, 1.0)': 1, '[1.0, 2.0)': 1, '[2.0000000000000004, inf)': 1}
     """
     if not isinstance(baseline, Numbers):
-        return Categories.of(baseline), Categories.of(window)  # type: ignore[arg-type]
+        return _categories(baseline), _categories(window)
     borders = [-np.inf, *baseline.edges.tolist(), np.inf]
     bins = [f"[{low}, {high})" for low, high in pairwise(borders)]
     left, right = (
         Categories.of(dict(zip(bins, counts.tolist(), strict=True))) for counts in counted(baseline, window)
     )
     return left, right
+
+
+def _categories(sample: Sample) -> Categories:
+    if isinstance(sample, Numbers):
+        # As everywhere in stats, bad input is a ValueError.
+        raise ValueError(  # noqa: TRY004
+            "the window has numbers where the baseline has categories; give both of one kind"
+        )
+    return Categories.of(sample)
 
 
 def shares(counts: Counts) -> Floats:
