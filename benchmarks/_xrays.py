@@ -55,6 +55,13 @@ def of_patients(xrays: Xrays, share: float, rng: np.random.Generator) -> npt.NDA
     return np.isin(xrays.patients, chosen)
 
 
+def of_about(patients: npt.NDArray[np.str_], images: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Choose patients with at most so many images together; return which images show one of them."""
+    everyone = rng.permutation(np.unique(patients))
+    sizes = np.array([(patients == who).sum() for who in everyone])
+    return np.isin(patients, everyone[np.cumsum(sizes) <= images])
+
+
 class PixelModel:
     """A classifier of 32x32 pixels, the stand-in for the deployed model: its log-odds are an embedding."""
 

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from _shared import Claim, report
-from _xrays import Change, Image, PixelModel, Xrays, arguments, brightness, jpeg, of_patients, read
+from _xrays import Change, Image, PixelModel, Xrays, arguments, brightness, jpeg, of_about, of_patients, read
 from tidegauge.domain.images import decode_image, to_shape
 from tidegauge.stats.evidence import Evidence
 from tidegauge.stats.images import (
@@ -204,10 +204,7 @@ def streams(
 
 def parted(world: World, rng: np.random.Generator) -> tuple[Indices, Indices]:
     """Draw patients for a baseline; return its images and those of all others."""
-    patients = world.xrays.patients
-    everyone = rng.permutation(np.unique(patients))
-    sizes = np.array([(patients == who).sum() for who in everyone])
-    inside = np.isin(patients, everyone[np.cumsum(sizes) <= world.references])
+    inside = of_about(world.xrays.patients, world.references, rng)
     return np.flatnonzero(inside), np.flatnonzero(~inside)
 
 

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from scipy.stats import beta
 
 from _shared import Claim, report
-from _xrays import Image, arguments, brightness, read
+from _xrays import Image, arguments, brightness, of_about, read
 from tidegauge.stats.evidence import Evidence
 from tidegauge.stats.images import (
     HARMLESS,
@@ -118,9 +118,7 @@ def null_stream(seed: int) -> tuple[float, int]:
 
 def other_patients(seed: int) -> float:
     world, rng = WORLDS[0], np.random.default_rng(seed)
-    everyone = rng.permutation(np.unique(world.patients))
-    sizes = np.array([(world.patients == who).sum() for who in everyone])
-    inside = np.isin(world.patients, everyone[np.cumsum(sizes) <= REFERENCES])
+    inside = of_about(world.patients, REFERENCES, rng)
     baseline = fit(world.samples, np.flatnonzero(inside), rng)
     rows = rng.permutation(np.flatnonzero(~inside))[:STREAM]
     return peak(baseline, baseline.observe(world.samples.plain.take(rows)), rng)
