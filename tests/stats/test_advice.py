@@ -18,10 +18,10 @@ from tidegauge.stats.advice import (
     CleanNumbers,
     CleanProportion,
     CleanSamples,
-    _compositions,
     expected_alerts,
     suggest_thresholds,
 )
+from tidegauge.stats.advice.laws import compositions
 from tidegauge.stats.performance.classification import classify
 from tidegauge.stats.two_sample.kolmogorov_smirnov import kolmogorov_smirnov
 from tidegauge.stats.two_sample.total_variation import total_variation
@@ -283,7 +283,7 @@ def test_constant_numbers_and_a_single_category_never_score():
 
 
 def test_all_ways_to_fill_a_window_are_found_once():
-    ways = _compositions(5, 3)
+    ways = compositions(5, 3)
     assert len(ways) == 21
     assert Counter(ways.sum(axis=1).tolist()) == {5: 21}
     assert len(np.unique(ways, axis=0)) == 21
