@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from tidegauge.domain.monitor import Metric
 
+_ABBREVIATIONS = frozenset({"auc", "mae", "mape", "mcc", "mse", "pr", "rmse", "roc", "smape"})
 _MOVED = 2.0  # standard deviations from which an attribute is named
 
 
@@ -29,10 +30,10 @@ def number(value: float | None) -> str:
 def plain(name: str) -> str:
     """Turn an identifier into words.
 
-    >>> plain("f1_score")
-    'f1 score'
+    >>> plain("f1_score"), plain("mcc")
+    ('f1 score', 'MCC')
     """
-    return str(name).replace("_", " ")
+    return " ".join(word.upper() if word in _ABBREVIATIONS else word for word in str(name).split("_"))
 
 
 def metric(found: Metric | None) -> str:
