@@ -22,11 +22,6 @@ Floats = npt.NDArray[np.float64]
 LIFE = 1_300_000
 
 _LEAST = 1e-300  # capital; less has no logarithm
-#: Below so many ranked observations the guarantee holds, but little can be found early on.
-FEW = 50
-
-_CHUNK = 32  # observations whose bets are made at once; products of so many fit in a float
-_MOST = 1e60  # capital of a stake; more is written as this
 
 
 class Reference(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -14,8 +14,11 @@ Cells = npt.NDArray[np.int64]
 
 _BLOCKS = 64  # between quantiles of the fitted part, and one tail on either side
 _STEPS = 64  # of equal width in a block
-_MISSING = _BLOCKS * _STEPS - 1  # NaN ranks above every number
-_LARGER = np.triu(np.ones((_STEPS, _STEPS), np.int32), k=1)  # row s: 1 at the steps above s
+_CELLS = _BLOCKS * _STEPS
+_MISSING = _CELLS - 1  # NaN ranks above every number
+_BITS = 4  # of a cell's number that each level of the tree that counts cells goes by
+_BRANCHES = 1 << _BITS
+_LARGER = np.triu(np.ones((_BRANCHES, _BRANCHES), np.int32), k=1)  # row b: 1 at the branches above b
 _CHUNK = 512
 _QUANTILES = np.linspace(0, 1, _BLOCKS - 1)
 
@@ -38,7 +41,8 @@ class Grid:
 
     def __init__(self, knots: Floats) -> None:
         self.knots = knots  # [K, 63], ascending
-        self._features = np.arange(len(knots))
+        self._first = _BLOCKS * np.arange(len(knots))
+        self._padded = np.pad(knots, ((0, 0), (0, 1)), constant_values=np.inf).ravel()
         spread = knots[:, -1] - knots[:, 0]
         self._spread = np.where(spread > 0, spread / 4, 1.0)
 
@@ -55,10 +59,13 @@ class Grid:
     def cells(self, values: Floats) -> Cells:
         """Return the cell of each value, ``[c, K]``; larger values never have smaller cells."""
         known = np.clip(np.nan_to_num(values), -1e300, 1e300)
-        # Knots along the first axis: the sum over them then runs along memory.
-        block = (known >= self.knots.T[:, np.newaxis]).sum(axis=0, dtype=np.uint8).astype(np.int64)
-        start = self.knots[self._features, np.maximum(block - 1, 0)]
-        width = self.knots[self._features, np.minimum(block, _BLOCKS - 2)] - start
+        block = np.zeros(known.shape, np.int64)
+        half = _BLOCKS // 2
+        while half:  # a binary search among the knots of each feature, for all values at once
+            block += half * (known >= self._padded.take(self._first + block + (half - 1)))
+            half //= 2
+        start = self._padded.take(self._first + np.maximum(block - 1, 0))
+        width = self._padded.take(self._first + np.minimum(block, _BLOCKS - 2)) - start
         way = np.abs(known - start)
         # A tail has no end: the way past the last knot, d, goes to d / (1 + d).
         tail = (_STEPS - 2) * way / (self._spread + way)
@@ -72,19 +79,20 @@ class Tally:
     """How many values lie in each cell of a grid of K features."""
 
     def __init__(self, counts: npt.NDArray[np.int32]) -> None:
-        self.counts = counts  # [K, 64, 64]
-        self._rows = counts.reshape(-1, _STEPS)
-        self._blocks = counts.sum(axis=2, dtype=np.int64)
-        self._features = np.arange(len(counts))
+        self.counts = counts  # [K, 4096]
+        # A tree: sums over 256 cells, over 16, the cells themselves; a row holds the branches of a node.
+        self._levels = [counts.reshape(-1, _BRANCHES)]
+        while len(self._levels[0]) > len(counts):
+            self._levels.insert(0, self._levels[0].sum(axis=1, dtype=np.int32).reshape(-1, _BRANCHES))
+        self._first = _CELLS * np.arange(len(counts))
 
     def above(self, cells: Cells, joining: Cells) -> tuple[Cells, Cells]:
         """Return how many lie above and in the cells ``[c, K]``; ``joining`` joins one by one."""
-        block, step = np.divmod(cells, _STEPS)
-        beyond = self._blocks[:, ::-1].cumsum(axis=1)[:, ::-1] - self._blocks
-        here = self._rows.take(self._features * _BLOCKS + block, axis=0)
-        more = np.einsum("cks,cks->ck", here, _LARGER.take(step, axis=0))
-        more = more + beyond[self._features, block]
-        ties = np.take_along_axis(here, step[:, :, np.newaxis], axis=2)[:, :, 0].astype(np.int64)
+        more = np.zeros(cells.shape, np.int64)
+        for level, branch in self._branches(cells):
+            siblings = level.take(branch >> _BITS, axis=0)
+            more += np.einsum("ckb,ckb->ck", siblings, _LARGER.take(branch & (_BRANCHES - 1), axis=0))
+        ties = self.counts.reshape(-1).take(self._first + cells).astype(np.int64)
         earlier = np.tri(len(cells), k=-1, dtype=bool)[:, :, np.newaxis]
         more += ((joining > cells[:, np.newaxis]) & earlier).sum(axis=1)
         ties += ((joining == cells[:, np.newaxis]) & earlier).sum(axis=1)
@@ -92,14 +100,19 @@ class Tally:
 
     def join(self, cells: Cells) -> None:
         """Count the values in the cells ``[c, K]``."""
-        flat = (self._features * (_BLOCKS * _STEPS) + cells).ravel()
-        np.add.at(self.counts.reshape(-1), flat, 1)
-        np.add.at(self._blocks.reshape(-1), flat // _STEPS, 1)
+        for level, branch in self._branches(cells):
+            np.add.at(level.reshape(-1), branch.ravel(), np.int32(1))
+
+    def _branches(self, cells: Cells) -> Iterator[tuple[npt.NDArray[np.int32], Cells]]:
+        """Yield each level of the tree with the branch that leads to each cell, from the root on."""
+        leaves = self._first + cells
+        for depth, level in enumerate(self._levels, start=1):
+            yield level, leaves >> _BITS * (len(self._levels) - depth)
 
     @property
     def size(self) -> Cells:
         """How many values there are of each feature, ``[K]``."""
-        return np.asarray(self._blocks.sum(axis=1))
+        return np.asarray(self._levels[0].sum(axis=1, dtype=np.int64))
 
 
 class Ranks:
@@ -120,7 +133,7 @@ class Ranks:
         """Place the grid by the fitted part ``[f, K]`` and count the ranked part ``[m, K]``."""
         grid = Grid.of(fitted)
         sides = (ranked,) if tolerated is None else (tolerated.high, tolerated.low)
-        tallies = [Tally(np.zeros((fitted.shape[1], _BLOCKS, _STEPS), np.int32)) for _ in sides]
+        tallies = [Tally(np.zeros((fitted.shape[1], _CELLS), np.int32)) for _ in sides]
         for tally, values in zip(tallies, sides, strict=True):
             for start in range(0, len(values), _CHUNK):
                 tally.join(grid.cells(values[start : start + _CHUNK]))
