@@ -5,22 +5,22 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tidegauge.domain.alert import Alert, Operator
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import (
-    DriftConfig,
     Feature,
     FeatureKind,
-    ImageShape,
     Metric,
     Monitor,
-    MonitorConfig,
-    MonitorRun,
     MonitorState,
-    PerformanceConfig,
-    TrainData,
     ValueType,
     check_transition,
+)
+from tidegauge.domain.monitor_config import (
+    DriftConfig,
+    ImageShape,
+    MonitorConfig,
+    PerformanceConfig,
+    TrainData,
 )
 from tidegauge.domain.status import Status
 from tidegauge.domain.thresholds import parse_thresholds
@@ -143,22 +143,3 @@ def test_a_part_is_as_bad_as_its_worst_metric() -> None:
 def test_health_without_traffic_is_unknown() -> None:
     silent = [metric("requests", MetricType.HEALTH, 0.0, 0)]
     assert part_status(MetricType.HEALTH, silent, MONITOR) is Status.UNKNOWN
-
-
-@pytest.mark.parametrize(
-    ("operator", "value", "fires"),
-    [
-        ("<", 0.85, False),
-        ("<=", 0.85, True),
-        ("<", 0.84, True),
-        (">", 0.85, False),
-        (">=", 0.85, True),
-        ("<", None, False),
-    ],
-)
-def test_an_alert_fires_when_its_rule_holds(operator: str, value: float | None, fires: bool) -> None:
-    alert = Alert("a", "m", "low", MetricType.PERFORMANCE, "accuracy", Operator(operator), 0.85, NOW)
-    unknown = Status.UNKNOWN
-    found = (metric("accuracy", MetricType.PERFORMANCE, value),)
-    run = MonitorRun("r", "m", 1, NOW, NOW, 1, NOW, unknown, unknown, unknown, unknown, found)
-    assert alert.fires(run) is fires

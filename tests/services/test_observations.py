@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from tidegauge.domain.events import HEADER_LENGTH, LATENCY_US, REQUEST_TYPE, RESPONSE_TYPE, STATUS, Event
-from tidegauge.domain.monitor import ImageShape
+from tidegauge.domain.monitor_config import ImageShape
 from tidegauge.domain.tensors import encode_binary
 from tidegauge.services.observations import observe
 

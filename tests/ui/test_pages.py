@@ -13,7 +13,8 @@ from tidegauge.app import build_services, create_app
 from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import Metric, Monitor, MonitorConfig, MonitorRun, MonitorState, RunImage
+from tidegauge.domain.monitor import Metric, Monitor, MonitorRun, MonitorState, RunImage
+from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.status import Status
 from tidegauge.domain.thresholds import parse_thresholds
 from tidegauge.services.bundle import Services

@@ -8,9 +8,9 @@ from datetime import datetime
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from tidegauge.domain.alert import Alert, AlertEvent, Operator
-from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import Feature, Monitor, MonitorConfig, MonitorRun
+from tidegauge.domain.alert import Alert, AlertEvent, AlertRule
+from tidegauge.domain.monitor import Feature, Monitor, MonitorRun
+from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.strict import STRICT
 from tidegauge.services.monitors import MonitorDetail
 from tidegauge.storage.rows import Page
@@ -30,13 +30,11 @@ class MonitorRequest:
 
 
 @dataclass(frozen=True)
-class AlertRequest:
+class MuteRequest:
+    """Until when nothing is told of an alert; null ends that."""
+
     __pydantic_config__ = STRICT
-    name: str
-    metric: str
-    operator: Operator
-    bound: float
-    type: MetricType = MetricType.PERFORMANCE
+    until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -116,9 +114,22 @@ def list_alerts(caller: Caller, services: Everything, monitor_id: str) -> tuple[
 
 
 @router.post("/{monitor_id}/alerts", status_code=201)
-def add_alert(caller: Caller, services: Everything, monitor_id: str, body: AlertRequest) -> Alert:
-    monitor = services.monitors.get(caller.name, monitor_id)
-    return services.monitors.add_alert(monitor, body.name, body.type, body.metric, body.operator, body.bound)
+def add_alert(caller: Caller, services: Everything, monitor_id: str, body: AlertRule) -> Alert:
+    return services.monitors.add_alert(services.monitors.get(caller.name, monitor_id), body)
+
+
+@router.put("/{monitor_id}/alerts/{alert_id}")
+def change_alert(
+    caller: Caller, services: Everything, monitor_id: str, alert_id: str, body: AlertRule
+) -> Alert:
+    return services.monitors.change_alert(services.monitors.get(caller.name, monitor_id), alert_id, body)
+
+
+@router.post("/{monitor_id}/alerts/{alert_id}/mute")
+def mute_alert(
+    caller: Caller, services: Everything, monitor_id: str, alert_id: str, body: MuteRequest
+) -> Alert:
+    return services.monitors.mute_alert(services.monitors.get(caller.name, monitor_id), alert_id, body.until)
 
 
 @router.delete("/{monitor_id}/alerts/{alert_id}", status_code=204)

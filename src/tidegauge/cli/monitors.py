@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +26,7 @@ from tidegauge.cli.output import (
     show,
     show_list,
 )
+from tidegauge.domain.alert import Alert
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import FeatureKind, MonitorRun, ValueType
 from tidegauge.errors import NotFoundError
@@ -33,6 +35,15 @@ app = typer.Typer(help="Monitors of deployments.", no_args_is_help=True)
 monitor_config.register(app)
 alerts = typer.Typer(help="Alerts of monitors.", no_args_is_help=True)
 
+_ALERT_COLUMNS: list[tuple[str, Callable[[Alert], object]]] = [
+    ("id", lambda a: a.id),
+    ("name", lambda a: a.name),
+    ("type", lambda a: a.rule.type),
+    ("rule", lambda a: a.rule.text),
+    ("severity", lambda a: a.rule.severity),
+    ("firing since", lambda a: a.firing_since),
+    ("muted until", lambda a: a.muted_until),
+]
 Name = Annotated[str, typer.Argument(help="Id of the monitor, or name or id of its deployment.")]
 
 
@@ -63,8 +74,7 @@ def show_(context: typer.Context, name: Name, as_json: Json = False) -> None:
         return
     show(detail["monitor"], as_json=False)
     if detail["alerts"]:
-        columns = ("name", "type", "metric", "operator", "bound")
-        show_list(detail["alerts"], [(key, itemgetter(key)) for key in columns], as_json=False, empty="")
+        show_list(connect(context).monitors.alerts(name), _ALERT_COLUMNS, as_json=False, empty="")
     columns = ("at", "before", "after", "by", "why")
     show_list(detail["transitions"], [(key, itemgetter(key)) for key in columns], as_json=False, empty="")
 
@@ -226,12 +236,7 @@ def list_alerts(context: typer.Context, monitor: Name, as_json: Json = False) ->
     """List the rules of a monitor."""
     show_list(
         connect(context).monitors.alerts(monitor),
-        [
-            ("id", lambda a: a.id),
-            ("name", lambda a: a.name),
-            ("type", lambda a: a.type),
-            ("rule", lambda a: a.rule),
-        ],
+        _ALERT_COLUMNS,
         as_json=as_json,
         empty=f"There is no alert yet; make one with: tidegauge alert add {monitor} NAME accuracy '<' 0.85",
     )
@@ -266,7 +271,7 @@ def delete_alert(
     if alert is None:
         raise NotFoundError(f"The monitor {monitor!r} has no alert {alert_id!r}.")
     fired = sum(event.alert_id == alert_id for event in monitors.alert_events(monitor))
-    confirm(f"This deletes the alert {alert.name!r} ({alert.rule}) and its {fired} firings.", yes=yes)
+    confirm(f"This deletes the alert {alert.name!r} ({alert.rule.text}) and its {fired} firings.", yes=yes)
     monitors.delete_alert(monitor, alert_id)
     say(f"The alert {alert.name!r} is deleted.")
 

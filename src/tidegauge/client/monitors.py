@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import quote
 
 from tidegauge.client.connection import Connection, decode, wait_for
-from tidegauge.domain.alert import Alert, AlertEvent
-from tidegauge.domain.monitor import Monitor, MonitorConfig, MonitorRun, MonitorState
+from tidegauge.domain.alert import Alert, AlertEvent, AlertRule
+from tidegauge.domain.monitor import Monitor, MonitorRun, MonitorState
+from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.errors import (
     TidegaugeError,
 )
@@ -85,8 +86,20 @@ class Monitors:
     def add_alert(
         self, key: str, name: str, metric: str, operator: str, bound: float, type_: str = "performance"
     ) -> Alert:
-        body = {"name": name, "metric": metric, "operator": operator, "bound": bound, "type": type_}
-        return self._client.read(Alert, "POST", f"{self._at(key)}/alerts", body)
+        """Add an alert with one condition: ``metric operator bound``."""
+        condition = {"name": metric, "operator": operator, "bound": bound}
+        return self.add_rule(key, {"name": name, "type": type_, "conditions": [condition]})
+
+    def add_rule(self, key: str, rule: AlertRule | Mapping[str, Any]) -> Alert:
+        """Add an alert with any rule."""
+        return self._client.read(Alert, "POST", f"{self._at(key)}/alerts", rule)
+
+    def change_alert(self, key: str, alert_id: str, rule: AlertRule | Mapping[str, Any]) -> Alert:
+        return self._client.read(Alert, "PUT", f"{self._at(key)}/alerts/{alert_id}", rule)
+
+    def mute_alert(self, key: str, alert_id: str, until: datetime | None) -> Alert:
+        """Tell nothing of an alert before ``until``; None ends that."""
+        return self._client.read(Alert, "POST", f"{self._at(key)}/alerts/{alert_id}/mute", {"until": until})
 
     def alerts(self, key: str) -> builtins.list[Alert]:
         return self._client.read(builtins.list[Alert], "GET", f"{self._at(key)}/alerts")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from tidegauge.domain.identity import check_name
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import MonitorRun
+from tidegauge.domain.monitor import Metric, MonitorRun
+from tidegauge.domain.status import Status
+from tidegauge.domain.strict import STRICT
+from tidegauge.errors import InvalidInputError
+
+EVERY = "*"  # as the name of a condition: any feature or metric of the alert's type
 
 
 class Operator(StrEnum):
@@ -25,36 +31,186 @@ _COMPARE: Mapping[Operator, Callable[[float, float], bool]] = {
     Operator.GREATER: operator.gt,
     Operator.GREATER_EQUAL: operator.ge,
 }
+_RANK = {Status.HEALTHY: 0.0, Status.WARNING: 1.0, Status.CRITICAL: 2.0}
+
+
+class Subject(StrEnum):
+    METRIC = "metric"  # a score or a metric, by name
+    EVIDENCE = "evidence"  # the natural logarithm of the e-process, or its alarm
+    STATUS = "status"  # of the part of the monitor that the alert is about
+    QUIET = "quiet"  # minutes without any event
+
+
+class Combine(StrEnum):
+    ALL = "all"
+    ANY = "any"
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """``name operator bound``, of a metric, of evidence, of a status, or of the time without events.
+
+    Evidence without a bound means its alarm. A status is compared by rank: healthy, warning, critical.
+    ``surely``: the whole confidence sequence must be past the bound, so that noise cannot fire it.
+    """
+
+    __pydantic_config__ = STRICT
+    on: Subject = Subject.METRIC
+    name: str = ""
+    operator: Operator = Operator.GREATER_EQUAL
+    bound: float | None = None
+    status: Status | None = None
+    surely: bool = False
+
+    def check(self) -> None:
+        """Raise InvalidInputError where a part is missing that this kind of condition needs."""
+        if self.on is Subject.METRIC and not self.name.strip():
+            raise InvalidInputError.of("metric", "metric is empty; name a metric such as accuracy.")
+        if self.on in (Subject.METRIC, Subject.QUIET) and self.bound is None:
+            raise InvalidInputError.of("bound", f"bound is missing; a condition on {self.on.value} has one.")
+        if self.on is Subject.STATUS and self.status not in _RANK:
+            raise InvalidInputError.of("status", "status is missing; use healthy, warning or critical.")
+        if self.surely and self.on is not Subject.METRIC:
+            raise InvalidInputError.of("surely", "surely is for metrics only; leave it out.")
+
+    @property
+    def text(self) -> str:
+        """The condition in words."""
+        if self.on is Subject.EVIDENCE and self.bound is None:
+            return "drift alarm"
+        if self.on is Subject.STATUS:
+            return f"status {self.operator.value} {self.status.value if self.status else ''}"
+        name = {Subject.EVIDENCE: "evidence", Subject.QUIET: "minutes without events"}.get(self.on, self.name)
+        return f"{name} {'surely ' if self.surely else ''}{self.operator.value} {self.bound:g}"
+
+    def holds(self, run: MonitorRun, type_: MetricType) -> tuple[bool | None, float | None]:
+        """Tell whether it holds in ``run`` and at which value; None: there is nothing to judge."""
+        if self.on is Subject.METRIC:
+            return self._metrics(run, type_)
+        if self.on is Subject.STATUS:
+            rank = _RANK.get(run.part(type_))
+            return (None if rank is None else self._compare(rank, _RANK[self.status or Status.HEALTHY])), rank
+        if self.on is Subject.QUIET:
+            return self._bounded(run.quiet_minutes)
+        if run.evidence is None:
+            return None, None
+        if self.bound is None:
+            return run.evidence.alarm, run.evidence.log_e
+        return self._bounded(run.evidence.log_e)
+
+    def _metrics(self, run: MonitorRun, type_: MetricType) -> tuple[bool | None, float | None]:
+        found = [m for m in run.metrics if m.type is type_ and self.name in (m.name, EVERY)]
+        judged = [(self._judge(metric), metric.value) for metric in found]
+        known = [item for item in judged if item[0] is not None]
+        return next((item for item in known if item[0]), known[0] if known else (None, None))
+
+    def _judge(self, metric: Metric) -> bool | None:
+        if not self.surely:
+            return self._bounded(metric.value)[0]
+        upwards = self.operator in (Operator.GREATER, Operator.GREATER_EQUAL)
+        return self._bounded(metric.surely_low if upwards else metric.surely_high)[0]
+
+    def _bounded(self, value: float | None) -> tuple[bool | None, float | None]:
+        if value is None or self.bound is None:
+            return None, None
+        return self._compare(value, self.bound), value
+
+    def _compare(self, value: float, bound: float) -> bool:
+        return _COMPARE[self.operator](value, bound)
+
+
+@dataclass(frozen=True)
+class AlertRule:
+    """Fires once its conditions hold in ``breaches`` windows in a row, resolves once they no longer do.
+
+    What it tells goes to ``channels`` (names), and again every ``repeat_minutes`` (0: never) while it fires.
+    """
+
+    __pydantic_config__ = STRICT
+    name: str
+    type: MetricType
+    conditions: tuple[Condition, ...]
+    combine: Combine = Combine.ALL
+    breaches: int = 1
+    severity: Severity = Severity.WARNING
+    tags: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    repeat_minutes: int = 0
+    tell_resolved: bool = True
+
+    def check(self) -> None:
+        """Raise InvalidInputError for a rule that could never be judged."""
+        check_name(self.name)
+        if not self.conditions:
+            raise InvalidInputError.of("conditions", "conditions is empty; give one or more.")
+        for condition in self.conditions:
+            condition.check()
+        for name, value, low, high in (
+            ("breaches", self.breaches, 1, 1000),
+            ("repeat_minutes", self.repeat_minutes, 0, 525_600),
+        ):
+            if not low <= value <= high:
+                raise InvalidInputError.of(
+                    name, f"{name} is {value}; give a whole number from {low} to {high}."
+                )
+
+    @property
+    def text(self) -> str:
+        """The conditions in words."""
+        joint = " and " if self.combine is Combine.ALL else " or "
+        text = joint.join(condition.text for condition in self.conditions)
+        return f"{text}, {self.breaches} windows in a row" if self.breaches > 1 else text
+
+    def judge(self, run: MonitorRun) -> tuple[bool | None, float | None]:
+        """Tell whether the conditions hold in one run, and a value of theirs; None: nothing to judge."""
+        found = [condition.holds(run, self.type) for condition in self.conditions]
+        verdicts = [verdict for verdict, _ in found]
+        values = [value for verdict, value in found if verdict] or [value for _, value in found]
+        value = next((value for value in values if value is not None), None)
+        if self.combine is Combine.ANY:
+            return (True if True in verdicts else None if None in verdicts else False), value
+        return (False if False in verdicts else None if None in verdicts else True), value
+
+    def fires(self, runs: Sequence[MonitorRun]) -> bool:
+        """Tell whether it fires at the last of these windows, which are in order of time."""
+        verdicts = [holds for holds, _ in map(self.judge, runs) if holds is not None]
+        return len(verdicts) >= self.breaches and all(verdicts[-self.breaches :])
 
 
 @dataclass(frozen=True)
 class Alert:
-    """Fires in every run in which ``metric operator bound`` holds."""
+    """A rule of a monitor and where it stands.
+
+    Nothing is told before ``muted_until``. ``judged_until`` is the end of the latest window that could be
+    judged; ``firing_since`` the end of the window it fired in, None while it does not.
+    """
 
     id: str
     monitor_id: str
     name: str
-    type: MetricType
-    metric: str
-    operator: Operator
-    bound: float
+    rule: AlertRule
     created_at: datetime
+    muted_until: datetime | None = None
+    judged_until: datetime | None = None
+    firing_since: datetime | None = None
+    told_at: datetime | None = None
 
-    def fires(self, run: MonitorRun) -> bool:
-        """Tell whether the rule holds in ``run``; without a value it does not."""
-        metric = run.metric(self.metric)
-        if metric is None or metric.value is None:
-            return False
-        return _COMPARE[self.operator](metric.value, self.bound)
 
-    @property
-    def rule(self) -> str:
-        return f"{self.metric} {self.operator.value} {self.bound:g}"
+class Told(StrEnum):
+    FIRED = "fired"
+    REPEATED = "repeated"
+    RESOLVED = "resolved"
 
 
 @dataclass(frozen=True)
 class AlertEvent:
-    """One firing of an alert: in which run, at which value."""
+    """What an alert has told: in which run, at which value. ``late``: of a window that was run again."""
 
     id: str
     alert_id: str
@@ -64,3 +220,8 @@ class AlertEvent:
     rule: str
     value: float
     at: datetime  # end of the window
+    told: Told = Told.FIRED
+    severity: Severity = Severity.WARNING
+    summary: str = ""
+    late: bool = False
+    tags: tuple[str, ...] = field(default=())

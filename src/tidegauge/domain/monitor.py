@@ -1,4 +1,4 @@
-"""Monitors: their configuration, states and results."""
+"""Monitors: their states, schema and results."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
-from zoneinfo import available_timezones
+from typing import Any
 
 from tidegauge.domain.metrics import MetricType
+from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.status import Status
 from tidegauge.domain.strict import STRICT
 from tidegauge.domain.thresholds import Threshold
-from tidegauge.errors import ConflictError, FieldError, InvalidInputError
+from tidegauge.errors import ConflictError
 
 
 class MonitorState(StrEnum):
@@ -45,112 +45,6 @@ def check_transition(before: MonitorState, after: MonitorState) -> None:
         raise ConflictError(f"The monitor is {before.value}; from there it cannot become {after.value}.")
 
 
-@dataclass(frozen=True)
-class ImageShape:
-    __pydantic_config__ = STRICT
-    height: int
-    width: int
-    channels: int = 1
-    channel_order: Literal["channels_last", "channels_first"] = "channels_last"
-
-
-@dataclass(frozen=True)
-class TrainData:
-    """The Dataset version that the baseline is made of."""
-
-    __pydantic_config__ = STRICT
-    dataset: str
-    version: int
-
-
-@dataclass(frozen=True)
-class HealthConfig:
-    __pydantic_config__ = STRICT
-    enabled: bool = True
-
-
-@dataclass(frozen=True)
-class DriftConfig:
-    __pydantic_config__ = STRICT
-    enabled: bool = False
-    algorithm: Literal["auto"] = "auto"
-    image: ImageShape | None = None
-    train_data: TrainData | None = None
-    predict_data: Literal["cloudevents"] = "cloudevents"
-
-
-@dataclass(frozen=True)
-class PerformanceConfig:
-    """Labels dropped as CSV or Parquet files below ``prefix`` (default: <deployment id>/livedata)."""
-
-    __pydantic_config__ = STRICT
-    enabled: bool = False
-    compute: Literal["labelled_data"] = "labelled_data"
-    prefix: str = ""
-    groundtruth_column: str = "label"
-    prediction_column: str = "output"
-    timestamp_column: str = "timestamp"
-    positive: str = ""  # the class that precision and recall speak of; empty: the model's own
-
-
-@dataclass(frozen=True)
-class MonitorConfig:
-    __pydantic_config__ = STRICT
-    model_type: Literal["classification"] = "classification"
-    input_data_type: Literal["image"] = "image"
-    frequency_minutes: int = 5
-    time_zone: str = "UTC"
-    minimum_samples: int = 5  # with fewer the verdict is unknown
-    health: HealthConfig = field(default_factory=HealthConfig)
-    drift: DriftConfig = field(default_factory=DriftConfig)
-    performance: PerformanceConfig = field(default_factory=PerformanceConfig)
-
-    def check(self) -> None:
-        """Raise InvalidInputError with every field that has a wrong value, all at once."""
-        errors = [
-            FieldError(name, f"{name} is {value}; give a whole number from {low} to {high}.")
-            for name, value, low, high in self._ranges()
-            if not low <= value <= high
-        ]
-        if self.time_zone not in available_timezones():
-            errors.append(
-                FieldError(
-                    "time_zone", f"time_zone is {self.time_zone!r}; use an IANA name such as Europe/Berlin."
-                )
-            )
-        if self.performance.prefix.startswith("/") or ".." in self.performance.prefix.split("/"):
-            errors.append(
-                FieldError(
-                    "performance.prefix",
-                    f"performance.prefix is {self.performance.prefix!r}; give a path in the store "
-                    "without a leading '/' and without '..'.",
-                )
-            )
-        if errors:
-            raise InvalidInputError(" ".join(error.message for error in errors), tuple(errors))
-
-    def _ranges(self) -> list[tuple[str, int, int, int]]:
-        ranges = [
-            ("frequency_minutes", self.frequency_minutes, 1, 1440),
-            ("minimum_samples", self.minimum_samples, 1, 1_000_000),
-        ]
-        if self.drift.image:
-            image = self.drift.image
-            ranges += [
-                ("drift.image.height", image.height, 8, 8192),
-                ("drift.image.width", image.width, 8, 8192),
-                ("drift.image.channels", image.channels, 1, 3),
-            ]
-        return ranges
-
-    def missing(self) -> tuple[str, ...]:
-        """Return the fields without which the monitor stays ``init``."""
-        if not self.drift.enabled:
-            return ()
-        fields = (("drift.image", self.drift.image), ("drift.train_data", self.drift.train_data))
-        return tuple(name for name, value in fields if value is None)
-
-
 class FeatureKind(StrEnum):
     INPUT = "input_feature"
     PREDICTION = "prediction_output"
@@ -174,6 +68,41 @@ class Feature:
 
 
 @dataclass(frozen=True)
+class EvidenceResult:
+    """Where evidence stood at the end of a run, after ``n`` observations; times are those of observations.
+
+    ``log_e``: natural logarithm of the e-process; ``alarm`` stays on until it is acknowledged; ``feature``
+    leads, by ``effect`` baseline standard deviations since ``since``.
+    """
+
+    log_e: float
+    log_peak: float
+    alarm: bool
+    alarm_at: datetime | None
+    since: datetime | None
+    feature: str
+    effect: float
+    n: int
+
+
+@dataclass(frozen=True)
+class EvidenceState:
+    """How far a monitor's evidence has come: a fold over the observations in the order of the log.
+
+    ``sequence`` is the last batch of observations that was taken in; ``checkpoint`` the path of the arrays
+    as they were at ``checkpoint_sequence``. ``resets`` counts acknowledged alarms, each of which spends
+    ``alpha`` again.
+    """
+
+    sequence: int
+    checkpoint: str
+    checkpoint_sequence: int
+    resets: int
+    alpha: float
+    result: EvidenceResult | None = None
+
+
+@dataclass(frozen=True)
 class Monitor:
     """At most one per deployment. ``state`` is the life cycle, ``status`` the last verdict."""
 
@@ -192,6 +121,8 @@ class Monitor:
     progress: str = ""  # what baselining is at
     message: str = ""  # why init, pending or error
     last_run_at: datetime | None = None
+    due_from: datetime | None = None  # begin of the next window that the schedule has to make due
+    evidence: EvidenceState | None = None
 
     def unmet(self) -> str:
         """Say what the schema lacks before the monitor can be ready; empty when complete."""
@@ -229,6 +160,8 @@ class Metric:
     low: float | None = None
     high: float | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
+    surely_low: float | None = None  # confidence sequence of the day: holds at all times at once
+    surely_high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -244,9 +177,23 @@ class RunImage:
     nearest: str  # the nearest image of the training data
 
 
+class Cause(StrEnum):
+    """Why a window was looked at."""
+
+    SCHEDULE = "schedule"
+    MANUAL = "manual"
+    BACKFILL = "backfill"
+    LATE_EVENTS = "late events"
+    LATE_LABELS = "late labels"
+
+
 @dataclass(frozen=True)
 class MonitorRun:
-    """What a monitor found in one window [start, end); later revisions replace earlier ones."""
+    """What a monitor found in one window [start, end); later revisions replace earlier ones.
+
+    ``late`` counts the events that arrived after the window had been looked at first; ``quiet_minutes`` is
+    the time from the last event to the end of the window, None where there never was one.
+    """
 
     id: str
     monitor_id: str
@@ -262,6 +209,56 @@ class MonitorRun:
     metrics: tuple[Metric, ...] = ()
     images: tuple[RunImage, ...] = ()
     problems: tuple[str, ...] = ()
+    cause: Cause = Cause.MANUAL
+    evidence: EvidenceResult | None = None
+    late: int = 0
+    quiet_minutes: float | None = None
+
+    def part(self, type_: MetricType) -> Status:
+        """Return the verdict of one part of the monitor."""
+        parts = {MetricType.HEALTH: self.health, MetricType.DRIFT: self.drift}
+        return parts.get(type_, self.performance)
 
     def metric(self, name: str) -> Metric | None:
         return next((metric for metric in self.metrics if metric.name == name), None)
+
+
+@dataclass(frozen=True)
+class DueWindow:
+    """A window that waits to be looked at; ``claimed_until`` ends the claim of a worker that died."""
+
+    id: str
+    monitor_id: str
+    start: datetime
+    end: datetime
+    cause: Cause
+    due_at: datetime
+    claimed_by: str = ""
+    claimed_until: datetime | None = None
+    tries: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class ConfigVersion:
+    """What a monitor was told to do, by whom and when; runs name the version that they followed."""
+
+    id: str
+    monitor_id: str
+    number: int
+    config: MonitorConfig
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Acknowledgement:
+    """An alarm that somebody has looked at: evidence begins again and spends ``alpha`` once more."""
+
+    id: str
+    monitor_id: str
+    by: str
+    at: datetime
+    note: str
+    alpha: float
+    spent: float  # the bound on any false alarm so far, this one included

@@ -18,7 +18,8 @@ import polars as pl
 from tidegauge.domain.catalogue import Repository, RepositoryKind, Version
 from tidegauge.domain.content import Manifest
 from tidegauge.domain.labels import label_text
-from tidegauge.domain.monitor import ImageShape, Monitor, TrainData
+from tidegauge.domain.monitor import Monitor
+from tidegauge.domain.monitor_config import ImageShape, TrainData
 from tidegauge.errors import ConflictError, InvalidInputError
 from tidegauge.services import content
 from tidegauge.services.catalogue import Catalogue

@@ -7,20 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from tidegauge.domain.alert import Alert, AlertEvent, Operator
+from tidegauge.domain.alert import Alert, AlertEvent, AlertRule
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.deployment import Deployment
-from tidegauge.domain.identity import check_name, new_id
-from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import (
-    Feature,
-    Monitor,
-    MonitorConfig,
-    MonitorRun,
-    MonitorState,
-    Transition,
-    check_transition,
-)
+from tidegauge.domain.identity import new_id
+from tidegauge.domain.monitor import Feature, Monitor, MonitorRun, MonitorState, Transition, check_transition
+from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.status import Status
 from tidegauge.domain.thresholds import parse_thresholds
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, TidegaugeError
@@ -162,13 +154,22 @@ class Monitors:
         self._database.monitors.delete(monitor.id)
         self._store.delete_below(f"monitors/{monitor.id}")
 
-    def add_alert(
-        self, monitor: Monitor, name: str, type_: MetricType, metric: str, op: Operator, bound: float
-    ) -> Alert:
-        if not metric.strip():
-            raise InvalidInputError.of("metric", "metric is empty; name a metric such as accuracy.")
-        alert = Alert(new_id(), monitor.id, check_name(name), type_, metric, op, bound, self._now())
-        return self._database.alerts.add(alert)
+    def add_alert(self, monitor: Monitor, rule: AlertRule) -> Alert:
+        self._check_rule(monitor, rule)
+        return self._database.alerts.add(Alert(new_id(), monitor.id, rule.name, rule, self._now()))
+
+    def change_alert(self, monitor: Monitor, alert_id: str, rule: AlertRule) -> Alert:
+        """Replace the rule of an alert; it is judged afresh from the next window on."""
+        self._check_rule(monitor, rule)
+        alert = self._database.alerts.get(alert_id, monitor_id=monitor.id)
+        self._database.alerts.update(alert.id, name=rule.name, rule=rule, firing_since=None, told_at=None)
+        return self._database.alerts.get(alert.id)
+
+    def mute_alert(self, monitor: Monitor, alert_id: str, until: datetime | None) -> Alert:
+        """Tell nothing of an alert before ``until``; None ends that."""
+        alert = self._database.alerts.get(alert_id, monitor_id=monitor.id)
+        self._database.alerts.update(alert.id, muted_until=until)
+        return self._database.alerts.get(alert.id)
 
     def alerts(self, monitor: Monitor) -> tuple[Alert, ...]:
         return self._database.alerts.where(monitor_id=monitor.id)
@@ -212,6 +213,14 @@ class Monitors:
                 raise InvalidInputError.of(
                     "drift.train_data", f"drift.train_data: {error.message}"
                 ) from error
+
+    def _check_rule(self, monitor: Monitor, rule: AlertRule) -> None:
+        rule.check()
+        for name in rule.channels:
+            if self._database.channels.find(owner=monitor.owner, name=name) is None:
+                raise InvalidInputError.of(
+                    "channels", f"There is no channel {name!r}; add it with: tidegauge channel add {name}"
+                )
 
     def _settle_config(self, monitor: Monitor, by: str, why: str) -> Monitor:
         """Go where a new configuration leads: init while a field is missing, else baselining."""

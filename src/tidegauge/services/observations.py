@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tidegauge.domain.events import LATENCY_US, REQUEST_TYPE, RESPONSE_TYPE, STATUS, Event
 from tidegauge.domain.inference import decode_event
-from tidegauge.domain.monitor import ImageShape
+from tidegauge.domain.monitor_config import ImageShape
 from tidegauge.errors import InvalidInputError
 
 Array = npt.NDArray[Any]

@@ -157,13 +157,13 @@ class Runs:
 
     def _alert(self, monitor: Monitor, run: MonitorRun) -> None:
         for alert in self._database.alerts.where(monitor_id=monitor.id):
-            metric = run.metric(alert.metric)
+            holds, value = alert.rule.judge(run)
             # A window that is run again has been told of already.
             told = self._database.alert_events.find(alert_id=alert.id, at=run.end)
-            if alert.fires(run) and not told and metric is not None and metric.value is not None:
+            if holds and not told and value is not None:
                 self._database.alert_events.add(
                     AlertEvent(
-                        new_id(), alert.id, monitor.id, run.id, alert.name, alert.rule, metric.value, run.end
+                        new_id(), alert.id, monitor.id, run.id, alert.name, alert.rule.text, value, run.end
                     )
                 )
 

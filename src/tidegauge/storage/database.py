@@ -15,12 +15,31 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from tidegauge.domain.alert import Alert, AlertEvent
 from tidegauge.domain.catalogue import Repository, Version
+from tidegauge.domain.channel import Channel, Delivery
 from tidegauge.domain.deployment import Deployment
-from tidegauge.domain.monitor import Monitor, MonitorRun, Transition
+from tidegauge.domain.monitor import (
+    Acknowledgement,
+    ConfigVersion,
+    DueWindow,
+    Monitor,
+    MonitorRun,
+    Transition,
+)
+from tidegauge.domain.observation import (
+    DeadLetter,
+    HealthSample,
+    Label,
+    LabelFile,
+    LogFile,
+    Maintenance,
+    ObservationFile,
+    Reader,
+)
 from tidegauge.domain.pipeline import PipelineRun
 from tidegauge.domain.users import Token, User
 from tidegauge.errors import InvalidInputError, UnavailableError
 from tidegauge.storage import tables
+from tidegauge.storage.connections import Connections
 from tidegauge.storage.rows import Rows
 
 _REMEDY = "Look at database_url and at the database's own log."
@@ -71,17 +90,34 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
-        self.users = Rows(self.engine, tables.users, User, "user")
-        self.tokens = Rows(self.engine, tables.tokens, Token, "token")
-        self.repositories = Rows(self.engine, tables.repositories, Repository, "repository")
-        self.versions = Rows(self.engine, tables.versions, Version, "version")
-        self.deployments = Rows(self.engine, tables.deployments, Deployment, "deployment")
-        self.pipeline_runs = Rows(self.engine, tables.pipeline_runs, PipelineRun, "pipeline run")
-        self.monitors = Rows(self.engine, tables.monitors, Monitor, "monitor")
-        self.transitions = Rows(self.engine, tables.transitions, Transition, "transition")
-        self.monitor_runs = Rows(self.engine, tables.monitor_runs, MonitorRun, "monitor run")
-        self.alerts = Rows(self.engine, tables.alerts, Alert, "alert")
-        self.alert_events = Rows(self.engine, tables.alert_events, AlertEvent, "alert event")
+        connections = Connections(self.engine)
+        self.transaction = connections.transaction
+        self.users = Rows(connections, tables.users, User, "user")
+        self.tokens = Rows(connections, tables.tokens, Token, "token")
+        self.repositories = Rows(connections, tables.repositories, Repository, "repository")
+        self.versions = Rows(connections, tables.versions, Version, "version")
+        self.deployments = Rows(connections, tables.deployments, Deployment, "deployment")
+        self.pipeline_runs = Rows(connections, tables.pipeline_runs, PipelineRun, "pipeline run")
+        self.monitors = Rows(connections, tables.monitors, Monitor, "monitor")
+        self.transitions = Rows(connections, tables.transitions, Transition, "transition")
+        self.monitor_runs = Rows(connections, tables.monitor_runs, MonitorRun, "monitor run")
+        self.alerts = Rows(connections, tables.alerts, Alert, "alert")
+        self.alert_events = Rows(connections, tables.alert_events, AlertEvent, "alert event")
+        self.config_versions = Rows(connections, tables.config_versions, ConfigVersion, "config version")
+        self.acknowledgements = Rows(connections, tables.acknowledgements, Acknowledgement, "acknowledgement")
+        self.maintenances = Rows(connections, tables.maintenances, Maintenance, "maintenance window")
+        self.due_windows = Rows(connections, tables.due_windows, DueWindow, "due window")
+        self.channels = Rows(connections, tables.channels, Channel, "channel")
+        self.deliveries = Rows(connections, tables.deliveries, Delivery, "delivery")
+        self.log_files = Rows(connections, tables.log_files, LogFile, "log file")
+        self.readers = Rows(connections, tables.readers, Reader, "reader")
+        self.observation_files = Rows(
+            connections, tables.observation_files, ObservationFile, "file of observations"
+        )
+        self.dead_letters = Rows(connections, tables.dead_letters, DeadLetter, "dead letter")
+        self.labels = Rows(connections, tables.labels, Label, "label")
+        self.label_files = Rows(connections, tables.label_files, LabelFile, "label file")
+        self.health_samples = Rows(connections, tables.health_samples, HealthSample, "health sample")
 
     def migrate(self) -> None:
         """Apply every migration that this database does not have yet."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
@@ -13,7 +13,6 @@ from sqlalchemy import (
     JSON,
     Column,
     ColumnElement,
-    Engine,
     Table,
     and_,
     delete,
@@ -26,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
+from tidegauge.storage.connections import Connections
 
 T = TypeVar("T")
 
@@ -51,8 +51,8 @@ class Query:
 class Rows(Generic[T]):
     """The table of one noun. ``noun`` words the errors."""
 
-    def __init__(self, engine: Engine, table: Table, cls: type[T], noun: str) -> None:
-        self._engine = engine
+    def __init__(self, connections: Connections, table: Table, cls: type[T], noun: str) -> None:
+        self._connections = connections
         self._table = table
         self._noun = noun
         self._adapter: TypeAdapter[T] = TypeAdapter(cls)
@@ -60,7 +60,7 @@ class Rows(Generic[T]):
     def add(self, item: T) -> T:
         """Insert ``item``; ConflictError where a unique constraint forbids it."""
         try:
-            with self._engine.begin() as connection:
+            with self._connections.begin() as connection:
                 connection.execute(insert(self._table).values(self._to_row(item)))
         except IntegrityError as error:
             name = getattr(item, "name", "")
@@ -68,6 +68,17 @@ class Rows(Generic[T]):
                 f"There is a {self._noun}{f' {name!r}' if name else ''} already; choose another name."
             ) from error
         return item
+
+    def add_all(self, items: Iterable[T]) -> None:
+        """Insert many rows at once; ConflictError where a unique constraint forbids one."""
+        rows = [self._to_row(item) for item in items]
+        if not rows:
+            return
+        try:
+            with self._connections.begin() as connection:
+                connection.execute(insert(self._table), rows)
+        except IntegrityError as error:
+            raise ConflictError(f"One of these {len(rows)} {self._noun}s is there already.") from error
 
     def get(self, id_: str, **where: Any) -> T:
         """Return the row with this id (and these values), or raise NotFoundError."""
@@ -121,28 +132,40 @@ class Rows(Generic[T]):
 
     def count(self, **where: Any) -> int:
         query = select(func.count()).select_from(self._table).where(*self._conditions(where))
-        with self._engine.connect() as connection:
+        with self._connections.connect() as connection:
             return connection.execute(query).scalar_one()
 
     def highest(self, column: str, **where: Any) -> int:
         """Return the largest value of an integer column, 0 for no rows."""
         query = select(func.max(self._table.c[column])).where(*self._conditions(where))
-        with self._engine.connect() as connection:
+        with self._connections.connect() as connection:
             return connection.execute(query).scalar_one() or 0
 
     def update(self, id_: str, expect: Mapping[str, Any] | None = None, **changes: Any) -> bool:
         """Change columns of one row if it still has the expected values; tell whether it had."""
         conditions = self._conditions({"id": id_, **(expect or {})})
         values = {name: self._to_column(self._table.c[name], value) for name, value in changes.items()}
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             return connection.execute(update(self._table).where(*conditions).values(values)).rowcount == 1
 
-    def delete(self, id_: str) -> None:
-        with self._engine.begin() as connection:
-            connection.execute(delete(self._table).where(self._table.c.id == id_))
+    def update_where(self, where: Mapping[str, Any], **changes: Any) -> int:
+        """Change columns of all rows with these values; return how many there were."""
+        values = {name: self._to_column(self._table.c[name], value) for name, value in changes.items()}
+        with self._connections.begin() as connection:
+            statement = update(self._table).where(*self._conditions(where)).values(values)
+            return int(connection.execute(statement).rowcount)
+
+    def delete(self, id_: str) -> bool:
+        """Delete one row; tell whether it was there."""
+        return self.delete_where(id=id_) == 1
+
+    def delete_where(self, **where: Any) -> int:
+        """Delete all rows with these values; return how many there were."""
+        with self._connections.begin() as connection:
+            return int(connection.execute(delete(self._table).where(*self._conditions(where))).rowcount)
 
     def _fetch(self, query: Any) -> tuple[T, ...]:
-        with self._engine.connect() as connection:
+        with self._connections.connect() as connection:
             rows = connection.execute(query).mappings().all()
         return tuple(self._adapter.validate_python(dict(row)) for row in rows)
 
@@ -150,6 +173,8 @@ class Rows(Generic[T]):
         return [
             self._table.c[name].in_(value)
             if isinstance(value, Sequence) and not isinstance(value, str)
+            else self._table.c[name].is_(None)
+            if value is None
             else self._table.c[name] == _plain(value)
             for name, value in where.items()
         ]
@@ -170,7 +195,7 @@ class Rows(Generic[T]):
 
     def _after(self, cursor: str, column: Column[Any], descending: bool) -> ColumnElement[bool]:
         key = self._table.c.id
-        with self._engine.connect() as connection:
+        with self._connections.connect() as connection:
             row = connection.execute(select(column).where(key == cursor)).first()
         if row is None:
             raise InvalidInputError.of("cursor", f"cursor is {cursor!r}; use the one of the previous page.")

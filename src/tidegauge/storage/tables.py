@@ -185,6 +185,62 @@ monitors = Table(
     _text("progress"),
     _text("message"),
     _time("last_run_at", nullable=True),
+    _time("due_from", nullable=True),
+    Column("evidence", JSON(none_as_null=True)),
+)
+
+config_versions = Table(
+    "config_versions",
+    metadata,
+    _id(),
+    _parent("monitor_id", "monitors"),
+    Column("number", Integer, nullable=False),
+    _json("config"),
+    _text("by"),
+    _time("at"),
+    UniqueConstraint("monitor_id", "number"),
+)
+
+acknowledgements = Table(
+    "acknowledgements",
+    metadata,
+    _id(),
+    _parent("monitor_id", "monitors"),
+    _text("by"),
+    _time("at"),
+    _text("note"),
+    Column("alpha", Float, nullable=False),
+    Column("spent", Float, nullable=False),
+    Index(None, "monitor_id"),
+)
+
+maintenances = Table(
+    "maintenances",
+    metadata,
+    _id(),
+    _parent("monitor_id", "monitors"),
+    _time("start"),
+    _time("end"),
+    _text("reason"),
+    _text("by"),
+    Index(None, "monitor_id", "end"),
+)
+
+due_windows = Table(
+    "due_windows",
+    metadata,
+    _id(),
+    _parent("monitor_id", "monitors"),
+    _time("start"),
+    _time("end"),
+    _text("cause"),
+    _time("due_at"),
+    _text("claimed_by"),
+    _time("claimed_until", nullable=True),
+    Column("tries", Integer, nullable=False),
+    _text("error"),
+    UniqueConstraint("monitor_id", "start", "end"),
+    Index(None, "due_at"),
 )
 
 transitions = Table(
@@ -217,6 +273,10 @@ monitor_runs = Table(
     _json("metrics"),
     _json("images"),
     _json("problems"),
+    _text("cause"),
+    Column("evidence", JSON(none_as_null=True)),
+    Column("late", Integer, nullable=False),
+    Column("quiet_minutes", Float),
     # Whatever a scheduler does, a window has one result per revision.
     UniqueConstraint("monitor_id", "config_version", "start", "end", "revision"),
     Index(None, "monitor_id", "start"),
@@ -228,11 +288,12 @@ alerts = Table(
     _id(),
     _parent("monitor_id", "monitors"),
     _text("name"),
-    _text("type"),
-    _text("metric"),
-    _text("operator"),
-    Column("bound", Float, nullable=False),
+    _json("rule"),
     _time("created_at"),
+    _time("muted_until", nullable=True),
+    _time("judged_until", nullable=True),
+    _time("firing_since", nullable=True),
+    _time("told_at", nullable=True),
     UniqueConstraint("monitor_id", "name"),
 )
 
@@ -247,6 +308,140 @@ alert_events = Table(
     _text("rule"),
     Column("value", Float, nullable=False),
     _time("at"),
+    _text("told"),
+    _text("severity"),
+    _text("summary"),
+    Column("late", Boolean, nullable=False),
+    _json("tags"),
     Index(None, "monitor_id", "at"),
+    # Whatever crashes, one change is told once.
     UniqueConstraint("alert_id", "run_id"),
+)
+
+channels = Table(
+    "channels",
+    metadata,
+    _id(),
+    _text("owner"),
+    _text("name"),
+    _text("kind"),
+    _json("settings"),
+    _time("created_at"),
+    _text("secret"),
+    _time("failing_since", nullable=True),
+    _text("message"),
+    UniqueConstraint("owner", "name"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _id(),
+    _parent("channel_id", "channels"),
+    _text("monitor_id"),
+    _text("alert_event_id"),
+    _json("message"),
+    _time("created_at"),
+    _time("due_at"),
+    _text("state"),
+    Column("tries", Integer, nullable=False),
+    _text("claimed_by"),
+    _time("claimed_until", nullable=True),
+    _time("sent_at", nullable=True),
+    _text("error"),
+    _json("details"),
+    Index(None, "state", "due_at"),
+    Index(None, "alert_event_id"),
+)
+
+log_files = Table(
+    "log_files",
+    metadata,
+    _id(),
+    _parent("deployment_id", "deployments"),
+    Column("number", Integer, nullable=False),
+    _time("written_at"),
+    UniqueConstraint("deployment_id", "number"),
+)
+
+readers = Table(
+    "readers",
+    metadata,
+    _id(),
+    _parent("deployment_id", "deployments"),
+    _text("extractor"),
+    Column("position", Integer, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    _json("halves"),
+)
+
+observation_files = Table(
+    "observation_files",
+    metadata,
+    _id(),
+    _parent("deployment_id", "deployments"),
+    _text("extractor"),
+    _time("first"),
+    _time("last"),
+    Column("first_sequence", Integer, nullable=False),
+    Column("last_sequence", Integer, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Index(None, "deployment_id", "extractor", "last"),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    _id(),
+    _parent("deployment_id", "deployments"),
+    _text("kind"),
+    _text("event_id"),
+    _text("source"),
+    _text("reason"),
+    _time("time", nullable=True),
+    _time("noticed_at"),
+    Index(None, "deployment_id", "time"),
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    _id(),
+    _parent("deployment_id", "deployments"),
+    _time("time"),
+    _text("event_id"),
+    Column("index", Integer, nullable=False),
+    _text("output"),
+    _text("label"),
+    _text("source"),
+    Column("row", Integer, nullable=False),
+    _time("received_at"),
+    _time("superseded_at", nullable=True),
+    Index(None, "deployment_id", "time"),
+    Index(None, "deployment_id", "event_id"),
+    Index(None, "deployment_id", "source"),
+)
+
+label_files = Table(
+    "label_files",
+    metadata,
+    _id(),
+    _parent("deployment_id", "deployments"),
+    _text("digest"),
+    Column("rows", Integer, nullable=False),
+    Column("problems", Integer, nullable=False),
+    _time("read_at"),
+)
+
+health_samples = Table(
+    "health_samples",
+    metadata,
+    _id(),
+    _parent("deployment_id", "deployments"),
+    _time("at"),
+    Column("ready", Boolean, nullable=False),
+    Column("cpu_seconds", Float),
+    Column("memory_bytes", BigInteger),
+    _time("started_at", nullable=True),
+    Index(None, "deployment_id", "at"),
 )

@@ -1,0 +1,119 @@
+"""Observations: what was read of each logged event, and how far the reading has come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class LogFile:
+    """A file of the inference log; ``number`` counts the files of a deployment in the order of writing."""
+
+    id: str  # path in the store
+    deployment_id: str
+    number: int
+    written_at: datetime
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How far one extractor has read the log of one deployment.
+
+    ``position`` is the number of the last log file read, ``sequence`` that of the last batch written.
+    ``halves`` are requests and responses that wait for their other half: event id to log file.
+    """
+
+    id: str  # <deployment id>/<extractor>
+    deployment_id: str
+    extractor: str
+    position: int = 0
+    sequence: int = 0
+    halves: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ObservationFile:
+    """A file of observations: batches ``first_sequence`` to ``last_sequence``, times first to last."""
+
+    id: str  # path in the store
+    deployment_id: str
+    extractor: str
+    first: datetime
+    last: datetime
+    first_sequence: int
+    last_sequence: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """What could not be used, and why: an event of the log, or a label."""
+
+    id: str
+    deployment_id: str
+    kind: str  # event or label
+    event_id: str
+    source: str  # the log file or label file, with its row
+    reason: str
+    time: datetime | None
+    noticed_at: datetime
+
+
+@dataclass(frozen=True)
+class Label:
+    """The true answer to one logged request; the newest of the same event (or file row) counts.
+
+    ``output`` is the model's answer where the label came with one; else it is looked up by ``event_id``.
+    ``superseded_at`` is set once another label has taken its place: history is kept.
+    """
+
+    id: str
+    deployment_id: str
+    time: datetime
+    event_id: str
+    index: int
+    output: str
+    label: str
+    source: str  # path of the label file, or who posted it
+    row: int
+    received_at: datetime
+    superseded_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """A label file that was taken in, as it was then."""
+
+    id: str  # path in the store
+    deployment_id: str
+    digest: str  # of size and time of change
+    rows: int
+    problems: int
+    read_at: datetime
+
+
+@dataclass(frozen=True)
+class HealthSample:
+    """What a served process was like at one moment; ``cpu_seconds`` counts from its start."""
+
+    id: str
+    deployment_id: str
+    at: datetime
+    ready: bool
+    cpu_seconds: float | None = None
+    memory_bytes: int | None = None
+    started_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Maintenance:
+    """A span of time in which the alerts of a monitor are not told."""
+
+    id: str
+    monitor_id: str
+    start: datetime
+    end: datetime
+    reason: str
+    by: str

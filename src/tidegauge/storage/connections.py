@@ -1,0 +1,53 @@
+"""Connections: one per statement, or one for all statements of a transaction."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine
+
+
+class Connections:
+    """Hands out connections; within ``transaction`` every statement of the thread shares one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._local = threading.local()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Let what this thread writes in the block happen as a whole or not at all; blocks may nest."""
+        if getattr(self._local, "current", None) is not None:
+            yield
+            return
+        with self._engine.begin() as connection:
+            if connection.dialect.name == "sqlite":
+                # At once, so that what is read in the block is still so when it writes.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            self._local.current = connection
+            try:
+                yield
+            finally:
+                self._local.current = None
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Yield a connection to write with."""
+        current = getattr(self._local, "current", None)
+        if current is not None:
+            yield current
+            return
+        with self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """Yield a connection to read with."""
+        current = getattr(self._local, "current", None)
+        if current is not None:
+            yield current
+            return
+        with self._engine.connect() as connection:
+            yield connection
