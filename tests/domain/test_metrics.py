@@ -4,6 +4,7 @@ import pytest
 
 from tidegauge.domain.metrics import ERRORS, QUALITIES, MetricType, larger_is_worse, names
 from tidegauge.stats.performance import classify, classify_multilabel, regress, score_probabilities
+from tidegauge.stats.usage import summarise
 
 RESULTS = [
     classify(["a", "b"], ["a", "b"], "a"),
@@ -21,6 +22,16 @@ def test_every_metric_that_is_measured_can_have_a_threshold(result: object):
 
 def test_no_metric_gets_worse_both_ways():
     assert not ERRORS & QUALITIES
+
+
+def test_of_health_only_readiness_gets_worse_as_it_falls():
+    falling = {name for name in names(MetricType.HEALTH) if not larger_is_worse(name, MetricType.HEALTH)}
+    assert falling == {"ready"}
+
+
+def test_every_metric_of_a_served_process_can_have_a_threshold():
+    usage = summarise([0.0], [True], [1.0], [2.0], [0.0], start=0.0, memory_limit=4)
+    assert set(usage.metrics) <= names(MetricType.HEALTH)
 
 
 def test_perfect_predictions_are_the_best_end_of_every_metric():

@@ -65,8 +65,12 @@ QUALITIES = frozenset(
     }
 )
 
-#: Health metrics; all get worse as they get larger.
-HEALTH = frozenset(
+#: Health metrics that get worse as they get smaller: ``ready`` is the share of looks that found it ready.
+HEALTH_QUALITIES = frozenset({"ready"})
+
+#: Health metrics; all but these qualities get worse as they get larger. ``cpu_utilization`` is a share of one
+#: core, ``memory_utilization`` one of the machine's (or the container's) memory.
+HEALTH = HEALTH_QUALITIES | frozenset(
     {
         "requests",
         "requests_rate",
@@ -79,7 +83,9 @@ HEALTH = frozenset(
         "latency_p95",
         "latency_p99",
         "cpu_utilization",
+        "memory_bytes",
         "memory_utilization",
+        "restarts",
     }
 )
 
@@ -101,4 +107,6 @@ def larger_is_worse(name: str, type_: MetricType) -> bool:
     >>> larger_is_worse("accuracy", MetricType.PERFORMANCE), larger_is_worse("rmse", MetricType.PERFORMANCE)
     (False, True)
     """
-    return type_ is not MetricType.PERFORMANCE or name in ERRORS
+    if type_ is MetricType.HEALTH:
+        return name not in HEALTH_QUALITIES
+    return type_ is MetricType.DRIFT or name in ERRORS
