@@ -21,8 +21,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Usage:
-    """By name: ``ready`` (share of looks), ``cpu_utilization`` (share of one core), ``memory_bytes`` (mean),
-    ``memory_utilization`` (share of the limit) and ``restarts``.
+    """Values by name.
+
+    ``ready`` is the share of looks that found it ready, ``cpu_utilization`` a share of one core,
+    ``memory_bytes`` the mean, ``memory_utilization`` its share of the limit.
     """
 
     metrics: Mapping[str, Measured]

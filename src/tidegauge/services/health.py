@@ -1,0 +1,190 @@
+"""Health of served processes: a look at each every few seconds, and what a window of looks comes to."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
+from tidegauge.domain.identity import new_id
+from tidegauge.domain.metrics import MetricType
+from tidegauge.domain.monitor import Metric
+from tidegauge.domain.observation import HealthSample
+from tidegauge.domain.status import Status
+from tidegauge.stats.usage import summarise
+from tidegauge.storage.database import Database
+
+_log = logging.getLogger(__name__)
+
+_KEPT = timedelta(days=30)
+_PRUNE_EVERY = timedelta(hours=1)
+_PRUNED_AT_ONCE = 500  # so that no other writer waits long
+_TIMEOUT_SECONDS = 2.0
+_LOOKS_AT_ONCE = 8  # so that processes that hang delay the others little
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+class Health:
+    """Looks at every served process of this machine, keeps what it saw for 30 days, and sums windows up."""
+
+    def __init__(
+        self,
+        database: Database,
+        now: Callable[[], datetime],
+        seconds: float = 15.0,
+        memory_limit: int | None = None,
+    ) -> None:
+        """``memory_limit`` in bytes is what the share of memory is of; None: what this process may use."""
+        self._database = database
+        self._now = now
+        self._seconds = seconds
+        self._memory_limit = memory_limit or available_memory()
+        self._pruned_at: datetime | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="health", daemon=True)
+        self._http = httpx.Client(timeout=_TIMEOUT_SECONDS, trust_env=False)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._http.close()
+
+    def look(self) -> None:
+        """Look at every deployment that ought to run, once, and forget what is too old."""
+        wanted = self._database.deployments.where(wanted=DeploymentState.RUNNING, origin=Origin.LOCAL)
+        if wanted:
+            with ThreadPoolExecutor(_LOOKS_AT_ONCE, "health-look") as pool:
+                samples = list(pool.map(self._sample, wanted))
+            with self._database.transaction():
+                # A deployment may have been deleted while it was looked at.
+                left = {deployment.id for deployment in self._database.deployments.where()}
+                self._database.health_samples.add_all(s for s in samples if s.deployment_id in left)
+        self._prune()
+
+    def of_window(self, deployment_id: str, start: datetime, end: datetime) -> tuple[Metric, ...]:
+        """Return the metrics of the process in [start, end), not judged yet; without samples all None."""
+        rows = self._database.health_samples
+        inside = rows.between("at", start, end, sort="at", deployment_id=deployment_id)
+        before = rows.between("at", None, start, sort="-at", limit=1, deployment_id=deployment_id)
+        samples = (*before, *inside)
+        usage = summarise(
+            [sample.at.timestamp() for sample in samples],
+            [sample.ready for sample in samples],
+            [_number(sample.cpu_seconds) for sample in samples],
+            [_number(sample.memory_bytes) for sample in samples],
+            [sample.started_at.timestamp() if sample.started_at else math.nan for sample in samples],
+            start=start.timestamp(),
+            memory_limit=self._memory_limit,
+        )
+        return tuple(
+            Metric(name, MetricType.HEALTH, found.value, found.n, Status.UNKNOWN)
+            for name, found in usage.metrics.items()
+        )
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.look()
+            except Exception:
+                # A database that is away for a moment must not end the looking.
+                _log.exception("looking at the served processes failed for a moment")
+            self._stop.wait(self._seconds)
+
+    def _sample(self, deployment: Deployment) -> HealthSample:
+        # The port of a process that has ended may be another's by now.
+        running = deployment.state is DeploymentState.RUNNING
+        address = f"http://127.0.0.1:{deployment.port}"
+        ready = running and self._get(f"{address}/v2/health/ready") is not None
+        numbers = _process_numbers(self._get(f"{address}/metrics") or "") if ready else {}
+        memory, started = (
+            numbers.get(f"process_{name}") for name in ("resident_memory_bytes", "start_time_seconds")
+        )
+        return HealthSample(
+            id=new_id(),
+            deployment_id=deployment.id,
+            at=self._now(),
+            ready=ready,
+            cpu_seconds=numbers.get("process_cpu_seconds_total"),
+            memory_bytes=None if memory is None else int(memory),
+            started_at=None if started is None else datetime.fromtimestamp(started, UTC),
+        )
+
+    def _get(self, url: str) -> str | None:
+        try:
+            answer = self._http.get(url)
+        except httpx.HTTPError:
+            return None
+        return answer.text if answer.status_code == httpx.codes.OK else None
+
+    def _prune(self) -> None:
+        now = self._now()
+        if self._pruned_at is not None and now - self._pruned_at < _PRUNE_EVERY:
+            return
+        rows = self._database.health_samples
+        for deployment in self._database.deployments.where():  # the index begins with the deployment
+            while old := rows.between(
+                "at", None, now - _KEPT, sort="at", limit=_PRUNED_AT_ONCE, deployment_id=deployment.id
+            ):
+                rows.delete_where(id=[sample.id for sample in old])
+        self._pruned_at = now
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _process_numbers(text: str) -> dict[str, float]:
+    """Return what prometheus_client's process collector tells; nothing where the text is something else."""
+    try:
+        return {
+            sample.name: sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name.startswith("process_") and math.isfinite(sample.value)
+        }
+    except ValueError:
+        return {}
+
+
+def available_memory(cgroups: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int:
+    """Return the bytes of memory that this process may use: the machine's, or less in a container.
+
+    Reads control groups of version 2 and 1: the limit of this process's group and of all above it.
+    """
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for root, group, name in _groups(cgroups, own):
+        folder = root / group.lstrip("/")
+        for above in (folder, *folder.parents):
+            if above.is_relative_to(root):
+                # "max" in version 2 where there is no limit, a number past all memory in version 1
+                with contextlib.suppress(OSError, ValueError):
+                    limits.append(int((above / name).read_text()))
+    return min(limits)
+
+
+def _groups(cgroups: Path, own: Path) -> list[tuple[Path, str, str]]:
+    """Return root folder, path and name of the limit's file for each hierarchy that limits memory."""
+    try:
+        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except OSError:
+        return []
+    found = [(cgroups, line[2], "memory.max") for line in lines if line[:2] == ["0", ""]]
+    return found + [
+        (cgroups / "memory", line[2], "memory.limit_in_bytes")
+        for line in lines
+        if "memory" in line[1].split(",")
+    ]
