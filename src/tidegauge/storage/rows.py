@@ -141,6 +141,33 @@ class Rows(Generic[T]):
         with self._connections.connect() as connection:
             return connection.execute(query).scalar_one() or 0
 
+    def tally(self, *columns: str, **where: Any) -> dict[tuple[Any, ...], int]:
+        """Count the rows with these values by the values of some columns."""
+        fields = [self._table.c[column] for column in columns]
+        query = select(*fields, func.count()).where(*self._conditions(where)).group_by(*fields)
+        with self._connections.connect() as connection:
+            return {tuple(row[:-1]): row[-1] for row in connection.execute(query)}
+
+    def newest(self, column: str, per: str, without: Sequence[str] = ()) -> tuple[T, ...]:
+        """Return the row with the largest ``column`` of each parent in ``per``, at ties the last made one.
+
+        Columns named in ``without``, large ones, are not read; their fields have the noun's own defaults.
+        """
+        parent = next(iter(self._table.c[per].foreign_keys)).column
+        own = self._table.alias()
+        # One look into the index per parent; to group all rows would read them all.
+        first = (
+            select(own.c.id)
+            .where(own.c[per] == parent)
+            .order_by(own.c[column].desc(), own.c.id.desc())
+            .limit(1)
+            .correlate(parent.table)
+            .scalar_subquery()
+        )
+        read = [field for field in self._table.c if field.name not in without]
+        joined = parent.table.join(self._table, self._table.c.id == first)
+        return self._fetch(select(*read).select_from(joined).order_by(self._table.c.id))
+
     def update(self, id_: str, expect: Mapping[str, Any] | None = None, **changes: Any) -> bool:
         """Change columns of one row if it still has the expected values; tell whether it had."""
         conditions = self._conditions({"id": id_, **(expect or {})})
