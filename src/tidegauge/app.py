@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Thread
 from types import FrameType
 
@@ -23,22 +23,31 @@ from tidegauge.api import pipelines as pipelines_api
 from tidegauge.api import proxy, system
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.errors import UnavailableError
+from tidegauge.services.alerting import Alerting, Silence
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.bundle import Services
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.collector import Collector
 from tidegauge.services.deployments import Deployments
+from tidegauge.services.evidence import Evidences
+from tidegauge.services.labels import Labels
 from tidegauge.services.monitors import Monitors
+from tidegauge.services.observing import Observing
 from tidegauge.services.people import People
 from tidegauge.services.pipelines import Pipelines
 from tidegauge.services.runs import Runs
+from tidegauge.services.schedule import Schedule
 from tidegauge.services.supervisor import Supervisor
 from tidegauge.services.worker import Worker
 from tidegauge.settings import Settings
 from tidegauge.storage.database import Database
+from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.objects import ObjectStore
+from tidegauge.storage.observations import ObservationStore
 from tidegauge.ui import pages
 from tidegauge.web.access import may_ingest, signed_in
+
+_GRACE_SECONDS = 2.0  # for events that are under way to the collector when a window ends
 
 
 def utc_now() -> datetime:
@@ -70,10 +79,32 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         flush=lambda: collector.flush(),  # noqa: PLW0108 - the collector is made after this
         now=now,
     )
+    log = InferenceLog(store)
+    files = ObservationStore(database, store)
+    observing = Observing(database, log, files, now)
     collector = Collector(
-        home / "collector", store, deployments.exists, deployments.find_id, settings.flush_seconds
+        home / "collector",
+        store,
+        deployments.exists,
+        deployments.find_id,
+        settings.flush_seconds,
+        wrote=observing.note,
     )
     baselines = Baselines(database, store, catalogue)
+    runs = Runs(
+        database,
+        log,
+        observing,
+        files,
+        Labels(database, store, now),
+        baselines,
+        Evidences(store, files),
+        Alerting(database, Silence(), now),
+        collector.flush,
+        now,
+    )
+    grace = timedelta(seconds=settings.flush_seconds + _GRACE_SECONDS)
+    schedule = Schedule(database, runs, now, grace=grace)
     return Services(
         settings=settings,
         database=database,
@@ -87,7 +118,9 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         pipelines=Pipelines(database, catalogue, people, worker, home, settings.address, now),
         baselines=baselines,
         monitors=Monitors(database, store, catalogue, baselines, worker, now),
-        runs=Runs(database, store, collector, baselines, now),
+        runs=runs,
+        observing=observing,
+        schedule=schedule,
     )
 
 
@@ -98,10 +131,12 @@ def start(services: Services) -> None:
     services.monitors.start_up()
     services.pipelines.start()
     services.supervisor.start()
+    services.schedule.start()
 
 
 def stop(services: Services) -> None:
     """End the background work; nothing acknowledged is lost."""
+    services.schedule.close()
     services.supervisor.close()
     services.pipelines.close()
     services.worker.close()

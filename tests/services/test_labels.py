@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import io
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
 
+from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.labels import ImageLabelColumns, LabelColumns, label_text, parse_timestamp
-from tidegauge.errors import InvalidInputError
-from tidegauge.services.labels import read_labels
+from tidegauge.services.labels import Labels, PostedLabel
+from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectStore
 
 PREFIX = "d1/livedata"
@@ -17,13 +18,53 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
+LATER = NOON + timedelta(days=3)
+
+
+class Taken:
+    """A store of label files, the labels taken in from it, and the times that were touched."""
+
+    def __init__(self, folder):
+        self.store = ObjectStore(str(folder / "store"))
+        self.database = Database(f"sqlite:///{folder / 'labels.sqlite'}")
+        self.database.migrate()
+        running = DeploymentState.RUNNING
+        self.database.deployments.add(
+            Deployment("d1", "d1", "ada", "m", "m", 1, True, Origin.LOCAL, running, running, NOON, "")
+        )
+        self.labels = Labels(self.database, self.store, lambda: LATER)
+        self.touched = set()
+
+    def refresh(self, columns=None):
+        self.touched = set()
+        self.labels.refresh("d1", PREFIX, columns or LabelColumns(), self.touched.update)
+        return self.touched
+
+    def read(self, start=NOON, end=NOON + HOUR, columns=None):
+        self.refresh(columns)
+        return self.labels.of_window("d1", start, end)
+
+    def problems(self, start=NOON, end=NOON + HOUR):
+        return self.labels.problems("d1", start, end)
+
+    def post(self, *labels, times=None):
+        self.touched = set()
+        known = times if times is not None else {label.event_id: NOON for label in labels}
+        return self.labels.post("d1", labels, known, "ada", self.touched.update)
+
+    def put(self, path, data):
+        self.store.put(path, data)
+
+
 @pytest.fixture
 def store(tmp_path):
-    return ObjectStore(str(tmp_path / "store"))
+    taken = Taken(tmp_path)
+    yield taken
+    taken.database.close()
 
 
-def read(store, start=NOON, end=NOON + HOUR, columns=None):
-    return read_labels(store, PREFIX, columns or LabelColumns(), start, end)
+def outputs(rows):
+    return tuple(row.output for row in rows)
 
 
 def put_csv(store, text, name="a.csv"):
@@ -45,7 +86,7 @@ def test_window_is_half_open(store):
         "2026-03-01T12:59:59.999999Z,C,A\n"
         "2026-03-01T13:00:00Z,D,A\n",
     )
-    assert read(store).outputs == ("B", "C")
+    assert outputs(store.read()) == ("B", "C")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +105,7 @@ def test_window_is_half_open(store):
 )
 def test_one_time_in_many_forms(store, written):
     put_csv(store, f"timestamp,output,label\n{written},1,1\n")
-    assert read(store).timestamps == (NOON,)
+    assert [row.time for row in store.read()] == [NOON]
     assert parse_timestamp(written).utcoffset() == timedelta(0)
 
 
@@ -73,11 +114,10 @@ def test_one_time_in_many_forms(store, written):
 )
 def test_unreadable_timestamp_is_listed_with_its_row(store, written):
     put_csv(store, f"timestamp,output,label\n2026-03-01T12:00:00Z,1,1\n{written},1,1\n")
-    rows = read(store)
-    assert len(rows) == 1
-    (problem,) = rows.problems
-    assert (problem.file, problem.row) == (f"{PREFIX}/a.csv", 2)
-    assert written in problem.reason
+    assert len(store.read()) == 1
+    (problem,) = store.problems()
+    assert problem.startswith(f"{PREFIX}/a.csv, row 2: ")
+    assert written in problem
 
 
 def test_numbers_agree_however_they_are_written(store):
@@ -89,8 +129,9 @@ def test_numbers_agree_however_they_are_written(store):
         frame.with_columns(pl.col("output").cast(pl.Int8), pl.col("label").cast(pl.Float32)),
         "b.parquet",
     )
-    rows = read(store)
-    assert rows.outputs == rows.labels == ("1", "0") * 3
+    rows = store.read()
+    assert outputs(rows) == tuple(row.label for row in rows)
+    assert sorted(outputs(rows)) == ["0", "0", "0", "1", "1", "1"]
 
 
 @pytest.mark.parametrize(
@@ -131,9 +172,8 @@ def test_label_text(value, text):
 )
 def test_parquet_timestamps(store, timestamps):
     put_parquet(store, pl.DataFrame({"timestamp": timestamps, "output": ["A"], "label": ["A"]}))
-    rows = read(store)
-    assert not rows.problems
-    assert rows.timestamps == (NOON,)
+    assert [row.time for row in store.read()] == [NOON]
+    assert store.problems() == ()
 
 
 def test_empty_cells_of_the_window_are_listed(store):
@@ -147,14 +187,13 @@ def test_empty_cells_of_the_window_are_listed(store):
         ",1,1\n"
         "2026-03-01T15:00:00Z,,\n",
     )
-    rows = read(store)
-    assert len(rows) == 0
-    assert [(problem.row, problem.reason) for problem in rows.problems] == [
-        (1, "output is empty."),
-        (2, "label is empty."),
-        (3, "output and label are empty."),
-        (4, "label is empty."),
-        (5, "timestamp is empty."),
+    assert store.read() == ()
+    assert [problem.removeprefix(f"{PREFIX}/a.csv, ") for problem in store.problems()] == [
+        "row 1: output is empty.",
+        "row 2: label is empty.",
+        "row 3: output and label are empty.",
+        "row 4: label is empty.",
+        "row 5: timestamp is empty.",
     ]
 
 
@@ -166,47 +205,110 @@ def test_files_that_cannot_be_read_do_not_hide_the_others(store):
     store.put(f"{PREFIX}/broken.parquet", b"PAR1 not really")
     store.put(f"{PREFIX}/latin.csv", b"timestamp,output,label\n1772366400,\xe9,1\n")
     put_csv(store, "no labels at all", "notes.txt")
-    rows = read(store)
-    assert rows.outputs == ("1",)
-    assert {problem.file.rpartition("/")[2] for problem in rows.problems} == {
+    assert outputs(store.read()) == ("1",)
+    files = {problem.partition(": ")[0].rpartition("/")[2]: problem for problem in store.problems()}
+    assert set(files) == {
         "columns.csv",
         "empty.csv",
         "ragged.csv",
         "broken.parquet",
         "latin.csv",
     }
-    assert all(problem.row is None and problem.reason for problem in rows.problems)
-    reason = next(problem.reason for problem in rows.problems if "columns" in problem.file)
-    assert reason == "It has no column 'timestamp', 'label', but 'time', 'output'."
+    assert files["columns.csv"].endswith("It has no column 'timestamp', 'label', but 'time', 'output'.")
 
 
 def test_all_problems_are_counted_though_only_the_first_are_listed(store):
     put_csv(store, "timestamp,output,label\n" + "never,1,1\n" * 1500)
-    rows = read(store)
-    assert len(rows.problems) == 1000
-    assert rows.problem_count == 1500
+    store.refresh()
+    assert len(store.problems()) == 1000
+    assert store.database.label_files.get(f"{PREFIX}/a.csv").problems == 1500
 
 
 def test_columns_have_other_names_and_a_byte_order_mark(store):
     store.put(f"{PREFIX}/a.CSV", "\ufeffwhen, said , truth,more\n1772366400,x,y,z\n".encode())
-    rows = read(store, columns=LabelColumns("when", "said", "truth"))
-    assert (rows.outputs, rows.labels) == (("x",), ("y",))
+    (row,) = store.read(columns=LabelColumns("when", "said", "truth"))
+    assert (row.output, row.label) == ("x", "y")
 
 
 def test_another_deployment_is_not_read(store):
     store.put("d11/livedata/a.csv", b"timestamp,output,label\n1772366400,x,y\n")
     store.put("d1/livedata2/a.csv", b"timestamp,output,label\n1772366400,x,y\n")
-    assert read(store).outputs == ()
+    assert store.read() == ()
 
 
-def test_windows_need_zones_and_order(store):
-    with pytest.raises(InvalidInputError, match="two times with zones"):
-        read(store, start=NOON.replace(tzinfo=None))
-    with pytest.raises(InvalidInputError, match="not valid"):
-        read(store, end=NOON - HOUR)
-    east = timezone(timedelta(hours=2))
+def test_a_file_that_has_not_changed_touches_nothing(store):
     put_csv(store, "timestamp,output,label\n1772366400,x,y\n")
-    assert len(read(store, NOON.astimezone(east), NOON + HOUR)) == 1
+    assert store.refresh() == {NOON}
+    assert store.refresh() == set()
+
+
+def test_a_corrected_file_touches_only_the_rows_that_changed(store):
+    head = "timestamp,output,label\n"
+    put_csv(store, f"{head}1772366400,x,y\n1772370000,x,y\n")
+    store.refresh()
+    put_csv(store, f"{head}1772373600,x,x\n1772366400,x,y\n1772370000,x,x\n")
+    assert store.refresh() == {NOON + HOUR, NOON + 2 * HOUR}
+    assert [row.label for row in store.read(NOON, NOON + 3 * HOUR)] == ["y", "x", "x"]
+
+
+def test_what_a_correction_replaced_is_kept(store):
+    put_csv(store, "timestamp,output,label\n1772366400,x,y\n")
+    store.refresh()
+    put_csv(store, "timestamp,output,label\n1772366400,x,x\n")
+    store.refresh()
+    history = store.database.labels.where(deployment_id="d1")
+    assert [(row.label, row.superseded_at) for row in history] == [("y", LATER), ("x", None)]
+
+
+def test_a_deleted_file_takes_its_labels_along(store):
+    put_csv(store, "timestamp,output,label\n1772366400,x,y\nnever,x,y\n")
+    store.refresh()
+    store.store.delete(f"{PREFIX}/a.csv")
+    assert store.refresh() == {NOON}
+    assert (store.read(), store.problems()) == ((), ())
+
+
+def test_a_problem_goes_away_with_its_cause(store):
+    put_csv(store, "timestamp,output,label\nnever,x,y\n")
+    store.refresh()
+    put_csv(store, "timestamp,output,label\n1772366400,x,y\n")
+    store.refresh()
+    assert store.problems() == ()
+
+
+def test_a_posted_label_stands_at_the_time_of_its_event(store):
+    receipt = store.post(PostedLabel("e1", 1.0))
+    assert (receipt.accepted, receipt.corrected, receipt.unknown) == (1, 0, ())
+    assert store.touched == {NOON}
+    (row,) = store.labels.of_window("d1", NOON, NOON + HOUR)
+    assert (row.event_id, row.label, row.output) == ("e1", "1", "")
+
+
+def test_the_last_label_of_an_event_counts(store):
+    store.post(PostedLabel("e1", "A"))
+    receipt = store.post(PostedLabel("e1", "B"), PostedLabel("e1", "C"))
+    assert (receipt.accepted, receipt.corrected) == (1, 1)
+    (row,) = store.labels.of_window("d1", NOON, NOON + HOUR)
+    assert row.label == "C"
+
+
+def test_a_label_that_is_posted_again_changes_nothing(store):
+    store.post(PostedLabel("e1", "A"))
+    assert store.post(PostedLabel("e1", "A")).corrected == 0
+    assert store.touched == set()
+
+
+def test_places_in_one_request_have_labels_of_their_own(store):
+    store.post(PostedLabel("e1", "A", 0), PostedLabel("e1", "B", 1))
+    rows = store.labels.of_window("d1", NOON, NOON + HOUR)
+    assert {row.index: row.label for row in rows} == {0: "A", 1: "B"}
+
+
+def test_labels_of_unknown_events_are_named_and_listed(store):
+    receipt = store.post(PostedLabel("e1", "A"), PostedLabel("no", "A"), times={"e1": NOON})
+    assert (receipt.accepted, receipt.unknown) == (1, ("no",))
+    (letter,) = store.database.dead_letters.where(kind="label")
+    assert (letter.event_id, letter.reason) == ("no", "No logged event has this id.")
 
 
 def test_names_of_image_label_columns():

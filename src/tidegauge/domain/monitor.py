@@ -262,3 +262,13 @@ class Acknowledgement:
     note: str
     alpha: float
     spent: float  # the bound on any false alarm so far, this one included
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How often proportions held on one day, as labels came: metric to hits and samples."""
+
+    id: str  # <monitor id>/<day>
+    monitor_id: str
+    day: datetime
+    counts: Mapping[str, tuple[int, int]]

@@ -18,11 +18,20 @@ class LogFile:
 
 
 @dataclass(frozen=True)
+class Half:
+    """A request, or a response, whose other half has not come yet, and the log file that has it."""
+
+    path: str
+    received: datetime
+    time: datetime
+
+
+@dataclass(frozen=True)
 class Reader:
     """How far one extractor has read the log of one deployment.
 
     ``position`` is the number of the last log file read, ``sequence`` that of the last batch written.
-    ``halves`` are requests and responses that wait for their other half: event id to log file.
+    ``halves`` are by event id.
     """
 
     id: str  # <deployment id>/<extractor>
@@ -30,7 +39,7 @@ class Reader:
     extractor: str
     position: int = 0
     sequence: int = 0
-    halves: Mapping[str, str] = field(default_factory=dict)
+    halves: Mapping[str, Half] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import Metric, Monitor
+from tidegauge.domain.monitor import EvidenceResult, Metric, Monitor
 from tidegauge.domain.status import Status, worst
 from tidegauge.domain.thresholds import evaluate
 
@@ -21,13 +21,21 @@ def judge(metric: Metric, monitor: Monitor) -> Metric:
     return replace(metric, status=evaluate(metric.value, threshold, metric.n, minimum))
 
 
-def part_status(part: MetricType, metrics: Iterable[Metric], monitor: Monitor) -> Status:
+def part_status(
+    part: MetricType, metrics: Iterable[Metric], monitor: Monitor, evidence: EvidenceResult | None = None
+) -> Status:
     """Return the verdict of a part of the monitor: the worst of its judged metrics.
 
-    Health without thresholds is healthy as long as there is traffic.
+    Health without thresholds is healthy as long as there is traffic. Drift with an alarm of the evidence is
+    critical; with evidence and without an alarm it is healthy where no threshold says otherwise.
     """
     own = [metric for metric in metrics if metric.type is part]
     judged = [metric.status for metric in own if metric.name in monitor.thresholds]
     if part is MetricType.HEALTH and not judged:
         return Status.HEALTHY if any(metric.n for metric in own) else Status.UNKNOWN
+    if part is MetricType.DRIFT and evidence is not None:
+        if evidence.alarm:
+            return Status.CRITICAL
+        if not judged and any(metric.n for metric in own):
+            return Status.HEALTHY
     return worst(judged)

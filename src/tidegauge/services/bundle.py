@@ -9,9 +9,11 @@ from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.collector import Collector
 from tidegauge.services.deployments import Deployments
 from tidegauge.services.monitors import Monitors
+from tidegauge.services.observing import Observing
 from tidegauge.services.people import People
 from tidegauge.services.pipelines import Pipelines
 from tidegauge.services.runs import Runs
+from tidegauge.services.schedule import Schedule
 from tidegauge.services.supervisor import Supervisor
 from tidegauge.services.worker import Worker
 from tidegauge.settings import Settings
@@ -34,3 +36,5 @@ class Services:
     baselines: Baselines
     monitors: Monitors
     runs: Runs
+    observing: Observing
+    schedule: Schedule

@@ -53,6 +53,7 @@ class Collector:
         find_service: Callable[[str, str], str | None],
         flush_seconds: float = 5.0,
         *,
+        wrote: Callable[[Sequence[tuple[str, str]]], None] = lambda _files: None,
         segment_bytes: int = 32 << 20,
         max_waiting_bytes: int = 128 << 20,
     ) -> None:
@@ -64,6 +65,7 @@ class Collector:
             exists: says whether there is a deployment with this id.
             find_service: deployment id of an (inferenceservicename, namespace), or None.
             flush_seconds: how long an event may wait before it is written to the log.
+            wrote: hears the deployment and the path of each file that was written to the log.
             segment_bytes: a segment is closed and written at this size.
             max_waiting_bytes: of requests in memory at a time; more are refused as unavailable.
         """
@@ -71,6 +73,7 @@ class Collector:
         self._exists = exists
         self._find_service = find_service
         self._flush_seconds = flush_seconds
+        self._wrote = wrote
         self._max_waiting = max_waiting_bytes
         self._segments = Segments(segments_dir, segment_bytes, flush_seconds)
         self._flushing = threading.Lock()
@@ -169,7 +172,7 @@ class Collector:
 
     def _flush_segment(self, path: Path) -> None:
         segment = read_segment(path)
-        self.log.write(segment.id, segment.records)
+        self._wrote(self.log.write(segment.id, segment.records))
         if segment.damaged:
             path.rename(path.with_suffix(".damaged"))  # kept: someone may want to look at what is left
         else:

@@ -15,6 +15,7 @@ from tidegauge.domain.monitor import Feature, Monitor, MonitorRun, MonitorState,
 from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.status import Status
 from tidegauge.domain.thresholds import parse_thresholds
+from tidegauge.domain.windows import window_of
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, TidegaugeError
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.catalogue import Catalogue
@@ -136,8 +137,13 @@ class Monitors:
         return self._fresh(monitor)
 
     def start(self, monitor: Monitor, by: str) -> Monitor:
-        self._move(monitor, MonitorState.ACTIVE, by, "started", message="")
+        self._move(monitor, MonitorState.ACTIVE, by, "started", message="", due_from=self._begin(monitor))
         return self._fresh(monitor)
+
+    def _begin(self, monitor: Monitor) -> datetime:
+        """Return where the schedule begins: with the window that is under way."""
+        config = monitor.config
+        return window_of(self._now(), config.frequency_minutes, config.time_zone)[0]
 
     def stop(self, monitor: Monitor, by: str) -> Monitor:
         if monitor.state is not MonitorState.ACTIVE:
@@ -272,7 +278,9 @@ class Monitors:
         fresh = self._fresh(monitor)  # the schema may have been completed meanwhile
         unmet = fresh.unmet()
         after = MonitorState.PENDING if unmet else MonitorState.READY
-        self._move(fresh, after, SYSTEM, "baseline made", message=unmet, baseline=digest, progress="")
+        self._move(
+            fresh, after, SYSTEM, "baseline made", message=unmet, baseline=digest, progress="", evidence=None
+        )
 
     def _move(self, monitor: Monitor, after: MonitorState, by: str, why: str, **changes: Any) -> None:
         """Change the state if nobody else has meanwhile, and record the transition."""

@@ -1,37 +1,48 @@
-"""Monitor runs: a window of the log, compared with the baseline, judged, and written down."""
+"""Monitor runs: a window of observations, compared with the baseline, judged, and written down."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 
-from tidegauge.domain.alert import AlertEvent
-from tidegauge.domain.events import Event
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.images import encode_png
-from tidegauge.domain.labels import LabelColumns, LabelRows, label_text
+from tidegauge.domain.labels import LabelColumns
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import Metric, Monitor, MonitorRun, MonitorState, RunImage
-from tidegauge.domain.status import Status, worst
+from tidegauge.domain.monitor import (
+    Acknowledgement,
+    Cause,
+    DueWindow,
+    EvidenceState,
+    Metric,
+    Monitor,
+    MonitorRun,
+    MonitorState,
+    RunImage,
+    Tally,
+)
+from tidegauge.domain.status import worst
 from tidegauge.domain.verdicts import judge, part_status
+from tidegauge.domain.windows import window_of
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
+from tidegauge.services import measuring
+from tidegauge.services.alerting import Alerting
 from tidegauge.services.baselines import Baseline, Baselines
-from tidegauge.services.collector import Collector
-from tidegauge.services.labels import read_labels
-from tidegauge.services.observations import Answer, Observation, Observed, observe
-from tidegauge.stats.images import compare, extract
-from tidegauge.stats.latency import summarise
-from tidegauge.stats.performance.classification import classify
-from tidegauge.stats.two_sample.total_variation import total_variation
+from tidegauge.services.evidence import Evidences
+from tidegauge.services.labels import Labels, PostedLabel, Receipt
+from tidegauge.services.observing import Extraction, Observing
+from tidegauge.services.payloads import decode_images
 from tidegauge.storage.database import Database
-from tidegauge.storage.objects import ObjectStore
+from tidegauge.storage.log import InferenceLog
+from tidegauge.storage.observations import Observations, ObservationStore, microseconds, moment
 
 _TRIES = 5
 _PROBLEMS_LISTED = 20
+_RUNNABLE = (MonitorState.READY, MonitorState.ACTIVE)
 
 
 class Runs:
@@ -40,21 +51,41 @@ class Runs:
     def __init__(
         self,
         database: Database,
-        store: ObjectStore,
-        collector: Collector,
+        log: InferenceLog,
+        observing: Observing,
+        files: ObservationStore,
+        labels: Labels,
         baselines: Baselines,
+        evidences: Evidences,
+        alerting: Alerting,
+        flush: Callable[[], None],
         now: Callable[[], datetime],
     ) -> None:
+        """``flush`` writes what the collector of this process holds to the inference log."""
         self._database = database
-        self._store = store
-        self._collector = collector
-        self._log = collector.log
+        self._log = log
+        self._observing = observing
+        self._files = files
+        self._labels = labels
         self._baselines = baselines
+        self._evidences = evidences
+        self._alerting = alerting
+        self._flush = flush
         self._now = now
 
-    def run(self, monitor: Monitor, start: datetime, end: datetime) -> MonitorRun:
-        """Look at the window [start, end) and write down what was found."""
-        if monitor.state not in (MonitorState.READY, MonitorState.ACTIVE):
+    def run(
+        self,
+        monitor: Monitor,
+        start: datetime,
+        end: datetime,
+        cause: Cause = Cause.MANUAL,
+        due: DueWindow | None = None,
+    ) -> MonitorRun:
+        """Look at the window [start, end) and write down what was found.
+
+        ``due`` is the claimed window that asked for it: the result counts only while the claim holds.
+        """
+        if monitor.state not in _RUNNABLE:
             raise ConflictError(
                 f"The monitor is {monitor.state.value}; it runs once it is ready. {monitor.message}".strip()
             )
@@ -63,47 +94,120 @@ class Runs:
             raise InvalidInputError.of(
                 "end", f"end is {end.isoformat()}, not after start {start.isoformat()}."
             )
-        run = self._save(self._compute(monitor, start, end))
-        self._note(monitor, run)
-        self._alert(monitor, run)
-        return run
+        self._flush()
+        self.catch_up(monitor)
+        fulfilled = [due] if due else self._waiting(monitor, start, end)
+        monitor = self._database.monitors.get(monitor.id)
+        try:
+            run, state = self._compute(monitor, start, end, cause)
+            saved = self._save(monitor, run, state, fulfilled)
+        except Exception:
+            self._evidences.forget(monitor.id)
+            raise
+        self._alerting.kick()
+        return saved
+
+    def catch_up(self, monitor: Monitor) -> None:
+        """Take in what the log and the label files have got since; what it touches is due again."""
+        baseline = self._baselines.load(monitor)
+
+        def late(batch: Observations) -> None:
+            self._touch(monitor, (moment(int(t)) for t in np.unique(batch.time)), Cause.LATE_EVENTS)
+
+        self._observing.advance(monitor.deployment_id, _extraction(monitor, baseline), late)
+        config = monitor.config.performance
+        if config.enabled:
+            columns = LabelColumns(
+                timestamp=config.timestamp_column,
+                output=config.prediction_column,
+                label=config.groundtruth_column,
+            )
+            prefix = config.prefix or self._database.deployments.get(monitor.deployment_id).livedata
+            self._labels.refresh(
+                monitor.deployment_id,
+                prefix,
+                columns,
+                lambda times: self._touch(monitor, times, Cause.LATE_LABELS),
+            )
+
+    def post_labels(self, monitor: Monitor, labels: list[PostedLabel], by: str) -> Receipt:
+        """Take in labels by event id; the windows that they touch are due again."""
+        self._flush()
+        self.catch_up(monitor)
+        extraction = _extraction(monitor, self._baselines.load(monitor))
+        wanted = {label.event_id for label in labels}
+        times = self._files.times(monitor.deployment_id, extraction.id, wanted)
+        return self._labels.post(
+            monitor.deployment_id,
+            labels,
+            times,
+            by,
+            lambda touched: self._touch(monitor, touched, Cause.LATE_LABELS),
+        )
+
+    def acknowledge(self, monitor: Monitor, by: str, note: str) -> Acknowledgement:
+        """Begin evidence again after an alarm; a further share of false alarms is spent."""
+        if monitor.evidence is None or monitor.evidence.result is None or not monitor.evidence.result.alarm:
+            raise ConflictError("The monitor has no drift alarm; there is nothing to acknowledge.")
+        state = self._evidences.acknowledge(monitor, self._baselines.load(monitor))
+        if state is None:
+            raise ConflictError("The monitor has no baseline of images; there is nothing to acknowledge.")
+        done = Acknowledgement(
+            new_id(), monitor.id, by, self._now(), note, state.alpha, state.alpha * (state.resets + 1)
+        )
+        with self._database.transaction():
+            self._database.acknowledgements.add(done)
+            self._database.monitors.update(monitor.id, evidence=state)
+        return done
 
     def image(self, monitor: Monitor, run: MonitorRun, event_id: str, index: int) -> bytes:
         """Return an image of the run's window as PNG."""
         shown = next((i for i in run.images if (i.event_id, i.index) == (event_id, index)), None)
-        if shown is None:
+        shape = monitor.config.drift.image
+        if shown is None or shape is None:
             raise NotFoundError(f"The run has no image {index} of event {event_id!r}.")
-        around = self._log.read(monitor.deployment_id, shown.time, run.end)
-        events = [event for event in around if event.id == event_id]
-        baseline = self._baselines.load(monitor)
-        for observation in self._observe(monitor, baseline, events).observations:
-            if observation.index == index and observation.image is not None:
-                return encode_png(observation.image)
+        around = self._log.read(monitor.deployment_id, shown.time, shown.time + timedelta(microseconds=1))
+        for event in around:
+            if event.id == event_id and event.type.endswith("request"):
+                pixels = decode_images(event, shape)
+                if index < len(pixels):
+                    return encode_png(pixels[index])
         raise NotFoundError(f"The log has no image {index} of event {event_id!r} any more.")
 
-    def _compute(self, monitor: Monitor, start: datetime, end: datetime) -> MonitorRun:
-        self._collector.flush()
+    def _compute(
+        self, monitor: Monitor, start: datetime, end: datetime, cause: Cause
+    ) -> tuple[MonitorRun, EvidenceState | None]:
         baseline = self._baselines.load(monitor)
-        observed = self._observe(monitor, baseline, list(self._log.read(monitor.deployment_id, start, end)))
+        extraction = _extraction(monitor, baseline)
+        observed = self._files.window(monitor.deployment_id, extraction.id, start, end)
+        config = monitor.config
+        earlier = self._revisions(monitor, start, end)
+        newest = not self._database.monitor_runs.between("start", end, None, limit=1, monitor_id=monitor.id)
+        state = None
+        if newest and config.drift.enabled and cause is not Cause.BACKFILL:
+            begin = self._observing.sequence_before(monitor.deployment_id, extraction, start)
+            state = self._evidences.advance(monitor, baseline, extraction, begin)
+        evidence = state.result if state else (earlier[-1].evidence if earlier else None)
         metrics: list[Metric] = []
         images: tuple[RunImage, ...] = ()
-        problems = list(observed.problems)
-        config = monitor.config
+        problems = list(self._unread(monitor, start, end))
         if config.health.enabled:
-            metrics += _health(observed.answers)
+            metrics += measuring.health(observed, start, end)
         if config.drift.enabled:
-            moved, images = _drift(baseline, observed.observations)
+            moved, images = measuring.drift(baseline, observed)
             metrics += moved
         if config.performance.enabled:
-            rows = self._labels(monitor, start, end)
-            metrics += _performance(rows, label_text(config.performance.positive) or baseline.positive)
-            problems += _label_problems(rows)
+            labels = self._labels.of_window(monitor.deployment_id, start, end)
+            truth, outputs = measuring.pairs(labels, observed, baseline.classes)
+            positive = measuring.positive_class(config.performance.positive, baseline)
+            metrics += measuring.performance(truth, outputs, positive)
+            problems += self._labels.problems(monitor.deployment_id, start, end)
         judged = tuple(judge(metric, monitor) for metric in metrics)
         health, drift, performance = (
-            part_status(part, judged, monitor)
+            part_status(part, judged, monitor, evidence)
             for part in (MetricType.HEALTH, MetricType.DRIFT, MetricType.PERFORMANCE)
         )
-        return MonitorRun(
+        run = MonitorRun(
             id=new_id(),
             monitor_id=monitor.id,
             config_version=monitor.config_version,
@@ -117,148 +221,154 @@ class Runs:
             performance=performance,
             metrics=judged,
             images=images,
-            problems=tuple(problems),
+            problems=_listed(problems),
+            cause=cause,
+            evidence=evidence,
+            late=int((observed.received > microseconds(earlier[0].created_at)).sum()) if earlier else 0,
+            quiet_minutes=self._quiet(monitor, extraction, observed, end),
         )
+        return run, state
 
-    def _observe(self, monitor: Monitor, baseline: Baseline, events: list[Event]) -> Observed:
-        drift = monitor.config.drift
-        return observe(events, drift.image if drift.enabled else None, baseline.classes)
-
-    def _labels(self, monitor: Monitor, start: datetime, end: datetime) -> LabelRows:
-        config = monitor.config.performance
-        columns = LabelColumns(
-            timestamp=config.timestamp_column,
-            output=config.prediction_column,
-            label=config.groundtruth_column,
-        )
-        prefix = config.prefix or self._database.deployments.get(monitor.deployment_id).livedata
-        return read_labels(self._store, prefix, columns, start, end)
-
-    def _save(self, run: MonitorRun) -> MonitorRun:
-        window = {
-            "monitor_id": run.monitor_id,
-            "config_version": run.config_version,
-            "start": run.start,
-            "end": run.end,
-        }
+    def _save(
+        self,
+        monitor: Monitor,
+        run: MonitorRun,
+        state: EvidenceState | None,
+        fulfilled: list[DueWindow],
+    ) -> MonitorRun:
+        """Write down a run with all that follows from it: as a whole, or not at all."""
+        window = {"monitor_id": run.monitor_id, "start": run.start, "end": run.end}
         for _ in range(_TRIES):
-            revision = self._database.monitor_runs.highest("revision", **window) + 1
             try:
-                return self._database.monitor_runs.add(replace(run, revision=revision))
+                with self._database.transaction():
+                    self._fulfil(fulfilled)
+                    number = self._database.monitor_runs.highest("revision", **window) + 1
+                    before = self._revisions(monitor, run.start, run.end)
+                    saved = self._tallied(monitor, replace(run, revision=number), before)
+                    self._database.monitor_runs.add(saved)
+                    self._note(monitor, saved, state)
+                    self._alerting.judge(monitor, saved)
+            except SupersededError:
+                raise
             except ConflictError:
                 continue  # another run of the same window was faster
+            return saved
         raise ConflictError("The same window is being run by others; try again.")
 
-    def _note(self, monitor: Monitor, run: MonitorRun) -> None:
+    def _fulfil(self, wishes: list[DueWindow]) -> None:
+        for due in wishes:
+            found = self._database.due_windows.delete_where(id=due.id, claimed_by=due.claimed_by)
+            if not found and due.claimed_by:
+                raise SupersededError("The window has changed, or another worker has taken it.")
+
+    def _note(self, monitor: Monitor, run: MonitorRun, state: EvidenceState | None) -> None:
         """Take the status over unless a later window has been run already."""
         later = self._database.monitor_runs.between("start", run.end, None, limit=1, monitor_id=monitor.id)
-        if not later:
-            self._database.monitors.update(monitor.id, status=run.status, last_run_at=run.end)
+        if later:
+            return
+        changes: dict[str, Any] = {"status": run.status, "last_run_at": run.end}
+        fresh = self._database.monitors.get(monitor.id).evidence
+        resets = monitor.evidence.resets if monitor.evidence else 0
+        if state and (fresh is None or (fresh.resets == resets and fresh.sequence <= state.sequence)):
+            changes["evidence"] = state
+        self._database.monitors.update(monitor.id, **changes)
 
-    def _alert(self, monitor: Monitor, run: MonitorRun) -> None:
-        for alert in self._database.alerts.where(monitor_id=monitor.id):
-            holds, value = alert.rule.judge(run)
-            # A window that is run again has been told of already.
-            told = self._database.alert_events.find(alert_id=alert.id, at=run.end)
-            if holds and not told and value is not None:
-                self._database.alert_events.add(
-                    AlertEvent(
-                        new_id(), alert.id, monitor.id, run.id, alert.name, alert.rule.text, value, run.end
-                    )
+    def _tallied(self, monitor: Monitor, run: MonitorRun, before: tuple[MonitorRun, ...]) -> MonitorRun:
+        """Give proportions the bounds that hold all day, from all labels of the day that have come so far."""
+        found, old = measuring.hits(run), measuring.hits(before[-1] if before else None)
+        if not found:
+            return run
+        day, _ = window_of(run.start, 1440, monitor.config.time_zone)
+        id_ = f"{monitor.id}/{day.isoformat()}"
+        tally = self._database.tallies.find(id=id_)
+        counts = dict(tally.counts) if tally else {}
+        for name in {*found, *old}:
+            sums = zip(counts.get(name, (0, 0)), found.get(name, (0, 0)), old.get(name, (0, 0)), strict=True)
+            right, n = (total + new - gone for total, new, gone in sums)
+            counts[name] = (right, n)
+        if tally:
+            self._database.tallies.update(id_, counts=counts)
+        else:
+            self._database.tallies.add(Tally(id_, monitor.id, day, counts))
+        bounds = {name: measuring.surely(counts[name]) for name in found}
+        return replace(
+            run,
+            metrics=tuple(
+                replace(metric, surely_low=known[0], surely_high=known[1])
+                if metric.type is MetricType.PERFORMANCE and (known := bounds.get(metric.name))
+                else metric
+                for metric in run.metrics
+            ),
+        )
+
+    def _touch(self, monitor: Monitor, times: Iterable[datetime], cause: Cause) -> None:
+        """Make the windows that were looked at, and that these times lie in, due again; in a transaction.
+
+        A window that is being looked at loses its claim: its result would miss what has come.
+        """
+        moments = sorted(times)
+        if not moments:
+            return
+        for window in self._database.windows_touched(monitor.id, moments):
+            known = self._database.due_windows.find(monitor_id=monitor.id, start=window[0], end=window[1])
+            if known:
+                self._database.due_windows.update(
+                    known.id, claimed_by="", claimed_until=None, due_at=self._now()
+                )
+            else:
+                self._database.due_windows.add(
+                    DueWindow(new_id(), monitor.id, *window, cause, due_at=self._now())
                 )
 
+    def _waiting(self, monitor: Monitor, start: datetime, end: datetime) -> list[DueWindow]:
+        """Return the unclaimed wish for this very window, which a run by hand fulfils."""
+        return list(
+            self._database.due_windows.where(monitor_id=monitor.id, start=start, end=end, claimed_by="")
+        )
 
-def _label_problems(rows: LabelRows) -> list[str]:
-    listed = [
-        f"{p.file}: {p.reason}" if p.row is None else f"{p.file}, row {p.row}: {p.reason}"
-        for p in rows.problems[:_PROBLEMS_LISTED]
-    ]
-    more = rows.problem_count - len(listed)
-    return [*listed, f"{more} more problems with labels."] if more > 0 else listed
+    def _revisions(self, monitor: Monitor, start: datetime, end: datetime) -> tuple[MonitorRun, ...]:
+        return self._database.monitor_runs.where(monitor_id=monitor.id, start=start, end=end, sort="revision")
+
+    def _unread(self, monitor: Monitor, start: datetime, end: datetime) -> tuple[str, ...]:
+        letters = self._database.dead_letters.between(
+            "time", start, end, deployment_id=monitor.deployment_id, kind="event"
+        )
+        return tuple(f"Event {letter.event_id}: {letter.reason}" for letter in letters)
+
+    def _quiet(
+        self, monitor: Monitor, extraction: Extraction, observed: Observations, end: datetime
+    ) -> float | None:
+        if len(observed):
+            last = moment(int(observed.time.max()))
+        else:
+            files = self._database.observation_files.between(
+                "first",
+                None,
+                end,
+                deployment_id=monitor.deployment_id,
+                extractor=extraction.id,
+                sort="-last",
+                limit=1,
+            )
+            if not files:
+                return None
+            last = min(files[0].last, end)
+        return (end - last).total_seconds() / 60
+
+
+class SupersededError(ConflictError):
+    """The result of a claimed window no longer counts."""
+
+
+def _extraction(monitor: Monitor, baseline: Baseline) -> Extraction:
+    drift = monitor.config.drift
+    return Extraction(drift.image if drift.enabled else None, len(baseline.classes))
+
+
+def _listed(problems: list[str]) -> tuple[str, ...]:
+    more = len(problems) - _PROBLEMS_LISTED
+    return (*problems[:_PROBLEMS_LISTED], *([f"{more} more problems like these."] if more > 0 else []))
 
 
 def _utc(time: datetime) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-def _health(answers: tuple[Answer, ...]) -> list[Metric]:
-    n = len(answers)
-    latency = summarise(np.array([a.latency_ms for a in answers if a.latency_ms is not None], np.float64))
-    bad = sum(400 <= answer.status < 500 for answer in answers)
-    failed = sum(answer.status >= 500 for answer in answers)
-    values = {
-        "requests": (float(n), n),
-        "4xx_requests": (float(bad), n),
-        "5xx_requests": (float(failed), n),
-        "4xx_requests_rate": (bad / n if n else None, n),
-        "5xx_requests_rate": (failed / n if n else None, n),
-        "latency_p50": (latency.p50, latency.n),
-        "latency_p95": (latency.p95, latency.n),
-        "latency_p99": (latency.p99, latency.n),
-        "latency_avg": (latency.mean, latency.n),
-    }
-    return [
-        Metric(name, MetricType.HEALTH, value, count, Status.UNKNOWN)
-        for name, (value, count) in values.items()
-    ]
-
-
-def _drift(
-    baseline: Baseline, observations: tuple[Observation, ...]
-) -> tuple[list[Metric], tuple[RunImage, ...]]:
-    metrics: list[Metric] = []
-    images: tuple[RunImage, ...] = ()
-    seen = [(o, o.image) for o in observations if o.image is not None]
-    if baseline.image is not None:
-        if seen:
-            drift = compare(baseline.image, extract(np.stack([image for _, image in seen])))
-            detail = {"p_value": drift.p_value, "attributes": dict(drift.attributes)}
-            metrics.append(
-                Metric("image", MetricType.DRIFT, drift.score, drift.n, Status.UNKNOWN, detail=detail)
-            )
-            images = tuple(
-                RunImage(
-                    o.event_id,
-                    o.index,
-                    o.time,
-                    o.prediction,
-                    o.confidence,
-                    float(strangeness),
-                    baseline.paths[nearest],
-                )
-                for (o, _), strangeness, nearest in zip(seen, drift.strangeness, drift.nearest, strict=True)
-            )
-        else:
-            metrics.append(Metric("image", MetricType.DRIFT, None, 0, Status.UNKNOWN))
-    if baseline.predictions:
-        found = dict(Counter(o.prediction for o in observations))
-        variation = total_variation(baseline.predictions, found)
-        metrics.append(
-            Metric(
-                "prediction",
-                MetricType.DRIFT,
-                variation.score,
-                variation.n,
-                Status.UNKNOWN,
-                detail={"window": found, "baseline": dict(baseline.predictions)},
-            )
-        )
-    return metrics, images
-
-
-def _performance(rows: LabelRows, positive: str | None) -> list[Metric]:
-    result = classify(rows.labels, rows.outputs, positive)
-    detail = {"confusion": result.confusion, "classes": result.classes, "positive": result.positive}
-    return [
-        Metric(
-            name,
-            MetricType.PERFORMANCE,
-            found.value,
-            found.n,
-            Status.UNKNOWN,
-            found.low,
-            found.high,
-            detail if name == "accuracy" else {},
-        )
-        for name, found in result.metrics.items()
-    ]

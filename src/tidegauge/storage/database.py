@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Engine, create_engine, event, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
@@ -23,6 +26,7 @@ from tidegauge.domain.monitor import (
     DueWindow,
     Monitor,
     MonitorRun,
+    Tally,
     Transition,
 )
 from tidegauge.domain.observation import (
@@ -40,6 +44,7 @@ from tidegauge.domain.users import Token, User
 from tidegauge.errors import InvalidInputError, UnavailableError
 from tidegauge.storage import tables
 from tidegauge.storage.connections import Connections
+from tidegauge.storage.due import DueWindows
 from tidegauge.storage.rows import Rows
 
 _REMEDY = "Look at database_url and at the database's own log."
@@ -90,7 +95,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
-        connections = Connections(self.engine)
+        connections = self._connections = Connections(self.engine)
         self.transaction = connections.transaction
         self.users = Rows(connections, tables.users, User, "user")
         self.tokens = Rows(connections, tables.tokens, Token, "token")
@@ -106,7 +111,8 @@ class Database:
         self.config_versions = Rows(connections, tables.config_versions, ConfigVersion, "config version")
         self.acknowledgements = Rows(connections, tables.acknowledgements, Acknowledgement, "acknowledgement")
         self.maintenances = Rows(connections, tables.maintenances, Maintenance, "maintenance window")
-        self.due_windows = Rows(connections, tables.due_windows, DueWindow, "due window")
+        self.tallies = Rows(connections, tables.tallies, Tally, "tally")
+        self.due_windows = DueWindows(connections, tables.due_windows, DueWindow, "due window")
         self.channels = Rows(connections, tables.channels, Channel, "channel")
         self.deliveries = Rows(connections, tables.deliveries, Delivery, "delivery")
         self.log_files = Rows(connections, tables.log_files, LogFile, "log file")
@@ -118,6 +124,25 @@ class Database:
         self.labels = Rows(connections, tables.labels, Label, "label")
         self.label_files = Rows(connections, tables.label_files, LabelFile, "label file")
         self.health_samples = Rows(connections, tables.health_samples, HealthSample, "health sample")
+
+    def windows_touched(
+        self, monitor_id: str, moments: Sequence[datetime]
+    ) -> list[tuple[datetime, datetime]]:
+        """Return the windows of a monitor that have a run, or wait for one, and hold one of the moments."""
+        found: set[tuple[datetime, datetime]] = set()
+        for table in (tables.monitor_runs, tables.due_windows):
+            query = (
+                select(table.c.start, table.c.end)
+                .where(
+                    table.c.monitor_id == monitor_id, table.c.start <= moments[-1], table.c.end > moments[0]
+                )
+                .distinct()
+            )
+            with self._connections.connect() as connection:
+                found |= {(start, end) for start, end in connection.execute(query)}
+        return sorted(
+            (start, end) for start, end in found if bisect_left(moments, start) < bisect_left(moments, end)
+        )
 
     def migrate(self) -> None:
         """Apply every migration that this database does not have yet."""

@@ -59,10 +59,11 @@ class InferenceLog:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    def write(self, segment_id: str, records: Iterable[Record]) -> None:
+    def write(self, segment_id: str, records: Iterable[Record]) -> list[tuple[str, str]]:
         """Store the records of a segment; the same segment again replaces its own files.
 
-        On return the files outlive a power cut, so that the segment may be deleted.
+        On return the files outlive a power cut, so that the segment may be deleted. Returns the deployment
+        and the path of each file.
         """
         parts: dict[str, list[Record]] = defaultdict(list)
         for record in records:
@@ -72,6 +73,17 @@ class InferenceLog:
             self._store.put(path, _parquet(part))
         for path in parts:
             self._store.sync(path)
+        return [(part[0].deployment_id, path) for path, part in parts.items()]
+
+    def files(self, deployment_id: str) -> list[str]:
+        """Return the paths of all files of a deployment, oldest hour first."""
+        folder = f"{_checked(deployment_id)}/log"
+        return [info.path for info in self._store.list(folder) if info.path.endswith(".parquet")]
+
+    def file(self, deployment_id: str, path: str) -> list[Record]:
+        """Return what one file holds, by time and id."""
+        table = pq.ParquetFile(self._store.open(path)).read()
+        return [_record(deployment_id, row) for row in table.to_pylist()]
 
     def read(self, deployment_id: str, start: datetime, end: datetime) -> Iterator[Event]:
         """Yield the events with ``start <= time < end``, sorted by (time, id)."""

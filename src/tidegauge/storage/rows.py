@@ -191,6 +191,13 @@ class Rows(Generic[T]):
         with self._connections.begin() as connection:
             return int(connection.execute(delete(self._table).where(*self._conditions(where))).rowcount)
 
+    def delete_below(self, column: str, prefix: str, **where: Any) -> int:
+        """Delete the rows whose text in a column begins with ``prefix``; return how many there were."""
+        begins = self._table.c[column].startswith(prefix, autoescape=True)
+        with self._connections.begin() as connection:
+            statement = delete(self._table).where(begins, *self._conditions(where))
+            return int(connection.execute(statement).rowcount)
+
     def _fetch(self, query: Any) -> tuple[T, ...]:
         with self._connections.connect() as connection:
             rows = connection.execute(query).mappings().all()

@@ -226,6 +226,15 @@ maintenances = Table(
     Index(None, "monitor_id", "end"),
 )
 
+tallies = Table(
+    "tallies",
+    metadata,
+    _id(),
+    _parent("monitor_id", "monitors"),
+    _time("day"),
+    _json("counts"),
+)
+
 due_windows = Table(
     "due_windows",
     metadata,

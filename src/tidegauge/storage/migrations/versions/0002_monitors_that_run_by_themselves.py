@@ -96,6 +96,17 @@ def _carry_configs() -> None:
 
 def _create_tables() -> None:
     op.create_table(
+        "tallies",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("monitor_id", sa.Text(), nullable=False),
+        sa.Column("day", UtcDateTime(), nullable=False),
+        sa.Column("counts", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["monitor_id"], ["monitors.id"], name=op.f("fk_tallies_monitor_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tallies")),
+    )
+    op.create_table(
         "channels",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),

@@ -1,0 +1,35 @@
+"""Windows of event time: half-open, aligned to a monitor's frequency from midnight of its time zone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+Window = tuple[datetime, datetime]
+
+
+def window_of(moment: datetime, minutes: int, zone: str) -> Window:
+    """Return the window [start, end) that a moment lies in, in UTC; the last of a day ends at midnight.
+
+    >>> start, end = window_of(datetime(2026, 3, 1, 12, 7, tzinfo=UTC), 5, "UTC")
+    >>> start.isoformat(), end.isoformat()
+    ('2026-03-01T12:05:00+00:00', '2026-03-01T12:10:00+00:00')
+    """
+    day = moment.astimezone(ZoneInfo(zone)).date()
+    midnight, next_midnight = (
+        datetime.combine(date, time(), ZoneInfo(zone)).astimezone(UTC)
+        for date in (day, day + timedelta(days=1))
+    )
+    # Counted in real time: a day of 23 or 25 hours has no window twice and none too long.
+    length = timedelta(minutes=minutes)
+    start = midnight + (moment.astimezone(UTC) - midnight) // length * length
+    return start, min(start + length, next_midnight)
+
+
+def windows_between(start: datetime, end: datetime, minutes: int, zone: str) -> Iterator[Window]:
+    """Yield the windows that end by ``end``, from the one that ``start`` lies in on."""
+    window = window_of(start, minutes, zone)
+    while window[1] <= end:
+        yield window
+        window = window_of(window[1], minutes, zone)

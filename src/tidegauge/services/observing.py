@@ -1,0 +1,321 @@
+"""Reading the log: each event becomes observations exactly once, whatever crashes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from tidegauge.domain.events import LATENCY_US, REQUEST_TYPE, RESPONSE_TYPE, STATUS
+from tidegauge.domain.identity import new_id
+from tidegauge.domain.monitor_config import ImageShape
+from tidegauge.domain.observation import DeadLetter, Half, LogFile, Reader
+from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
+from tidegauge.services.payloads import decode_images, decode_scores
+from tidegauge.stats.images.features import ImageFeatures, extract
+from tidegauge.storage.database import Database
+from tidegauge.storage.log import InferenceLog
+from tidegauge.storage.observations import Observations, ObservationStore, microseconds, numbered
+from tidegauge.storage.segments import Record
+
+_VERSION = 1  # of what is extracted; another number reads the log anew
+_TRIES = 20
+_FILES = 64  # of the log at once
+_BYTES = 64 << 20
+_PATIENCE = timedelta(hours=1)  # for the other half of an exchange
+_IMAGES = 64  # decoded at a time
+
+Scores = npt.NDArray[np.float32]
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What is read of each event: images of a shape (None: none), the scores of some classes.
+
+    ``segment`` names the event attribute that tells segments apart (hospital, device); empty: none.
+    """
+
+    shape: ImageShape | None
+    classes: int
+    segment: str = ""
+
+    @property
+    def id(self) -> str:
+        """A short hash: observations of another extraction do not mix with these."""
+        shape = self.shape
+        parts = [_VERSION, self.classes, self.segment, shape and [shape.height, shape.width, shape.channels]]
+        order = shape.channel_order if shape else ""
+        return hashlib.sha256(orjson.dumps([parts, order])).hexdigest()[:16]
+
+
+class Observing:
+    """Turns the log of a deployment into observations, batch by batch."""
+
+    def __init__(
+        self, database: Database, log: InferenceLog, files: ObservationStore, now: Callable[[], datetime]
+    ) -> None:
+        self._database = database
+        self._log = log
+        self._files = files
+        self._now = now
+
+    def note(self, written: Sequence[tuple[str, str]]) -> None:
+        """Take down files of the log, in the order of writing; known ones are left out."""
+        for deployment_id, path in written:
+            for _ in range(_TRIES):
+                if self._database.log_files.find(id=path) or not self._database.deployments.find(
+                    id=deployment_id
+                ):
+                    break
+                number = self._database.log_files.highest("number", deployment_id=deployment_id) + 1
+                try:
+                    self._database.log_files.add(LogFile(path, deployment_id, number, self._now()))
+                    break
+                except ConflictError:
+                    continue  # another collector took the number
+            else:
+                raise ConflictError(f"The log file {path} could not be taken down; it is tried again.")
+
+    def scan(self, deployment_id: str) -> None:
+        """Take down every file that the log has: of an earlier version, or of a writer that is not ours."""
+        known = {file.id for file in self._database.log_files.where(deployment_id=deployment_id)}
+        self.note([(deployment_id, path) for path in self._log.files(deployment_id) if path not in known])
+
+    def sequence_before(self, deployment_id: str, extraction: Extraction, moment: datetime) -> int:
+        """Return the last batch whose observations all lie before ``moment``."""
+        files = self._database.observation_files.between(
+            "last",
+            None,
+            moment,
+            deployment_id=deployment_id,
+            extractor=extraction.id,
+            sort="-last_sequence",
+            limit=1,
+        )
+        return files[0].last_sequence if files else 0
+
+    def backlog(self, deployment_id: str, extraction: Extraction) -> int:
+        """Return how many files of the log are not read yet."""
+        written = self._database.log_files.highest("number", deployment_id=deployment_id)
+        return written - self._reader(deployment_id, extraction).position
+
+    def advance(
+        self, deployment_id: str, extraction: Extraction, late: Callable[[Observations], None]
+    ) -> list[Observations]:
+        """Read all that the log has got since; return the new batches.
+
+        ``late`` hears each batch within the transaction that makes it count.
+
+        Each batch counts with the transaction that moves the reader past its files: a crash before it
+        leaves a file that nobody looks at, and the same name is written again.
+        """
+        found: list[Observations] = []
+        while True:
+            reader = self._reader(deployment_id, extraction)
+            files = self._database.log_files.between(
+                "number", reader.position + 1, None, deployment_id=deployment_id, sort="number", limit=_FILES
+            )
+            if not files:
+                return found
+            batch = self._read(reader, files, extraction, late)
+            if batch is not None and len(batch):
+                found.append(batch)
+
+    def _reader(self, deployment_id: str, extraction: Extraction) -> Reader:
+        id_ = f"{deployment_id}/{extraction.id}"
+        found = self._database.readers.find(id=id_)
+        if found is None:
+            found = Reader(id_, deployment_id, extraction.id)
+            try:
+                self._database.readers.add(found)
+            except ConflictError:
+                return self._database.readers.get(id_)
+        return found
+
+    def _read(
+        self,
+        reader: Reader,
+        files: Sequence[LogFile],
+        extraction: Extraction,
+        late: Callable[[Observations], None],
+    ) -> Observations | None:
+        """Read some files of the log; None where another reader was faster."""
+        records: list[tuple[str, Record]] = []
+        size = 0
+        position = reader.position
+        for file in files:
+            try:
+                found = self._log.file(reader.deployment_id, file.id)
+            except NotFoundError:
+                found = []  # deleted since: there is nothing to observe
+            records += [(file.id, record) for record in found]
+            position = file.number
+            size += sum(len(record.event.data) for record in found)
+            if size > _BYTES:
+                break
+        pairs, halves, letters = self._pair(reader, records)
+        batch, undecodable = self._observe(reader, pairs, extraction)
+        letters += undecodable
+        sequence = reader.sequence + (1 if len(batch) else 0)
+        batch = numbered(batch, sequence)
+        described = (
+            self._files.put(reader.deployment_id, reader.extractor, _name(files[0].id), batch)
+            if len(batch)
+            else None
+        )
+        with self._database.transaction():
+            moved = self._database.readers.update(
+                reader.id,
+                {"position": reader.position},
+                position=position,
+                sequence=sequence,
+                halves=halves,
+            )
+            if not moved:
+                return None
+            if described:
+                self._database.observation_files.add(described)
+                late(batch)
+            self._database.dead_letters.add_all(letters)
+        return batch
+
+    def _pair(
+        self, reader: Reader, records: Sequence[tuple[str, Record]]
+    ) -> tuple[list[_Exchange], dict[str, Half], list[DeadLetter]]:
+        """Join requests with responses; what waits for its other half is remembered by its file."""
+        waiting = dict(reader.halves)
+        recalled = {waiting[r.event.id].path for _, r in records if r.event.id in waiting}
+        earlier = [
+            (path, record)
+            for path in sorted(recalled)
+            for record in self._log.file(reader.deployment_id, path)
+            if record.event.id in waiting
+        ]
+        sides: dict[str, dict[str, tuple[str, Record]]] = {REQUEST_TYPE: {}, RESPONSE_TYPE: {}}
+        for path, record in [*earlier, *records]:
+            if record.event.type in sides:
+                sides[record.event.type].setdefault(record.event.id, (path, record))
+        requests, responses = sides[REQUEST_TYPE], sides[RESPONSE_TYPE]
+        pairs = []
+        for id_, (path, record) in (requests | responses).items():
+            if id_ in requests and id_ in responses:
+                pairs.append(_Exchange(requests[id_][0], requests[id_][1], responses[id_][1]))
+                waiting.pop(id_, None)
+            else:
+                waiting[id_] = Half(path, record.received, record.event.time)
+        newest = max((record.received for _, record in records), default=None)
+        letters = []
+        for id_, half in list(waiting.items()):
+            if newest and half.received < newest - _PATIENCE:
+                reason = "Its other half, request or response, never came."
+                letters.append(self._letter(reader, id_, half.path, reason, half.time))
+                del waiting[id_]
+        return pairs, waiting, letters
+
+    def _observe(
+        self, reader: Reader, pairs: Sequence[_Exchange], extraction: Extraction
+    ) -> tuple[Observations, list[DeadLetter]]:
+        pairs = self._unseen(reader, pairs)
+        letters: list[DeadLetter] = []
+        parts: list[Observations] = []
+        images: list[Image] = []
+        features: list[ImageFeatures] = []
+
+        def flush() -> None:
+            if images:
+                features.append(extract(np.concatenate(images)))
+                images.clear()
+
+        for exchange in sorted(pairs, key=lambda pair: (pair.request.event.time, pair.request.event.id)):
+            try:
+                scores, pixels = exchange.decode(extraction)
+            except InvalidInputError as error:
+                event = exchange.request.event
+                letters.append(self._letter(reader, event.id, exchange.path, error.message, event.time))
+                scores, pixels = np.full((1, extraction.classes), np.nan, np.float32), None
+            parts.append(exchange.observed(scores, pixels is not None, extraction.segment))
+            if pixels is not None:
+                images.append(pixels)
+                if sum(map(len, images)) >= _IMAGES:
+                    flush()
+        flush()
+        if not parts:
+            return Observations.none(), letters
+        joined = Observations.concatenate(parts)
+        return replace(joined, images=ImageFeatures.concatenate(features) if features else None), letters
+
+    def _unseen(self, reader: Reader, pairs: Sequence[_Exchange]) -> list[_Exchange]:
+        """Leave out events that were delivered before: senders repeat what was not acknowledged in time."""
+        if not pairs:
+            return []
+        times = [pair.request.event.time for pair in pairs]
+        seen = self._files.event_ids(reader.deployment_id, reader.extractor, min(times), max(times))
+        return [pair for pair in pairs if pair.request.event.id not in seen]
+
+    def _letter(self, reader: Reader, event_id: str, path: str, reason: str, time: datetime) -> DeadLetter:
+        return DeadLetter(new_id(), reader.deployment_id, "event", event_id, path, reason, time, self._now())
+
+
+@dataclass(frozen=True)
+class _Exchange:
+    """A request with its response, and the log file of the request."""
+
+    path: str
+    request: Record
+    response: Record
+
+    @property
+    def status(self) -> int:
+        # KServe's logger reports only answered requests and no status.
+        return int(self.response.event.extensions.get(STATUS, 200))
+
+    def decode(self, extraction: Extraction) -> tuple[Scores, Image | None]:
+        """Return the scores ``[n, classes]`` and the images ``[n, h, w, c]`` (None: none to be had)."""
+        if self.status >= 400:
+            return np.full((1, extraction.classes), np.nan, np.float32), None
+        scores = decode_scores(self.response.event, extraction.classes)
+        if extraction.shape is None:
+            return scores, None
+        pixels = decode_images(self.request.event, extraction.shape)
+        if len(pixels) != len(scores):
+            raise InvalidInputError(
+                f"The request has {len(pixels)} images and the response {len(scores)} answers."
+            )
+        return scores, pixels
+
+    def observed(self, scores: Scores, seen: bool, segment: str) -> Observations:
+        """Return a row for each answer."""
+        n = len(scores)
+        event = self.request.event
+        latency = self.response.event.extensions.get(LATENCY_US)
+
+        def ints(value: int) -> npt.NDArray[np.int64]:
+            return np.full(n, value, np.int64)
+
+        def texts(value: str) -> npt.NDArray[np.object_]:
+            return np.full(n, value, object)
+
+        return Observations(
+            event_id=texts(event.id),
+            index=np.arange(n),
+            time=ints(microseconds(event.time)),
+            received=ints(microseconds(self.request.received)),
+            sequence=ints(0),
+            status=ints(self.status),
+            latency=ints(-1 if latency is None else int(latency)),
+            log_file=texts(self.path),
+            segment=texts(str(event.extensions.get(segment, ""))),
+            scores=np.asarray(scores, np.float32),
+            seen=np.full(n, seen),
+            images=None,
+        )
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2].removesuffix(".parquet")

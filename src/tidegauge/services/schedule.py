@@ -1,0 +1,200 @@
+"""The schedule: which windows are due, and the workers that look at them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from tidegauge.domain.identity import new_id
+from tidegauge.domain.monitor import Cause, DueWindow, Monitor, MonitorState
+from tidegauge.domain.windows import Window, window_of, windows_between
+from tidegauge.errors import InvalidInputError, NotFoundError, TidegaugeError
+from tidegauge.services.runs import Runs, SupersededError
+from tidegauge.storage.database import Database
+
+_log = logging.getLogger(__name__)
+
+_LEASE = timedelta(minutes=5)  # a worker that has not finished by then is taken for dead
+_AT_ONCE = 500  # windows made due in one transaction
+_PAUSES = (5, 30, 120, 600, 3600)  # seconds before a window that failed is tried again
+_LABELS_SECONDS = 10.0  # between looks at files with labels
+_MOST_BACKFILL = 100_000
+
+
+class Schedule:
+    """Makes windows due and has them looked at, on any number of machines that share the database.
+
+    Every window is made due once, by the transaction that moves its monitor's ``due_from`` past it. Claims
+    run out, so what a dead worker left is taken up by another; a result counts once, by the transaction that
+    deletes the wish for it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        runs: Runs,
+        now: Callable[[], datetime],
+        *,
+        grace: timedelta,
+        threads: int = 2,
+        seconds: float = 1.0,
+    ) -> None:
+        """``grace`` is how long after its end a window is due; ``seconds`` how often is looked for more."""
+        self._database = database
+        self._runs = runs
+        self._now = now
+        self._grace = grace
+        self._seconds = seconds
+        self._name = f"{socket.gethostname()}-{os.getpid()}-{new_id()[-6:]}"
+        self._stop = threading.Event()
+        self._wake = threading.Condition()
+        self._looked: dict[str, float] = {}
+        self._threads = [threading.Thread(target=self._plan, name="schedule", daemon=True)]
+        self._threads += [
+            threading.Thread(target=self._work, args=(number,), name=f"window-{number}", daemon=True)
+            for number in range(threads)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Let every worker finish its window."""
+        self._stop.set()
+        self.kick()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+
+    def kick(self) -> None:
+        """Look for work at once."""
+        with self._wake:
+            self._wake.notify_all()
+
+    def backfill(self, monitor: Monitor, start: datetime, end: datetime) -> int:
+        """Make every window between two times due; return how many there are."""
+        config = monitor.config
+        if start >= end:
+            raise InvalidInputError.of("to", f"to is {end.isoformat()}, not after from {start.isoformat()}.")
+        last = min(end, self._now())
+        if (last - start) / timedelta(minutes=config.frequency_minutes) > _MOST_BACKFILL:
+            raise InvalidInputError.of(
+                "from", f"from is {start.isoformat()}; give a span of at most {_MOST_BACKFILL:,} windows."
+            )
+        found = list(windows_between(start, last, config.frequency_minutes, config.time_zone))
+        for place in range(0, len(found), _AT_ONCE):
+            with self._database.transaction():
+                self._add(monitor, found[place : place + _AT_ONCE], Cause.BACKFILL)
+        self.kick()
+        return len(found)
+
+    def plan(self) -> int:
+        """Make due what has become so since, and take in what came late; return how many windows."""
+        found = 0
+        for monitor in self._database.monitors.where(state=MonitorState.ACTIVE):
+            try:
+                found += self._make_due(monitor)
+                self._catch_up(monitor)
+            except TidegaugeError as error:
+                _log.warning("monitor %s: %s", monitor.name, error)
+            except Exception:
+                _log.exception("monitor %s could not be planned", monitor.name)
+        return found
+
+    def work(self) -> bool:
+        """Look at one window that is due; tell whether there was one."""
+        due = self._database.due_windows.claim(self._name, self._now(), _LEASE)
+        if due is None:
+            return False
+        try:
+            monitor = self._database.monitors.get(due.monitor_id)
+            self._runs.run(monitor, due.start, due.end, due.cause, due)
+        except SupersededError:
+            pass  # it has changed meanwhile, and is due again
+        except NotFoundError:
+            self._database.due_windows.delete(due.id)  # the monitor was deleted
+        except Exception as error:
+            if not isinstance(error, TidegaugeError):
+                _log.exception("window %s of monitor %s failed", due.start, due.monitor_id)
+            self._postpone(due, str(error))
+        return True
+
+    def _make_due(self, monitor: Monitor) -> int:
+        config = monitor.config
+        if monitor.due_from is None:  # active since before there was a schedule
+            begin = window_of(self._now(), config.frequency_minutes, config.time_zone)[0]
+            self._database.monitors.update(monitor.id, {"due_from": None}, due_from=begin)
+            return 0
+        until = self._now() - self._grace
+        found = list(windows_between(monitor.due_from, until, config.frequency_minutes, config.time_zone))
+        made = 0
+        for place in range(0, len(found), _AT_ONCE):
+            part = found[place : place + _AT_ONCE]
+            expected = monitor.due_from if not place else part[0][0]
+            with self._database.transaction():
+                moved = self._database.monitors.update(
+                    monitor.id,
+                    {"due_from": expected, "state": MonitorState.ACTIVE},
+                    due_from=part[-1][1],
+                )
+                if not moved:
+                    return made  # another worker was faster, or the monitor was stopped
+                self._add(monitor, part, Cause.SCHEDULE)
+            made += len(part)
+        if made:
+            self.kick()
+        return made
+
+    def _add(self, monitor: Monitor, windows: list[Window], cause: Cause) -> None:
+        for start, end in windows:
+            known = self._database.due_windows.find(monitor_id=monitor.id, start=start, end=end)
+            if known is None:
+                self._database.due_windows.add(
+                    DueWindow(new_id(), monitor.id, start, end, cause, due_at=self._now())
+                )
+
+    def _catch_up(self, monitor: Monitor) -> None:
+        """Take in late events and labels, from time to time."""
+        now = time.monotonic()
+        if now - self._looked.get(monitor.id, -_LABELS_SECONDS) >= _LABELS_SECONDS:
+            self._looked[monitor.id] = now
+            self._runs.catch_up(monitor)
+
+    def _postpone(self, due: DueWindow, error: str) -> None:
+        pause = _PAUSES[min(due.tries, len(_PAUSES) - 1)]
+        self._database.due_windows.update(
+            due.id,
+            {"claimed_by": self._name},
+            claimed_by="",
+            claimed_until=None,
+            tries=due.tries + 1,
+            error=error[:1000],
+            due_at=self._now() + timedelta(seconds=pause),
+        )
+
+    def _plan(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.plan()
+            except Exception:
+                # A database that is away for a moment must not end the schedule.
+                _log.exception("planning failed for a moment")
+            self._stop.wait(self._seconds)
+
+    def _work(self, number: int) -> None:
+        while not self._stop.is_set():
+            try:
+                worked = self.work()
+            except Exception:
+                _log.exception("worker %d failed for a moment", number)
+                worked = False
+            if not worked:
+                with self._wake:
+                    if not self._stop.is_set():
+                        self._wake.wait(self._seconds)

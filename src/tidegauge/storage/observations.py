@@ -1,0 +1,284 @@
+"""Observations as Parquet: a row for each thing that a model was asked about, numbers only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tidegauge.domain.observation import ObservationFile
+from tidegauge.stats.images.features import ATTRIBUTES, DETAILS, ImageFeatures
+from tidegauge.storage.database import Database
+from tidegauge.storage.objects import ObjectStore
+
+Ints = npt.NDArray[np.int64]
+Texts = npt.NDArray[np.object_]
+_TIME = pa.timestamp("us", tz="UTC")
+_ROWS = 2048  # of a row group: a window of minutes reads little of an hour
+_NO_LATENCY = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """n observations of a deployment, in the order in which they were read.
+
+    ``time`` and ``received`` ``[n]`` are microseconds since 1970; ``index`` is the place in the request;
+    ``sequence`` the batch of reading. ``latency`` is in microseconds, -1 where the log has none. ``scores``
+    ``[n, classes]`` are NaN where the request failed. ``seen`` ``[n]`` tells which have image features;
+    ``images`` has those, in order.
+    """
+
+    event_id: Texts
+    index: Ints
+    time: Ints
+    received: Ints
+    sequence: Ints
+    status: Ints
+    latency: Ints
+    log_file: Texts
+    segment: Texts
+    scores: npt.NDArray[np.float32]
+    seen: npt.NDArray[np.bool_]
+    images: ImageFeatures | None
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def take(self, rows: npt.NDArray[np.integer]) -> Observations:
+        """Return some of the observations, by index."""
+        place = np.cumsum(self.seen) - 1
+        plain = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "images"}
+        images = self.images.take(place[rows[self.seen[rows]]]) if self.images is not None else None
+        return Observations(**plain, images=images)
+
+    def between(self, start: datetime, end: datetime) -> Observations:
+        """Return those with start <= time < end."""
+        low, high = microseconds(start), microseconds(end)
+        return self.take(np.flatnonzero((self.time >= low) & (self.time < high)))
+
+    @staticmethod
+    def concatenate(parts: Sequence[Observations]) -> Observations:
+        """Join observations of one extractor."""
+        names = [f.name for f in fields(Observations) if f.name not in ("images", "scores")]
+        plain: dict[str, Any] = {n: np.concatenate([getattr(p, n) for p in parts]) for n in names}
+        width = max(part.scores.shape[1] for part in parts)
+        images = [part.images for part in parts if part.images is not None]
+        return Observations(
+            **plain,
+            scores=np.concatenate([_widened(part.scores, width) for part in parts]),
+            images=ImageFeatures.concatenate(images) if images else None,
+        )
+
+    @staticmethod
+    def none() -> Observations:
+        """Return no observations."""
+        ints, texts = np.empty(0, np.int64), np.empty(0, object)
+        return Observations(
+            texts, ints, ints, ints, ints, ints, ints, texts, texts, np.empty((0, 0), np.float32),
+            np.empty(0, np.bool_), None,
+        )  # fmt: skip
+
+
+class ObservationStore:
+    """The files of observations; the database says which count."""
+
+    def __init__(self, database: Database, store: ObjectStore) -> None:
+        self._files = database.observation_files
+        self._store = store
+
+    def put(self, deployment_id: str, extractor: str, name: str, batch: Observations) -> ObservationFile:
+        """Store a batch as a file; it counts once its description is in the database."""
+        first, last = moment(int(batch.time.min())), moment(int(batch.time.max()))
+        path = f"{deployment_id}/observations/{extractor}/date={first.date().isoformat()}/{name}.parquet"
+        self._store.put(path, _parquet(batch))
+        sequences = int(batch.sequence.min()), int(batch.sequence.max())
+        return ObservationFile(path, deployment_id, extractor, first, last, *sequences, len(batch))
+
+    def window(self, deployment_id: str, extractor: str, start: datetime, end: datetime) -> Observations:
+        """Return the observations with start <= time < end, in order of time."""
+        files = self._files.between(
+            "last", start, None, deployment_id=deployment_id, extractor=extractor, sort="first"
+        )
+        parts = [self._read(f.id, start, end) for f in files if f.first < end]
+        found = [part for part in parts if len(part)]
+        if not found:
+            return Observations.none()
+        joined = Observations.concatenate(found)
+        return joined.take(np.lexsort((joined.index, joined.event_id.astype(str), joined.time)))
+
+    def after(self, deployment_id: str, extractor: str, sequence: int) -> Iterable[Observations]:
+        """Yield the batches after ``sequence`` in the order in which they were read."""
+        files = self._files.between(
+            "last_sequence",
+            sequence + 1,
+            None,
+            deployment_id=deployment_id,
+            extractor=extractor,
+            sort="first_sequence",
+        )
+        for file in files:
+            batch = self._read(file.id)
+            yield batch.take(np.flatnonzero(batch.sequence > sequence))
+
+    def event_ids(self, deployment_id: str, extractor: str, start: datetime, end: datetime) -> set[str]:
+        """Return the ids of the events from start to end, both included."""
+        files = self._files.between("last", start, None, deployment_id=deployment_id, extractor=extractor)
+        found: set[str] = set()
+        for file in files:
+            if file.first <= end:
+                table = pq.read_table(self._store.open(file.id), columns=["event_id"])
+                found.update(table.column("event_id").to_pylist())
+        return found
+
+    def times(self, deployment_id: str, extractor: str, event_ids: set[str]) -> dict[str, datetime]:
+        """Return the times of events by id, newest files first; what is not found is left out."""
+        files = self._files.where(deployment_id=deployment_id, extractor=extractor, sort="-last")
+        found: dict[str, datetime] = {}
+        for file in files:
+            if len(found) == len(event_ids):
+                break
+            table = pq.read_table(self._store.open(file.id), columns=["event_id", "time"])
+            wanted = table.filter(pc.is_in(table["event_id"], pa.array(sorted(event_ids))))
+            times = wanted["time"].cast(pa.int64()).to_pylist()
+            found |= {id_: moment(t) for id_, t in zip(wanted["event_id"].to_pylist(), times, strict=True)}
+        return found
+
+    def delete(self, files: Iterable[ObservationFile]) -> None:
+        """Delete files that no longer count."""
+        for file in files:
+            self._store.delete(file.id)
+
+    def _read(self, path: str, start: datetime | None = None, end: datetime | None = None) -> Observations:
+        file = pq.ParquetFile(self._store.open(path))
+        groups = list(range(file.num_row_groups))
+        column = file.schema_arrow.get_field_index("time")
+        if start is not None and end is not None:
+            spans = [file.metadata.row_group(group).column(column).statistics for group in groups]
+            groups = [g for g, s in zip(groups, spans, strict=True) if s.max >= start and s.min < end]
+        batch = _observations(file.read_row_groups(groups))
+        return batch if start is None or end is None else batch.between(start, end)
+
+
+def microseconds(time: datetime) -> int:
+    """Return a time as microseconds since 1970."""
+    delta = time.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def moment(value: int) -> datetime:
+    """Return microseconds since 1970 as a time."""
+    return datetime.fromtimestamp(value // 1_000_000, UTC).replace(microsecond=value % 1_000_000)
+
+
+def numbered(batch: Observations, sequence: int) -> Observations:
+    """Return the observations as the batch with this number."""
+    return replace(batch, sequence=np.full(len(batch), sequence, np.int64))
+
+
+def _widened(scores: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.float32]:
+    return np.pad(scores, ((0, 0), (0, width - scores.shape[1])), constant_values=np.nan)
+
+
+def _parquet(batch: Observations) -> bytes:
+    columns: dict[str, pa.Array] = {
+        "event_id": pa.array(batch.event_id, pa.string()),
+        "index": pa.array(batch.index, pa.int32()),
+        "time": pa.array(batch.time, pa.int64()).cast(_TIME),
+        "received": pa.array(batch.received, pa.int64()).cast(_TIME),
+        "sequence": pa.array(batch.sequence),
+        "status": pa.array(batch.status, pa.int32()),
+        "latency_us": pa.array(batch.latency, mask=batch.latency == _NO_LATENCY),
+        "log_file": pa.array(batch.log_file, pa.string()),
+        "segment": pa.array(batch.segment, pa.string()),
+    }
+    for k, column in enumerate(batch.scores.T):
+        columns[f"score_{k}"] = pa.array(column)
+    columns["seen"] = pa.array(batch.seen)
+    if batch.images is not None:
+        columns |= _image_columns(batch.images, batch.seen)
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        pa.table(columns),
+        sink,
+        row_group_size=_ROWS,
+        # Thumbnails hardly shrink, and reading them packed would take most of the time.
+        compression={name: "none" if name in ("reduced", "embedding") else "zstd" for name in columns},
+        use_dictionary=["log_file", "segment"],
+        write_statistics=["time", "event_id", "sequence"],
+    )
+    return bytes(sink.getvalue())
+
+
+def _image_columns(images: ImageFeatures, seen: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
+    rows = np.flatnonzero(seen)
+    columns: dict[str, pa.Array] = {}
+    named = [*zip(ATTRIBUTES, images.attributes.T, strict=True)]
+    named += [(f"detail_{k}", column) for k, column in enumerate(images.details.T)]
+    for name, column in named:
+        values = np.full(len(seen), np.nan)
+        values[rows] = column
+        columns[name] = pa.array(values)
+    for name, block in (("reduced", images.reduced), ("embedding", images.embedding)):
+        if block.shape[1]:
+            whole = np.zeros((len(seen), block.shape[1]), block.dtype)
+            whole[rows] = block
+            width = whole.shape[1] * whole.itemsize
+            buffer = pa.py_buffer(np.ascontiguousarray(whole))
+            columns[name] = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(seen), [None, buffer])
+    return columns
+
+
+def _observations(table: pa.Table) -> Observations:
+    def numbers(name: str) -> npt.NDArray[Any]:
+        return np.asarray(table.column(name).combine_chunks().to_numpy(zero_copy_only=False))
+
+    def texts(name: str) -> Texts:
+        return np.array(table.column(name).to_pylist(), object)
+
+    latency = table.column("latency_us").fill_null(_NO_LATENCY).to_numpy()
+    scores = [numbers(name) for name in table.column_names if name.startswith("score_")]
+    seen = numbers("seen").astype(np.bool_)
+    return Observations(
+        event_id=texts("event_id"),
+        index=numbers("index").astype(np.int64),
+        time=np.asarray(table.column("time").cast(pa.int64()).to_numpy()),
+        received=np.asarray(table.column("received").cast(pa.int64()).to_numpy()),
+        sequence=numbers("sequence"),
+        status=numbers("status").astype(np.int64),
+        latency=np.asarray(latency, np.int64),
+        log_file=texts("log_file"),
+        segment=texts("segment"),
+        scores=np.column_stack(scores) if scores else np.empty((len(seen), 0), np.float32),
+        seen=seen,
+        images=_images(table, seen) if "reduced" in table.column_names else None,
+    )
+
+
+def _images(table: pa.Table, seen: npt.NDArray[np.bool_]) -> ImageFeatures:
+    def block(name: str, dtype: type[np.generic]) -> npt.NDArray[Any]:
+        if name not in table.column_names:
+            return np.empty((int(seen.sum()), 0), dtype)
+        array = table.column(name).combine_chunks()
+        if not len(array):
+            return np.empty((0, array.type.byte_width // np.dtype(dtype).itemsize), dtype)
+        width = array.type.byte_width
+        count = len(array) * width // np.dtype(dtype).itemsize
+        flat = np.frombuffer(array.buffers()[1], dtype, count, array.offset * width)
+        return flat.reshape(len(array), -1)[seen]
+
+    def columns(names: Iterable[str]) -> npt.NDArray[np.float64]:
+        return np.column_stack([table.column(name).to_numpy() for name in names])[seen]
+
+    return ImageFeatures(
+        reduced=block("reduced", np.uint8),
+        attributes=columns(ATTRIBUTES),
+        details=columns(f"detail_{k}" for k in range(len(DETAILS))),
+        embedding=block("embedding", np.float64),
+    )

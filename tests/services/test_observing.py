@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
+from tidegauge.domain.events import LATENCY_US, REQUEST_TYPE, RESPONSE_TYPE, STATUS, Event
+from tidegauge.domain.monitor_config import ImageShape
+from tidegauge.services.observing import Extraction, Observing
+from tidegauge.stats.images import extract
+from tidegauge.storage.database import Database
+from tidegauge.storage.log import InferenceLog
+from tidegauge.storage.objects import ObjectStore
+from tidegauge.storage.observations import Observations, ObservationStore
+from tidegauge.storage.segments import Record
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+EXTRACTION = Extraction(ImageShape(8, 9), 2)
+IMAGES = np.random.default_rng(0).integers(0, 255, (6, 8, 9, 1), np.uint8)
+
+
+class Part:
+    """A log, and what is read of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.database = Database(f"sqlite:///{folder / 'observing.sqlite'}")
+        self.database.migrate()
+        running = DeploymentState.RUNNING
+        self.database.deployments.add(
+            Deployment("d1", "d1", "ada", "m", "m", 1, True, Origin.LOCAL, running, running, NOW, "")
+        )
+        self.store = ObjectStore(str(folder / "store"))
+        self.log = InferenceLog(self.store)
+        self.files = ObservationStore(self.database, self.store)
+        self.observing = Observing(self.database, self.log, self.files, lambda: NOW)
+        self.heard: list[Observations] = []
+
+    def write(self, segment: str, *events: Event, received: datetime = NOW) -> None:
+        self.observing.note(self.log.write(segment, [Record("d1", received, event) for event in events]))
+
+    def advance(self) -> list[Observations]:
+        return self.observing.advance("d1", EXTRACTION, self.heard.append)
+
+    def window(self, start: datetime = NOW, end: datetime = NOW + HOUR) -> Observations:
+        return self.files.window("d1", EXTRACTION.id, start, end)
+
+    def letters(self) -> list[str]:
+        return [letter.reason for letter in self.database.dead_letters.where()]
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Iterator[Part]:
+    part = Part(tmp_path)
+    yield part
+    part.database.close()
+
+
+def event(id_: str, type_: str, data: Any, time: datetime, **extensions: int) -> Event:
+    body = orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Event(id_, "/deployments/d1", type_, time, "application/json", body, extensions)
+
+
+def request(id_: str, images: Any = IMAGES[:1], time: datetime = NOW) -> Event:
+    return event(id_, REQUEST_TYPE, {"inputs": {"input_1": images}}, time)
+
+
+def response(id_: str, scores: Any = ((0.2, 0.8),), time: datetime = NOW, status: int = 200) -> Event:
+    return event(id_, RESPONSE_TYPE, {"outputs": scores}, time, **{STATUS: status, LATENCY_US: 1500})
+
+
+def pair(id_: str, time: datetime = NOW) -> tuple[Event, Event]:
+    return request(id_, time=time), response(id_, time=time)
+
+
+def test_an_exchange_becomes_an_observation_for_each_image(part: Part) -> None:
+    part.write("s1", request("a", IMAGES[:2]), response("a", [[0.2, 0.8], [0.9, 0.1]]))
+    part.advance()
+    seen = part.window()
+    assert seen.event_id.tolist() == ["a", "a"]
+    assert seen.index.tolist() == [0, 1]
+    assert (seen.status.tolist(), seen.latency.tolist()) == ([200, 200], [1500, 1500])
+    np.testing.assert_allclose(seen.scores, [[0.2, 0.8], [0.9, 0.1]], rtol=1e-6)
+
+
+def test_features_come_back_as_they_were_extracted(part: Part) -> None:
+    for number, image in enumerate(IMAGES):
+        part.write(f"s{number}", request(f"e{number}", image[None]), response(f"e{number}"))
+    part.advance()
+    found, expected = part.window().images, extract(IMAGES)
+    assert found is not None
+    for name, array in expected.to_arrays().items():
+        np.testing.assert_array_equal(getattr(found, name), array)
+
+
+def test_reading_again_reads_nothing_twice(part: Part) -> None:
+    part.write("s1", *pair("a"))
+    assert [len(batch) for batch in part.advance()] == [1]
+    assert part.advance() == []
+    part.write("s2", *pair("b"))
+    assert [len(batch) for batch in part.advance()] == [1]
+    assert part.window().event_id.tolist() == ["a", "b"]
+
+
+def test_halves_in_different_files_are_joined(part: Part) -> None:
+    part.write("s1", request("a"))
+    assert part.advance() == []
+    part.write("s2", response("a"))
+    assert [batch.event_id.tolist() for batch in part.advance()] == [["a"]]
+    part.write("s3", response("b"))
+    part.advance()
+    part.write("s4", request("b"))
+    part.advance()
+    assert part.window().event_id.tolist() == ["a", "b"]
+    assert part.letters() == []
+
+
+def test_a_half_that_stays_alone_becomes_a_dead_letter(part: Part) -> None:
+    part.write("s1", request("a"))
+    part.advance()
+    part.write("s2", *pair("b"), received=NOW + 2 * HOUR)
+    part.advance()
+    assert part.letters() == ["Its other half, request or response, never came."]
+
+
+def test_an_event_that_is_delivered_twice_counts_once(part: Part) -> None:
+    part.write("s1", *pair("a"), *pair("a"))
+    part.advance()
+    part.write("s2", *pair("a"), *pair("b"))
+    part.advance()
+    assert part.window().event_id.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("events", "reason"),
+    [
+        ((request("a", IMAGES[:1, :4]), response("a")), "No input has images of 8x9x1"),
+        ((request("a"), response("a", [[0.1, 0.2, 0.7]])), "a score for each of 2 classes"),
+        ((request("a"), response("a", [[0.5, 0.5]] * 2)), "has 1 images and the response 2 answers"),
+    ],
+)
+def test_what_cannot_be_decoded_becomes_a_dead_letter_and_counts_in_health(
+    part: Part, events: tuple[Event, Event], reason: str
+) -> None:
+    part.write("s1", *events)
+    part.advance()
+    (letter,) = part.letters()
+    assert reason in letter
+    seen = part.window()
+    assert (seen.status.tolist(), seen.seen.tolist()) == ([200], [False])
+
+
+def test_refused_requests_have_a_status_and_nothing_else(part: Part) -> None:
+    part.write("s1", request("a", IMAGES[:1, :2]), response("a", None, status=400), *pair("b"))
+    part.advance()
+    seen = part.window()
+    assert (seen.status.tolist(), seen.seen.tolist()) == ([400, 200], [False, True])
+    assert np.isnan(seen.scores[0]).all()
+    assert part.letters() == []
+
+
+def test_a_crash_before_the_database_knows_leaves_nothing_behind_that_counts(part: Part) -> None:
+    part.write("s1", *pair("a"))
+
+    def crash(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        part.observing.advance("d1", EXTRACTION, crash)
+    assert len(part.window()) == 0
+    assert [len(batch) for batch in part.advance()] == [1]
+    assert len(list(part.store.list("d1/observations"))) == 1
+
+
+def test_a_slower_reader_of_the_same_files_gives_way(part: Part) -> None:
+    part.write("s1", *pair("a"))
+    other = Observing(part.database, part.log, part.files, lambda: NOW)
+    reads = iter([lambda: other.advance("d1", EXTRACTION, part.heard.append), lambda: None])
+    read = part.log.file
+
+    def overtaken(deployment_id: str, path: str) -> list[Record]:
+        next(reads)()
+        return read(deployment_id, path)
+
+    part.log.file = overtaken  # type: ignore[method-assign]
+    assert part.advance() == []
+    assert part.window().event_id.tolist() == ["a"]
+
+
+def test_late_events_are_heard_with_their_batch(part: Part) -> None:
+    part.write("s1", *pair("a"))
+    part.advance()
+    part.write("s2", *pair("late", NOW - 3 * HOUR))
+    part.advance()
+    assert [batch.event_id.tolist() for batch in part.heard] == [["a"], ["late"]]
+
+
+def test_a_log_that_nobody_took_down_is_found(part: Part) -> None:
+    part.log.write("s1", [Record("d1", NOW, item) for item in pair("a")])
+    assert part.advance() == []
+    part.observing.scan("d1")
+    assert [len(batch) for batch in part.advance()] == [1]
+
+
+def test_windows_are_half_open_and_sorted(part: Part) -> None:
+    times = [NOW + MINUTE * k for k in (3, 1, 5, 0, 4, 2)]
+    for number, time in enumerate(times):
+        part.write(f"s{number}", *pair(f"e{number}", time))
+    part.advance()
+    assert part.window(NOW + MINUTE, NOW + 4 * MINUTE).event_id.tolist() == ["e1", "e5", "e0"]
+
+
+def test_batches_after_a_sequence_come_in_the_order_of_reading(part: Part) -> None:
+    for number in range(3):
+        part.write(f"s{number}", *pair(f"e{number}", NOW - number * MINUTE))
+        part.advance()
+    found = [batch.event_id.tolist() for batch in part.files.after("d1", EXTRACTION.id, 1)]
+    assert found == [["e1"], ["e2"]]
+
+
+def test_times_of_events_are_found_by_id(part: Part) -> None:
+    part.write("s1", *pair("a"))
+    part.write("s2", *pair("b", NOW + MINUTE))
+    part.advance()
+    assert part.files.times("d1", EXTRACTION.id, {"b", "no"}) == {"b": NOW + MINUTE}
