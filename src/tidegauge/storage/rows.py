@@ -148,25 +148,21 @@ class Rows(Generic[T]):
         with self._connections.connect() as connection:
             return {tuple(row[:-1]): row[-1] for row in connection.execute(query)}
 
-    def newest(self, column: str, per: str, without: Sequence[str] = ()) -> tuple[T, ...]:
-        """Return the row with the largest ``column`` of each parent in ``per``, at ties the last made one.
-
-        Columns named in ``without``, large ones, are not read; their fields have the noun's own defaults.
-        """
+    def newest(self, column: str, per: str) -> dict[str, str]:
+        """Return the id of the row with the largest ``column`` by parent in ``per``, at ties the last made."""
         parent = next(iter(self._table.c[per].foreign_keys)).column
-        own = self._table.alias()
         # One look into the index per parent; to group all rows would read them all.
         first = (
-            select(own.c.id)
-            .where(own.c[per] == parent)
-            .order_by(own.c[column].desc(), own.c.id.desc())
+            select(self._table.c.id)
+            .where(self._table.c[per] == parent)
+            .order_by(self._table.c[column].desc(), self._table.c.id.desc())
             .limit(1)
             .correlate(parent.table)
             .scalar_subquery()
         )
-        read = [field for field in self._table.c if field.name not in without]
-        joined = parent.table.join(self._table, self._table.c.id == first)
-        return self._fetch(select(*read).select_from(joined).order_by(self._table.c.id))
+        with self._connections.connect() as connection:
+            rows = connection.execute(select(parent, first)).all()
+        return {row[0]: row[1] for row in rows if row[1] is not None}
 
     def update(self, id_: str, expect: Mapping[str, Any] | None = None, **changes: Any) -> bool:
         """Change columns of one row if it still has the expected values; tell whether it had."""
