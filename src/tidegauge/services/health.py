@@ -96,13 +96,12 @@ class Health:
         )
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._stop.wait(self._seconds):
             try:
                 self.look()
             except Exception:
                 # A database that is away for a moment must not end the looking.
                 _log.exception("looking at the served processes failed for a moment")
-            self._stop.wait(self._seconds)
 
     def _sample(self, deployment: Deployment) -> HealthSample:
         # The port of a process that has ended may be another's by now.
