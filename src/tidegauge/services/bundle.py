@@ -8,6 +8,7 @@ from tidegauge.services.baselines import Baselines
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.collector import Collector
 from tidegauge.services.deployments import Deployments
+from tidegauge.services.health import Health
 from tidegauge.services.monitors import Monitors
 from tidegauge.services.observing import Observing
 from tidegauge.services.people import People
@@ -28,6 +29,7 @@ class Services:
     store: ObjectStore
     worker: Worker
     people: People
+    health: Health
     catalogue: Catalogue
     collector: Collector
     supervisor: Supervisor
