@@ -18,6 +18,7 @@ from tidegauge.api import catalogue as catalogue_api
 from tidegauge.api import collector as collector_api
 from tidegauge.api import deployments as deployments_api
 from tidegauge.api import errors as api_errors
+from tidegauge.api import metrics as metrics_api
 from tidegauge.api import monitors as monitors_api
 from tidegauge.api import pipelines as pipelines_api
 from tidegauge.api import proxy, system
@@ -30,6 +31,7 @@ from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.collector import Collector
 from tidegauge.services.deployments import Deployments
 from tidegauge.services.evidence import Evidences
+from tidegauge.services.health import Health
 from tidegauge.services.labels import Labels
 from tidegauge.services.monitors import Monitors
 from tidegauge.services.observing import Observing
@@ -111,6 +113,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         store=store,
         worker=worker,
         people=people,
+        health=Health(database, now),
         catalogue=catalogue,
         collector=collector,
         supervisor=supervisor,
@@ -131,12 +134,14 @@ def start(services: Services) -> None:
     services.monitors.start_up()
     services.pipelines.start()
     services.supervisor.start()
+    services.health.start()
     services.schedule.start()
 
 
 def stop(services: Services) -> None:
     """End the background work; nothing acknowledged is lost."""
     services.schedule.close()
+    services.health.close()
     services.supervisor.close()
     services.pipelines.close()
     services.worker.close()
@@ -165,6 +170,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     api_errors.install(app)
     app.include_router(system.router)
+    app.include_router(metrics_api.build_router())
     app.include_router(collector_api.build_router(services.collector, may_ingest))
     closed = [Depends(signed_in)]
     for kind in RepositoryKind:
@@ -192,6 +198,7 @@ class _Server(uvicorn.Server):
         Thread(target=self._end, name="shutdown").start()
 
     def _end(self) -> None:
+        self._services.health.close()  # or its last looks would find nobody ready
         self._services.supervisor.close()
         self.should_exit = True
 
