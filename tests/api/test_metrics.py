@@ -136,7 +136,7 @@ def test_a_page_says_what_the_rows_say(services: Services) -> None:
     ]
     assert [(name, labels, page.value(name, **labels)) for name, labels, _ in expected] == expected
     assert page.values("tidegauge_monitor_value", name="prediction") == []  # too little data is no zero
-    # The oldest scheduled window was due ten minutes ago.
+    # The oldest scheduled window ended ten minutes ago.
     assert page.value("tidegauge_schedule_lag_seconds") == pytest.approx(600, abs=30)
 
 
@@ -237,15 +237,6 @@ def test_values_past_a_bound_are_left_out_and_counted(lite: Services) -> None:
     assert page.value("tidegauge_monitor_values_left_out") == 2
 
 
-def test_infinite_values_are_written_as_prometheus_does(lite: Services) -> None:
-    now = datetime.now(UTC)
-    monitor = add_monitor(lite.database, add_deployment(lite.database, "a", now), now)
-    result = replace(monitor.evidence.result, log_e=-math.inf)
-    lite.database.monitors.update(monitor.id, evidence=replace(monitor.evidence, result=result))
-    text = TestClient(create_app(lite)).get("/metrics").text
-    assert re.search(r"^tidegauge_monitor_evidence_log_e\{.*\} -Inf$", text, re.MULTILINE)
-
-
 def test_only_processes_of_this_machine_are_up_or_down(lite: Services) -> None:
     now = datetime.now(UTC)
     add_deployment(lite.database, "far", now, origin=Origin.EXTERNAL, state=DeploymentState.UNKNOWN)
@@ -259,10 +250,39 @@ def test_only_processes_of_this_machine_are_up_or_down(lite: Services) -> None:
 def test_promtool_finds_nothing_to_blame(lite: Services) -> None:
     if shutil.which("promtool") is None:
         absent("promtool")
-    add_everything(lite.database, "xray", datetime.now(UTC))
+    now = datetime.now(UTC)
+    monitor = add_everything(lite.database, "xray", now)
+    odd = Metric('a"b\\c\nd} 1 {é', MetricType.DRIFT, 1e300, 1, Status.UNKNOWN)
+    add_run(lite.database, monitor, now, metrics=(*METRICS, odd))
+    result = replace(monitor.evidence.result, log_e=-math.inf, log_peak=math.nan)
+    lite.database.monitors.update(monitor.id, evidence=replace(monitor.evidence, result=result))
     text = TestClient(create_app(lite)).get("/metrics").content
+    assert b"-inf\n" in text
     found = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
     assert (found.returncode, found.stdout + found.stderr) == (0, b"")
+
+
+def test_a_new_revision_and_new_thresholds_are_told_at_the_next_scrape(lite: Services) -> None:
+    now = datetime.now(UTC)
+    monitor = add_monitor(lite.database, add_deployment(lite.database, "a", now), now)
+    add_run(lite.database, monitor, now)
+    client = TestClient(create_app(lite))
+    name, own = "tidegauge_monitor_value", {"name": "accuracy"}
+
+    def page() -> MetricsPage:
+        return MetricsPage(client.get("/metrics").text)
+
+    assert page().value(name, **own) == page().value(name, **own) == 0.75
+    revised = tuple(replace(metric, value=0.8) for metric in METRICS)
+    add_run(lite.database, monitor, now, revision=2, metrics=revised, drift=Status.HEALTHY)
+    second = page()
+    assert second.value(name, **own) == 0.8
+    assert second.value("tidegauge_monitor_status", part="drift", status="healthy") == 1
+    changed = replace(monitor.thresholds["accuracy"], hard=0.5)
+    lite.database.monitors.update(monitor.id, thresholds={"accuracy": changed})
+    assert page().value("tidegauge_monitor_threshold", **own, bound="hard") == 0.5
+    lite.database.monitors.delete(monitor.id)
+    assert page().values(name) == []
 
 
 def test_the_docs_list_every_series_with_its_type() -> None:

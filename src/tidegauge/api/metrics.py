@@ -76,7 +76,7 @@ FAMILIES = {
     "tidegauge_monitor_quiet_seconds": ("gauge", "Time from the last event to the end of that window."),
     "tidegauge_monitor_log_files_unread": ("gauge", "Files of the inference log that are yet to be read."),
     "tidegauge_due_windows": ("gauge", "Windows that wait to be looked at, by cause."),
-    "tidegauge_schedule_lag_seconds": ("gauge", "How long the oldest scheduled window has been waiting."),
+    "tidegauge_schedule_lag_seconds": ("gauge", "Time since the end of the oldest scheduled window that waits."),
     "tidegauge_alert_firing": ("gauge", "1 while the alert fires."),
     "tidegauge_alert_muted": ("gauge", "1 while nothing is told of the alert."),
     "tidegauge_deliveries": ("gauge", "Notifications not yet sent (waiting, sending) or given up (dropped)."),
@@ -256,8 +256,9 @@ class _Scrape:
         for cause in Cause:
             count = waiting.get((cause.value,), 0)
             self._add("tidegauge_due_windows", _labels(cause=cause.value), count)
-        scheduled = self._database.due_windows.where(cause=Cause.SCHEDULE, sort="due_at", limit=1)
-        oldest = min([*(window.due_at for window in scheduled), *_window_ends(monitors)], default=self._now)
+        # Not when it was due: that moves with every try of a window that fails.
+        scheduled = self._database.due_windows.where(cause=Cause.SCHEDULE, sort="end", limit=1)
+        oldest = min([*(window.end for window in scheduled), *_window_ends(monitors)], default=self._now)
         lag = max(0.0, (self._now - oldest).total_seconds())
         self._add("tidegauge_schedule_lag_seconds", "", lag)
 
