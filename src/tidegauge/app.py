@@ -24,6 +24,7 @@ from tidegauge.api import pipelines as pipelines_api
 from tidegauge.api import proxy, system
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.errors import UnavailableError
+from tidegauge.services.acceptance import Acceptance
 from tidegauge.services.alerting import Alerting, Silence
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.bundle import Services
@@ -93,6 +94,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         wrote=observing.note,
     )
     baselines = Baselines(database, store, catalogue)
+    evidences = Evidences(store, files)
     runs = Runs(
         database,
         log,
@@ -100,7 +102,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         files,
         Labels(database, store, now),
         baselines,
-        Evidences(store, files),
+        evidences,
         Alerting(database, Silence(), now),
         collector.flush,
         now,
@@ -122,6 +124,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         baselines=baselines,
         monitors=Monitors(database, store, catalogue, baselines, worker, now),
         runs=runs,
+        acceptance=Acceptance(database, log, files, baselines, evidences, worker, now),
         observing=observing,
         schedule=schedule,
     )
@@ -132,6 +135,7 @@ def start(services: Services) -> None:
     services.collector.start()
     services.catalogue.start()
     services.monitors.start_up()
+    services.acceptance.start_up()
     services.pipelines.start()
     services.supervisor.start()
     services.health.start()

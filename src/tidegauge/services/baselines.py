@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,16 @@ class Baseline:
     positive: str | None
 
 
+class NamedImages(Protocol):
+    """Images by rows, with the name of each once it has been read."""
+
+    paths: list[str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: npt.NDArray[np.int64], /) -> npt.NDArray[np.uint8]: ...
+
+
 class Baselines:
     """Makes baselines, stores them by content hash, and reads them back."""
 
@@ -65,15 +75,43 @@ class Baselines:
             "predictions": self._reference(repository, model),
             "paths": (),
         }
-        arrays: dict[str, npt.NDArray[Any]] = {}
         drift = monitor.config.drift
+        images = None
         if drift.enabled and drift.image and drift.train_data:
             images = self._training_images(monitor.owner, drift.train_data, drift.image)
+        return self._put(monitor, description, images, progress)
+
+    def accept(
+        self,
+        monitor: Monitor,
+        images: NamedImages,
+        predictions: Mapping[str, int],
+        progress: Callable[[str], None],
+    ) -> str:
+        """Make a baseline of images that a person accepted, and what was predicted of them."""
+        known = self.load(monitor)
+        description = {
+            "classes": known.classes,
+            "positive": known.positive,
+            "predictions": predictions,
+            "paths": (),
+        }
+        return self._put(monitor, description, images, progress)
+
+    def _put(
+        self,
+        monitor: Monitor,
+        description: dict[str, Any],
+        images: NamedImages | None,
+        progress: Callable[[str], None],
+    ) -> str:
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        if images is not None:
             baseline = fit_baseline(
                 images, progress=lambda done, total: progress(f"{done} of {total} images, variants included")
             )
             arrays = baseline.to_arrays()
-            description["paths"] = images.paths
+            description = {**description, "paths": images.paths}
         arrays[_DESCRIPTION] = np.frombuffer(orjson.dumps(description), np.uint8)
         sink = io.BytesIO()
         np.savez_compressed(sink, allow_pickle=False, **arrays)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tidegauge.services.acceptance import Acceptance
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.collector import Collector
@@ -38,5 +39,6 @@ class Services:
     baselines: Baselines
     monitors: Monitors
     runs: Runs
+    acceptance: Acceptance
     observing: Observing
     schedule: Schedule

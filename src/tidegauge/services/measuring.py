@@ -24,6 +24,7 @@ from tidegauge.storage.observations import Observations, moment
 
 #: Of all days of a year together: a confidence sequence a day, each for a share of it.
 SURE = 0.05 / 365
+_PERMUTATIONS = 199  # of a window's p-value: evidence, not it, decides on alarms
 
 Counts = dict[str, tuple[int, int]]
 
@@ -67,7 +68,7 @@ def drift(baseline: Baseline, observed: Observations) -> tuple[list[Metric], tup
     metrics: list[Metric] = []
     images: tuple[RunImage, ...] = ()
     if baseline.image is not None and observed.images is not None and observed.seen.any():
-        found = compare(baseline.image, observed.images)
+        found = compare(baseline.image, observed.images, _PERMUTATIONS)
         detail: dict[str, Any] = {"p_value": found.p_value, "attributes": dict(found.attributes)}
         metrics.append(Metric("image", MetricType.DRIFT, found.score, found.n, Status.UNKNOWN, detail=detail))
         seen = observed.take(np.flatnonzero(observed.seen))

@@ -14,7 +14,6 @@ from tidegauge.domain.images import encode_png
 from tidegauge.domain.labels import LabelColumns
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import (
-    Acknowledgement,
     Cause,
     DueWindow,
     EvidenceState,
@@ -25,7 +24,8 @@ from tidegauge.domain.monitor import (
     RunImage,
     Tally,
 )
-from tidegauge.domain.status import worst
+from tidegauge.domain.observation import Label
+from tidegauge.domain.status import Status, worst
 from tidegauge.domain.verdicts import judge, part_status
 from tidegauge.domain.windows import window_of
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
@@ -95,7 +95,7 @@ class Runs:
                 "end", f"end is {end.isoformat()}, not after start {start.isoformat()}."
             )
         self._flush()
-        self.catch_up(monitor)
+        self.catch_up(monitor, due)
         fulfilled = [due] if due else self._waiting(monitor, start, end)
         monitor = self._database.monitors.get(monitor.id)
         try:
@@ -107,14 +107,19 @@ class Runs:
         self._alerting.kick()
         return saved
 
-    def catch_up(self, monitor: Monitor) -> None:
-        """Take in what the log and the label files have got since; what it touches is due again."""
+    def catch_up(self, monitor: Monitor, looked_at: DueWindow | None = None) -> None:
+        """Take in what the log and the label files have got since; what it touches is due again.
+
+        Not the window that is looked at next anyhow.
+        """
         baseline = self._baselines.load(monitor)
 
         def late(batch: Observations) -> None:
-            self._touch(monitor, (moment(int(t)) for t in np.unique(batch.time)), Cause.LATE_EVENTS)
+            self._touch(
+                monitor, (moment(int(t)) for t in np.unique(batch.time)), Cause.LATE_EVENTS, looked_at
+            )
 
-        self._observing.advance(monitor.deployment_id, _extraction(monitor, baseline), late)
+        self._observing.advance(monitor.deployment_id, extraction_of(monitor, baseline), late)
         config = monitor.config.performance
         if config.enabled:
             columns = LabelColumns(
@@ -127,14 +132,14 @@ class Runs:
                 monitor.deployment_id,
                 prefix,
                 columns,
-                lambda times: self._touch(monitor, times, Cause.LATE_LABELS),
+                lambda times: self._touch(monitor, times, Cause.LATE_LABELS, looked_at),
             )
 
     def post_labels(self, monitor: Monitor, labels: list[PostedLabel], by: str) -> Receipt:
         """Take in labels by event id; the windows that they touch are due again."""
         self._flush()
         self.catch_up(monitor)
-        extraction = _extraction(monitor, self._baselines.load(monitor))
+        extraction = extraction_of(monitor, self._baselines.load(monitor))
         wanted = {label.event_id for label in labels}
         times = self._files.times(monitor.deployment_id, extraction.id, wanted)
         return self._labels.post(
@@ -144,21 +149,6 @@ class Runs:
             by,
             lambda touched: self._touch(monitor, touched, Cause.LATE_LABELS),
         )
-
-    def acknowledge(self, monitor: Monitor, by: str, note: str) -> Acknowledgement:
-        """Begin evidence again after an alarm; a further share of false alarms is spent."""
-        if monitor.evidence is None or monitor.evidence.result is None or not monitor.evidence.result.alarm:
-            raise ConflictError("The monitor has no drift alarm; there is nothing to acknowledge.")
-        state = self._evidences.acknowledge(monitor, self._baselines.load(monitor))
-        if state is None:
-            raise ConflictError("The monitor has no baseline of images; there is nothing to acknowledge.")
-        done = Acknowledgement(
-            new_id(), monitor.id, by, self._now(), note, state.alpha, state.alpha * (state.resets + 1)
-        )
-        with self._database.transaction():
-            self._database.acknowledgements.add(done)
-            self._database.monitors.update(monitor.id, evidence=state)
-        return done
 
     def image(self, monitor: Monitor, run: MonitorRun, event_id: str, index: int) -> bytes:
         """Return an image of the run's window as PNG."""
@@ -178,16 +168,19 @@ class Runs:
         self, monitor: Monitor, start: datetime, end: datetime, cause: Cause
     ) -> tuple[MonitorRun, EvidenceState | None]:
         baseline = self._baselines.load(monitor)
-        extraction = _extraction(monitor, baseline)
+        earlier = self._revisions(monitor, start, end)
+        last = earlier[-1] if earlier else None
+        if cause is Cause.LATE_LABELS and last and last.config_version == monitor.config_version:
+            return self._relabelled(monitor, baseline, last), None
+        extraction = extraction_of(monitor, baseline)
         observed = self._files.window(monitor.deployment_id, extraction.id, start, end)
         config = monitor.config
-        earlier = self._revisions(monitor, start, end)
         newest = not self._database.monitor_runs.between("start", end, None, limit=1, monitor_id=monitor.id)
         state = None
         if newest and config.drift.enabled and cause is not Cause.BACKFILL:
             begin = self._observing.sequence_before(monitor.deployment_id, extraction, start)
             state = self._evidences.advance(monitor, baseline, extraction, begin)
-        evidence = state.result if state else (earlier[-1].evidence if earlier else None)
+        evidence = state.result if state else (last.evidence if last else None)
         metrics: list[Metric] = []
         images: tuple[RunImage, ...] = ()
         problems = list(self._unread(monitor, start, end))
@@ -197,16 +190,8 @@ class Runs:
             moved, images = measuring.drift(baseline, observed)
             metrics += moved
         if config.performance.enabled:
-            labels = self._labels.of_window(monitor.deployment_id, start, end)
-            truth, outputs = measuring.pairs(labels, observed, baseline.classes)
-            positive = measuring.positive_class(config.performance.positive, baseline)
-            metrics += measuring.performance(truth, outputs, positive)
+            metrics += self._performance(monitor, baseline, start, end, observed)
             problems += self._labels.problems(monitor.deployment_id, start, end)
-        judged = tuple(judge(metric, monitor) for metric in metrics)
-        health, drift, performance = (
-            part_status(part, judged, monitor, evidence)
-            for part in (MetricType.HEALTH, MetricType.DRIFT, MetricType.PERFORMANCE)
-        )
         run = MonitorRun(
             id=new_id(),
             monitor_id=monitor.id,
@@ -215,11 +200,10 @@ class Runs:
             end=end,
             revision=0,
             created_at=self._now(),
-            status=worst([health, drift, performance]),
-            health=health,
-            drift=drift,
-            performance=performance,
-            metrics=judged,
+            status=Status.UNKNOWN,
+            health=Status.UNKNOWN,
+            drift=Status.UNKNOWN,
+            performance=Status.UNKNOWN,
             images=images,
             problems=_listed(problems),
             cause=cause,
@@ -227,7 +211,44 @@ class Runs:
             late=int((observed.received > microseconds(earlier[0].created_at)).sum()) if earlier else 0,
             quiet_minutes=self._quiet(monitor, extraction, observed, end),
         )
-        return run, state
+        return _judged(run, monitor, metrics), state
+
+    def _relabelled(self, monitor: Monitor, baseline: Baseline, last: MonitorRun) -> MonitorRun:
+        """Return a run with the labels of now: they change performance, and nothing else."""
+        labels = self._labels.of_window(monitor.deployment_id, last.start, last.end)
+        observed = Observations.none()
+        if any(not label.output for label in labels):
+            extraction = extraction_of(monitor, baseline)
+            observed = self._files.window(monitor.deployment_id, extraction.id, last.start, last.end)
+        kept = [metric for metric in last.metrics if metric.type is not MetricType.PERFORMANCE]
+        kept += self._performance(monitor, baseline, last.start, last.end, observed, labels)
+        problems = [
+            *self._unread(monitor, last.start, last.end),
+            *self._labels.problems(monitor.deployment_id, last.start, last.end),
+        ]
+        run = replace(
+            last,
+            id=new_id(),
+            created_at=self._now(),
+            cause=Cause.LATE_LABELS,
+            problems=_listed(problems),
+        )
+        return _judged(run, monitor, kept)
+
+    def _performance(
+        self,
+        monitor: Monitor,
+        baseline: Baseline,
+        start: datetime,
+        end: datetime,
+        observed: Observations,
+        labels: tuple[Label, ...] | None = None,
+    ) -> list[Metric]:
+        if labels is None:
+            labels = self._labels.of_window(monitor.deployment_id, start, end)
+        truth, outputs = measuring.pairs(labels, observed, baseline.classes)
+        positive = measuring.positive_class(monitor.config.performance.positive, baseline)
+        return measuring.performance(truth, outputs, positive)
 
     def _save(
         self,
@@ -301,7 +322,9 @@ class Runs:
             ),
         )
 
-    def _touch(self, monitor: Monitor, times: Iterable[datetime], cause: Cause) -> None:
+    def _touch(
+        self, monitor: Monitor, times: Iterable[datetime], cause: Cause, looked_at: DueWindow | None = None
+    ) -> None:
         """Make the windows that were looked at, and that these times lie in, due again; in a transaction.
 
         A window that is being looked at loses its claim: its result would miss what has come.
@@ -311,6 +334,8 @@ class Runs:
             return
         for window in self._database.windows_touched(monitor.id, moments):
             known = self._database.due_windows.find(monitor_id=monitor.id, start=window[0], end=window[1])
+            if known and looked_at and known.id == looked_at.id:
+                continue
             if known:
                 self._database.due_windows.update(
                     known.id, claimed_by="", claimed_until=None, due_at=self._now()
@@ -360,9 +385,26 @@ class SupersededError(ConflictError):
     """The result of a claimed window no longer counts."""
 
 
-def _extraction(monitor: Monitor, baseline: Baseline) -> Extraction:
+def extraction_of(monitor: Monitor, baseline: Baseline) -> Extraction:
+    """Return what a monitor needs to have read of each event."""
     drift = monitor.config.drift
     return Extraction(drift.image if drift.enabled else None, len(baseline.classes))
+
+
+def _judged(run: MonitorRun, monitor: Monitor, metrics: list[Metric]) -> MonitorRun:
+    judged = tuple(judge(metric, monitor) for metric in metrics)
+    health, drift, performance = (
+        part_status(part, judged, monitor, run.evidence)
+        for part in (MetricType.HEALTH, MetricType.DRIFT, MetricType.PERFORMANCE)
+    )
+    return replace(
+        run,
+        metrics=judged,
+        status=worst([health, drift, performance]),
+        health=health,
+        drift=drift,
+        performance=performance,
+    )
 
 
 def _listed(problems: list[str]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ Ints = npt.NDArray[np.int64]
 Texts = npt.NDArray[np.object_]
 _TIME = pa.timestamp("us", tz="UTC")
 _ROWS = 2048  # of a row group: a window of minutes reads little of an hour
+_KEPT = 16  # small files in memory
 _NO_LATENCY = -1
 
 
@@ -92,6 +94,8 @@ class ObservationStore:
     def __init__(self, database: Database, store: ObjectStore) -> None:
         self._files = database.observation_files
         self._store = store
+        # Files never change, and the newest are read by a window, by evidence and by the next window.
+        self._whole = lru_cache(maxsize=_KEPT)(self._read_whole)
 
     def put(self, deployment_id: str, extractor: str, name: str, batch: Observations) -> ObservationFile:
         """Store a batch as a file; it counts once its description is in the database."""
@@ -106,7 +110,7 @@ class ObservationStore:
         files = self._files.between(
             "last", start, None, deployment_id=deployment_id, extractor=extractor, sort="first"
         )
-        parts = [self._read(f.id, start, end) for f in files if f.first < end]
+        parts = [self._read(file, start, end) for file in files if file.first < end]
         found = [part for part in parts if len(part)]
         if not found:
             return Observations.none()
@@ -124,7 +128,7 @@ class ObservationStore:
             sort="first_sequence",
         )
         for file in files:
-            batch = self._read(file.id)
+            batch = self._whole(file.id)
             yield batch.take(np.flatnonzero(batch.sequence > sequence))
 
     def event_ids(self, deployment_id: str, extractor: str, start: datetime, end: datetime) -> set[str]:
@@ -155,15 +159,18 @@ class ObservationStore:
         for file in files:
             self._store.delete(file.id)
 
-    def _read(self, path: str, start: datetime | None = None, end: datetime | None = None) -> Observations:
-        file = pq.ParquetFile(self._store.open(path))
-        groups = list(range(file.num_row_groups))
-        column = file.schema_arrow.get_field_index("time")
-        if start is not None and end is not None:
-            spans = [file.metadata.row_group(group).column(column).statistics for group in groups]
-            groups = [g for g, s in zip(groups, spans, strict=True) if s.max >= start and s.min < end]
-        batch = _observations(file.read_row_groups(groups))
-        return batch if start is None or end is None else batch.between(start, end)
+    def _read(self, file: ObservationFile, start: datetime, end: datetime) -> Observations:
+        if file.rows <= _ROWS:
+            return self._whole(file.id).between(start, end)
+        parquet = pq.ParquetFile(self._store.open(file.id))
+        groups = range(parquet.num_row_groups)
+        column = parquet.schema_arrow.get_field_index("time")
+        spans = [parquet.metadata.row_group(group).column(column).statistics for group in groups]
+        wanted = [g for g, s in zip(groups, spans, strict=True) if s.max >= start and s.min < end]
+        return _observations(parquet.read_row_groups(wanted)).between(start, end)
+
+    def _read_whole(self, path: str) -> Observations:
+        return _observations(pq.ParquetFile(self._store.open(path)).read())
 
 
 def microseconds(time: datetime) -> int:

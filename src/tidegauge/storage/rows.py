@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Table,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -56,6 +57,7 @@ class Rows(Generic[T]):
         self._table = table
         self._noun = noun
         self._adapter: TypeAdapter[T] = TypeAdapter(cls)
+        self._statements: dict[tuple[Any, ...], Any] = {}
 
     def add(self, item: T) -> T:
         """Insert ``item``; ConflictError where a unique constraint forbids it."""
@@ -102,18 +104,14 @@ class Rows(Generic[T]):
 
     def where(self, *, sort: str = "id", limit: int | None = None, **where: Any) -> tuple[T, ...]:
         """Return all rows with these values; a sequence as a value means any of its members."""
-        query = select(self._table).where(*self._conditions(where)).order_by(*self._order(sort)).limit(limit)
-        return self._fetch(query)
+        return self._select(where, {}, sort, limit)
 
     def between(
         self, column: str, low: Any, high: Any, *, sort: str = "id", limit: int | None = None, **where: Any
     ) -> tuple[T, ...]:
         """Return the rows with low <= column < high; None leaves a side open."""
-        field = self._table.c[column]
-        bounds = [field >= low] if low is not None else []
-        bounds += [field < high] if high is not None else []
-        query = select(self._table).where(*self._conditions(where), *bounds)
-        return self._fetch(query.order_by(*self._order(sort)).limit(limit))
+        bounds = {name: value for name, value in (("low", low), ("high", high)) if value is not None}
+        return self._select(where, bounds, sort, limit, column)
 
     def page(self, query: Query, **where: Any) -> Page[T]:
         """Return one page; rows are told apart by id where the sort column ties."""
@@ -149,7 +147,7 @@ class Rows(Generic[T]):
             return {tuple(row[:-1]): row[-1] for row in connection.execute(query)}
 
     def newest(self, column: str, per: str) -> dict[str, str]:
-        """Return the id of the row with the largest ``column`` by parent in ``per``, at ties the last made."""
+        """Return the id of the row with the largest ``column`` by parent in ``per``, at ties the last."""
         parent = next(iter(self._table.c[per].foreign_keys)).column
         # One look into the index per parent; to group all rows would read them all.
         first = (
@@ -166,10 +164,17 @@ class Rows(Generic[T]):
 
     def update(self, id_: str, expect: Mapping[str, Any] | None = None, **changes: Any) -> bool:
         """Change columns of one row if it still has the expected values; tell whether it had."""
-        conditions = self._conditions({"id": id_, **(expect or {})})
-        values = {name: self._to_column(self._table.c[name], value) for name, value in changes.items()}
+        where = {"id": id_, **(expect or {})}
+        shape = ("update", *((name, _kind(value)) for name, value in where.items()), *changes)
+        statement = self._statements.get(shape)
+        if statement is None:
+            sets = {name: bindparam(f"to_{name}", type_=self._table.c[name].type) for name in changes}
+            statement = self._statements[shape] = update(self._table).where(*self._shaped(where)).values(sets)
+        values = {
+            f"to_{name}": self._to_column(self._table.c[name], value) for name, value in changes.items()
+        }
         with self._connections.begin() as connection:
-            return connection.execute(update(self._table).where(*conditions).values(values)).rowcount == 1
+            return connection.execute(statement, {**_values(where), **values}).rowcount == 1
 
     def update_where(self, where: Mapping[str, Any], **changes: Any) -> int:
         """Change columns of all rows with these values; return how many there were."""
@@ -194,15 +199,54 @@ class Rows(Generic[T]):
             statement = delete(self._table).where(begins, *self._conditions(where))
             return int(connection.execute(statement).rowcount)
 
-    def _fetch(self, query: Any) -> tuple[T, ...]:
+    def _select(
+        self,
+        where: Mapping[str, Any],
+        bounds: Mapping[str, Any],
+        sort: str,
+        limit: int | None,
+        column: str = "",
+    ) -> tuple[T, ...]:
+        # To build a statement takes longer than to execute it: it is built once for each of its shapes.
+        shape = (
+            "select",
+            *((name, _kind(value)) for name, value in where.items()),
+            *bounds,
+            sort,
+            limit,
+            column,
+        )
+        query = self._statements.get(shape)
+        if query is None:
+            field = self._table.c[column] if bounds else self._table.c.id
+            sides = {"low": field >= bindparam("low"), "high": field < bindparam("high")}
+            query = select(self._table).where(*self._shaped(where), *(sides[side] for side in bounds))
+            query = query.order_by(*self._order(sort)).limit(limit)
+            self._statements[shape] = query
+        return self._fetch(query, {**_values(where), **bounds})
+
+    def _fetch(self, query: Any, values: Mapping[str, Any] | None = None) -> tuple[T, ...]:
         with self._connections.connect() as connection:
-            rows = connection.execute(query).mappings().all()
+            rows = connection.execute(query, values).mappings().all()
         return tuple(self._adapter.validate_python(dict(row)) for row in rows)
+
+    def _shaped(self, where: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+        """Return the conditions with a name in the place of each value."""
+        found: list[ColumnElement[bool]] = []
+        for name, value in where.items():
+            column, kind = self._table.c[name], _kind(value)
+            if kind == "none":
+                found.append(column.is_(None))
+            elif kind == "members":
+                found.append(column.in_(bindparam(f"is_{name}", expanding=True)))
+            else:
+                found.append(column == bindparam(f"is_{name}"))
+        return found
 
     def _conditions(self, where: Mapping[str, Any]) -> list[ColumnElement[bool]]:
         return [
-            self._table.c[name].in_(value)
-            if isinstance(value, Sequence) and not isinstance(value, str)
+            self._table.c[name].in_([_plain(member) for member in value])
+            if _kind(value) == "members"
             else self._table.c[name].is_(None)
             if value is None
             else self._table.c[name] == _plain(value)
@@ -239,6 +283,22 @@ class Rows(Generic[T]):
     @staticmethod
     def _to_column(column: Column[Any], value: Any) -> Any:
         return to_jsonable_python(value) if isinstance(column.type, JSON) else _plain(value)
+
+
+def _kind(value: Any) -> str:
+    """Tell how a value is compared: as one of several, as none, or as it is."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "members"
+    return "none" if value is None else "value"
+
+
+def _values(where: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that a statement's names stand for."""
+    return {
+        f"is_{name}": [_plain(member) for member in value] if _kind(value) == "members" else _plain(value)
+        for name, value in where.items()
+        if value is not None
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -196,7 +196,7 @@ class ImageDrift:
 
     ``score`` in [0, 1], the Kolmogorov-Smirnov distance of strangeness, and ``p_value`` are None where the
     window is empty or the baseline has fewer than 5 images; then strangeness is NaN and nearest -1. The
-    p-value is that of the maximum mean discrepancy over all features, by 1,999 permutations, since shifts
+    p-value is that of the maximum mean discrepancy over all features, by permutations, since shifts
     that make no image strange move the features of many. ``strangeness`` and ``nearest`` (index of the
     training image that looks most alike) are in the order of the images; ``ranking`` has the strangest first.
     ``attributes``: the window's mean less the baseline's, in the baseline's standard deviations.
@@ -232,8 +232,12 @@ def fit_baseline(
     return _fit(samples, encoder)
 
 
-def compare(baseline: ImageBaseline, images: npt.NDArray[Any] | ImageFeatures) -> ImageDrift:
+def compare(
+    baseline: ImageBaseline, images: npt.NDArray[Any] | ImageFeatures, permutations: int = _PERMUTATIONS
+) -> ImageDrift:
     """Compare a window of images, uint8 or float ``[n, h, w, c]``, or of their features with a baseline.
+
+    The p-value is exact whatever the number of ``permutations``, and no smaller than 1 in so many and one.
 
     An image that the baseline has, also encoded again, is compared with the other images only: replayed
     training images are no drift.
@@ -255,7 +259,7 @@ def compare(baseline: ImageBaseline, images: npt.NDArray[Any] | ImageFeatures) -
     tested = observed[np.random.default_rng(0).permutation(n)[:_TESTED]]
     # In an order of their own: permutations must not depend on how the images came.
     tested = tested[np.lexsort(tested.T)]
-    discrepancy = mmd(baseline.vectors, baseline.standardise(tested), _PERMUTATIONS)
+    discrepancy = mmd(baseline.vectors, baseline.standardise(tested), permutations)
     moved = (features.attributes.mean(axis=0) - baseline.attribute_mean) / baseline.attribute_deviation
     return ImageDrift(
         score=distance.score,

@@ -1,0 +1,165 @@
+"""A whole installation without its network, on a clock of its own: collector, schedule, alerts."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import polars as pl
+
+from tidegauge.app import build_services
+from tidegauge.domain.catalogue import RepositoryKind, Source, SourceType, VersionState
+from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
+from tidegauge.domain.events import HEADER_LENGTH, LATENCY_US, REQUEST_TYPE, RESPONSE_TYPE, STATUS, Event
+from tidegauge.domain.identity import new_id
+from tidegauge.domain.images import encode_png
+from tidegauge.domain.monitor import Feature, FeatureKind, Monitor, MonitorState, ValueType
+from tidegauge.domain.monitor_config import (
+    DriftConfig,
+    ImageShape,
+    MonitorConfig,
+    PerformanceConfig,
+    TrainData,
+)
+from tidegauge.domain.tensors import encode_binary
+from tidegauge.services.bundle import Services
+from tidegauge.settings import load_settings
+
+Image = npt.NDArray[np.uint8]
+OWNER = "operator"
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@dataclass
+class Clock:
+    """Simulated time: whoever asks is told what the benchmark has set."""
+
+    now: datetime = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass
+class Site:
+    """Services in a folder, with the model that is deployed there."""
+
+    services: Services
+    clock: Clock
+    classes: tuple[str, ...]
+    deployment: Deployment = field(init=False)
+
+    @classmethod
+    def build(cls, home: Path, classes: tuple[str, ...], clock: Clock | None = None, **flags: object) -> Site:
+        clock = clock or Clock()
+        services = build_services(load_settings(home, {"port": 32999, **flags}, {}), now=clock)
+        services.people.first_start()
+        services.catalogue.start()
+        return cls(services, clock, classes)
+
+    def deploy(
+        self, folder: Path, reference: list[str], positive: str, name: str = "chest-xray"
+    ) -> Deployment:
+        """Register a model with its held-out predictions, and a deployment of it; nothing is started."""
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(b"answers come from the benchmark")
+        (folder / "model.json").write_bytes(orjson.dumps({"classes": self.classes, "positive": positive}))
+        files = [f"{number}.png" for number in range(len(reference))]
+        pl.DataFrame({"file": files, "output": reference}).write_parquet(folder / "reference.parquet")
+        self.register(RepositoryKind.MODEL, name, folder, {"classes": self.classes, "positive": positive})
+        model = self.services.catalogue.get(RepositoryKind.MODEL, OWNER, name)
+        self.deployment = self.add_deployment(name, model.id)
+        return self.deployment
+
+    def add_deployment(self, name: str, model_id: str) -> Deployment:
+        stopped = DeploymentState.STOPPED
+        id_ = new_id()
+        return self.services.database.deployments.add(
+            Deployment(
+                id_,
+                name,
+                OWNER,
+                model_id,
+                "chest-xray",
+                1,
+                True,
+                Origin.EXTERNAL,
+                stopped,
+                stopped,
+                self.clock(),
+                f"/serve/{id_}",
+            )
+        )
+
+    def register(
+        self, kind: RepositoryKind, name: str, folder: Path, meta: dict[str, object] | None = None
+    ) -> None:
+        catalogue = self.services.catalogue
+        source = Source(SourceType.FOLDER, str(folder))
+        repository = catalogue.create(kind, name, OWNER, source, None)
+        version = catalogue.add_version(repository, meta=meta)
+        while catalogue.version(repository, version.number).state is VersionState.IMPORTING:
+            time.sleep(0.05)
+        found = catalogue.version(repository, version.number)
+        if found.state is not VersionState.READY:
+            raise SystemExit(f"{name} could not be imported: {found.error}")
+
+    def add_images(self, name: str, folder: Path, images: Image, labels: npt.NDArray[np.str_]) -> None:
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            place = folder / str(label)
+            place.mkdir(parents=True, exist_ok=True)
+            (place / f"{number:05d}.png").write_bytes(encode_png(image))
+        self.register(RepositoryKind.DATASET, name, folder)
+
+    def monitor(self, dataset: str, side: int = 200, frequency: int = 5) -> Monitor:
+        """Create the monitor of the deployment, wait for its baseline, and start it."""
+        config = MonitorConfig(
+            frequency_minutes=frequency,
+            drift=DriftConfig(enabled=True, image=ImageShape(side, side), train_data=TrainData(dataset, 1)),
+            performance=PerformanceConfig(enabled=True),
+        )
+        monitors = self.services.monitors
+        monitor = monitors.create(self.deployment, config, OWNER)
+        prediction = Feature("prediction", FeatureKind.PREDICTION, ValueType.CATEGORICAL)
+        monitors.add_feature(monitor, prediction, OWNER)
+        while (monitor := monitors.get(OWNER, monitor.id)).state is MonitorState.BASELINING:
+            time.sleep(0.05)
+        if monitor.state is not MonitorState.READY:
+            raise SystemExit(f"The monitor is {monitor.state.value}: {monitor.message}")
+        return monitors.start(monitor, OWNER)
+
+    def send(self, images: Image, scores: npt.NDArray[np.float32], times: list[datetime]) -> list[str]:
+        """Log a request with its answer for each image, through the collector; return the event ids."""
+        events: list[Event] = []
+        ids = []
+        source = f"/deployments/{self.deployment.id}"
+        for image, score, moment in zip(images, scores, times, strict=True):
+            ids.append(new_id())
+            tensor = {"input_1": image[np.newaxis].astype(np.float32)}
+            body, length = encode_binary(tensor, "inputs", compact=True)
+            answer, answer_length = encode_binary({"output_1": score[np.newaxis]}, "outputs", compact=True)
+            binary = "application/octet-stream"
+            asked = {HEADER_LENGTH: length}
+            told = {HEADER_LENGTH: answer_length, STATUS: 200, LATENCY_US: 1200}
+            events.append(Event(ids[-1], source, REQUEST_TYPE, moment, binary, body, asked))
+            events.append(Event(ids[-1], source, RESPONSE_TYPE, moment, binary, answer, told))
+        self.services.collector.accept(self.deployment.id, events, self.clock())
+        return ids
+
+    def work(self) -> int:
+        """Make due what is due by the clock, look at it, and return how many windows that were."""
+        self.services.schedule.plan()
+        count = 0
+        while self.services.schedule.work():
+            count += 1
+        return count
+
+    def close(self) -> None:
+        self.services.worker.close()
+        self.services.collector.close()
+        self.services.database.close()

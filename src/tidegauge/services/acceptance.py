@@ -1,0 +1,175 @@
+"""What a person says to a drift alarm: acknowledged, or accepted as the new baseline."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from tidegauge.domain.identity import new_id
+from tidegauge.domain.monitor import Acknowledgement, Monitor, MonitorState
+from tidegauge.errors import ConflictError, InvalidInputError, TidegaugeError
+from tidegauge.services import measuring
+from tidegauge.services.baselines import Baselines
+from tidegauge.services.evidence import ALPHA, Evidences
+from tidegauge.services.payloads import decode_images
+from tidegauge.services.runs import extraction_of
+from tidegauge.services.worker import Worker
+from tidegauge.storage.database import Database
+from tidegauge.storage.log import InferenceLog
+from tidegauge.storage.observations import Observations, ObservationStore
+from tidegauge.storage.segments import Record
+
+_LEAST = 100  # images of an accepted window: with fewer, little can be promised
+_UNDER_WAY = "accepted window: "
+
+
+class Acceptance:
+    """Acknowledges alarms and accepts production windows; both spend a further share of false alarms."""
+
+    def __init__(
+        self,
+        database: Database,
+        log: InferenceLog,
+        files: ObservationStore,
+        baselines: Baselines,
+        evidences: Evidences,
+        worker: Worker,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._log = log
+        self._files = files
+        self._baselines = baselines
+        self._evidences = evidences
+        self._worker = worker
+        self._now = now
+
+    def start_up(self) -> None:
+        """Say of what a crash interrupted that it has to be asked for again."""
+        for monitor in self._database.monitors.where(state=[s.value for s in _RUNNABLE]):
+            if monitor.progress.startswith(_UNDER_WAY):
+                self._fail(monitor.id, "the server was restarted meanwhile")
+
+    def acknowledge(self, monitor: Monitor, by: str, note: str) -> Acknowledgement:
+        """Begin evidence again after an alarm."""
+        state = monitor.evidence
+        if state is None or state.result is None or not state.result.alarm:
+            raise ConflictError("The monitor has no drift alarm; there is nothing to acknowledge.")
+        fresh = self._evidences.acknowledge(monitor, self._baselines.load(monitor))
+        if fresh is None:
+            raise ConflictError("The monitor has no baseline of images; there is nothing to acknowledge.")
+        done = self._acknowledgement(monitor, by, note)
+        with self._database.transaction():
+            self._database.acknowledgements.add(done)
+            self._database.monitors.update(monitor.id, evidence=fresh)
+        return done
+
+    def accept(self, monitor: Monitor, start: datetime, end: datetime, by: str, note: str) -> Monitor:
+        """Make a baseline of what was observed from start to end, in the background, and go on with it."""
+        if monitor.state not in _RUNNABLE:
+            raise ConflictError(
+                f"The monitor is {monitor.state.value}; a window is accepted once it is ready or active."
+            )
+        if monitor.config.drift.image is None or not monitor.config.drift.enabled:
+            raise ConflictError("The monitor does not look at images; there is no baseline to replace.")
+        if monitor.progress:
+            raise ConflictError(f"The monitor is busy ({monitor.progress}); wait until it is done.")
+        observed = self._observed(monitor, start, end)
+        count = int(observed.seen.sum())
+        if count < _LEAST:
+            raise InvalidInputError.of(
+                "from",
+                f"From {start.isoformat()} to {end.isoformat()} there are {count} images; "
+                f"give a span with {_LEAST} or more.",
+            )
+        self._database.monitors.update(monitor.id, progress=f"{_UNDER_WAY}0 of {count} images", message="")
+        self._worker.submit(monitor.id, lambda: self._build(monitor.id, start, end, by, note))
+        return self._database.monitors.get(monitor.id)
+
+    def _build(self, monitor_id: str, start: datetime, end: datetime, by: str, note: str) -> None:
+        def progress(text: str) -> None:
+            self._database.monitors.update(monitor_id, progress=f"{_UNDER_WAY}{text}")
+
+        monitor = self._database.monitors.get(monitor_id)
+        try:
+            observed = self._observed(monitor, start, end)
+            known = self._baselines.load(monitor)
+            images = _LoggedImages(self._log, monitor, observed.take(np.flatnonzero(observed.seen)))
+            counts = dict(Counter(measuring.predictions(observed, known.classes)))
+            digest = self._baselines.accept(monitor, images, counts, progress)
+        except TidegaugeError as error:
+            self._fail(monitor_id, error.message)
+            return
+        except Exception as error:
+            self._fail(monitor_id, str(error))
+            raise
+        text = f"accepted {start.isoformat()} to {end.isoformat()} as the baseline. {note}".strip()
+        with self._database.transaction():
+            self._database.acknowledgements.add(self._acknowledgement(monitor, by, text))
+            self._database.monitors.update(monitor_id, baseline=digest, evidence=None, progress="")
+        self._evidences.forget(monitor_id)
+
+    def _fail(self, monitor_id: str, reason: str) -> None:
+        message = f"The window could not be accepted: {reason.rstrip('.')}. Ask for it again."
+        self._database.monitors.update(monitor_id, progress="", message=message)
+
+    def _observed(self, monitor: Monitor, start: datetime, end: datetime) -> Observations:
+        extraction = extraction_of(monitor, self._baselines.load(monitor))
+        return self._files.window(monitor.deployment_id, extraction.id, start, end)
+
+    def _acknowledgement(self, monitor: Monitor, by: str, note: str) -> Acknowledgement:
+        alpha = monitor.evidence.alpha if monitor.evidence else ALPHA
+        before = self._database.acknowledgements.count(monitor_id=monitor.id)
+        return Acknowledgement(
+            new_id(), monitor.id, by, self._now(), note, alpha, min(1.0, alpha * (before + 2))
+        )
+
+
+_RUNNABLE = (MonitorState.READY, MonitorState.ACTIVE)
+
+
+@dataclass
+class _LoggedImages:
+    """The images of logged requests, read when they are asked for: never all of them in memory."""
+
+    log: InferenceLog
+    monitor: Monitor
+    observed: Observations
+
+    def __post_init__(self) -> None:
+        self.paths = [
+            f"event {event} [{index}]"
+            for event, index in zip(self.observed.event_id, self.observed.index.tolist(), strict=True)
+        ]
+        self._file = lru_cache(maxsize=8)(self._read)
+
+    def __len__(self) -> int:
+        return len(self.observed)
+
+    def __getitem__(self, rows: npt.NDArray[np.int64], /) -> npt.NDArray[np.uint8]:
+        shape = self.monitor.config.drift.image
+        if shape is None:
+            raise InvalidInputError("The monitor has no image shape any more.")
+        found: dict[tuple[str, int], npt.NDArray[np.uint8]] = {}
+        images = []
+        for row in rows.tolist():
+            event_id, path = str(self.observed.event_id[row]), str(self.observed.log_file[row])
+            index = int(self.observed.index[row])
+            if (event_id, index) not in found:
+                record = self._file(path).get(event_id)
+                if record is None:
+                    raise InvalidInputError(f"The log has no event {event_id!r} any more.")
+                pixels = decode_images(record.event, shape)
+                found |= {(event_id, place): image for place, image in enumerate(pixels)}
+            images.append(found[event_id, index])
+        return np.stack(images)
+
+    def _read(self, path: str) -> dict[str, Record]:
+        records = self.log.file(self.monitor.deployment_id, path)
+        return {record.event.id: record for record in records if record.event.type.endswith("request")}
