@@ -310,13 +310,18 @@ def fill(services: Services, monitors: int) -> list[Monitor]:
 
 def test_a_scrape_of_200_monitors_takes_less_than_100_milliseconds(lite: Services) -> None:
     fill(lite, 200)
-    client = TestClient(create_app(lite))
-    client.get("/metrics")
-    # The quickest of a few: what the machine does besides is no property of the page.
-    seconds = []
-    for _ in range(7):
+
+    def scrape_once(client: TestClient) -> tuple[float, str]:
         began = time.perf_counter()
         page = client.get("/metrics").text
-        seconds.append(time.perf_counter() - began)
+        return time.perf_counter() - began, page
+
+    # The quickest of a few: what the machine does besides is no property of the page.
+    clients = [TestClient(create_app(lite)) for _ in range(5)]
+    first = min(scrape_once(client)[0] for client in clients)
+    again = min(scrape_once(client)[0] for client in clients)
+    page = scrape_once(clients[0])[1]
+    lines = page.count("\n")
+    print(f"{lines:,} lines: {first * 1e3:.0f} ms where every run is new, {again * 1e3:.0f} ms after")
     assert page.count("\ntidegauge_monitor_value{") == 200 * 25
-    assert min(seconds) < 0.1
+    assert again < 0.1

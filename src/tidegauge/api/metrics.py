@@ -30,6 +30,13 @@ _LONGEST = 128  # characters of a label value
 _RUNS_AT_ONCE = 10
 _MOST = 500  # scores and metrics of one monitor
 _TOLD = (DeliveryState.WAITING, DeliveryState.SENDING, DeliveryState.DROPPED)
+_VALUES = (
+    "tidegauge_monitor_value",
+    "tidegauge_monitor_value_low",
+    "tidegauge_monitor_value_high",
+    "tidegauge_monitor_value_surely_low",
+    "tidegauge_monitor_value_surely_high",
+)
 
 #: Every series: name to type and help.
 FAMILIES = {
@@ -76,7 +83,10 @@ FAMILIES = {
     "tidegauge_monitor_quiet_seconds": ("gauge", "Time from the last event to the end of that window."),
     "tidegauge_monitor_log_files_unread": ("gauge", "Files of the inference log that are yet to be read."),
     "tidegauge_due_windows": ("gauge", "Windows that wait to be looked at, by cause."),
-    "tidegauge_schedule_lag_seconds": ("gauge", "Time since the end of the oldest scheduled window that waits."),
+    "tidegauge_schedule_lag_seconds": (
+        "gauge",
+        "Time since the end of the oldest scheduled window not run.",
+    ),
     "tidegauge_alert_firing": ("gauge", "1 while the alert fires."),
     "tidegauge_alert_muted": ("gauge", "1 while nothing is told of the alert."),
     "tidegauge_deliveries": ("gauge", "Notifications not yet sent (waiting, sending) or given up (dropped)."),
@@ -106,8 +116,7 @@ class _Page:
 
     def add(self, name: str, labels: str, value: float) -> None:
         # Infinity and NaN too are written so that Go, and with it Prometheus, can read them.
-        line = f"{name}{{{labels}}} {value!r}" if labels else f"{name} {value!r}"
-        self._lines[name].append(line)
+        self._lines[name].append(f"{name}{{{labels}}} {value!r}" if labels else f"{name} {value!r}")
 
     def one_of(self, name: str, labels: str, label: str, kinds: type[StrEnum], current: StrEnum) -> None:
         """Add a series per kind, 1 for the current one and 0 for the others."""
@@ -304,13 +313,8 @@ def _run_page(monitor: Monitor, run: MonitorRun) -> _Page:
 def _add_value(page: _Page, own: str, metric: Metric, threshold: Threshold | None) -> None:
     name, unit = _in_base_units(metric)
     labels = f'{own},type="{metric.type.value}",name="{name}"'
-    for series, value in (
-        ("tidegauge_monitor_value", metric.value),
-        ("tidegauge_monitor_value_low", metric.low),
-        ("tidegauge_monitor_value_high", metric.high),
-        ("tidegauge_monitor_value_surely_low", metric.surely_low),
-        ("tidegauge_monitor_value_surely_high", metric.surely_high),
-    ):
+    values = (metric.value, metric.low, metric.high, metric.surely_low, metric.surely_high)
+    for series, value in zip(_VALUES, values, strict=True):
         if value is not None:
             page.add(series, labels, value * unit)
     page.add("tidegauge_monitor_value_samples", labels, metric.n)
