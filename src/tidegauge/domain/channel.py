@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Self
 
-from tidegauge.domain.alert import Severity
+from tidegauge.domain.alert import Severity, Told
 
 Setting = str | int | bool
+TEST = "test"  # as what a message tells, beside fired, repeated and resolved
+HIDDEN = "(hidden)"  # stands for a secret wherever a channel is shown
 
 
 class ChannelKind(StrEnum):
@@ -32,9 +35,13 @@ class Channel:
     kind: ChannelKind
     settings: Mapping[str, Setting]
     created_at: datetime
-    secret: str = ""
+    secret: str = field(default="", repr=False)
     failing_since: datetime | None = None
     message: str = ""
+
+    def hidden(self) -> Self:
+        """Return the channel as it may be shown."""
+        return replace(self, secret=HIDDEN if self.secret else "")
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,20 @@ class Message:
     tags: tuple[str, ...] = ()
     run_id: str = ""
     alert_id: str = ""
+
+    @property
+    def title(self) -> str:
+        """What it tells in a few words, on one line.
+
+        >>> moment = datetime(2026, 3, 1)
+        >>> Message("repeated", "low", "xray", "m", Severity.CRITICAL, "critical", moment, moment, "").title
+        'still critical: low, monitor xray'
+        """
+        if self.told == TEST:
+            return "Tidegauge: test"
+        begins = {Told.REPEATED: f"still {self.severity.value}", Told.RESOLVED: "resolved"}
+        begin = begins.get(Told(self.told), self.severity.value)
+        return f"{begin}: {self.alert}, monitor {self.monitor}"
 
 
 class DeliveryState(StrEnum):

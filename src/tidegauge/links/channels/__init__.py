@@ -1,0 +1,1 @@
+"""Channels: a folder for each kind with what it needs to be told and how it sends."""
