@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from tidegauge.client.channels import Channels
 from tidegauge.client.connection import Connection, credentials_file, wait_for
 from tidegauge.client.deployments import Deployments
 from tidegauge.client.monitors import Monitors
@@ -33,6 +34,7 @@ class Client(Connection):
         self.pipelines = Pipelines(self)
         self.deployments = Deployments(self)
         self.monitors = Monitors(self)
+        self.channels = Channels(self)
 
     def me(self) -> User:
         """Return whose token this is."""
