@@ -73,9 +73,10 @@ def send(outgoing: Outgoing, timeout: float) -> dict[str, str]:
             f"{host} answered {_answer(error.smtp_code, error.smtp_error)}.",
             refused=isinstance(error, smtplib.SMTPDataError) and error.smtp_code >= 500,
         ) from error
-    except TimeoutError as error:
-        raise SendError(f"{host} did not answer within {timeout:g} s.") from error
     except (smtplib.SMTPException, OSError) as error:
+        # smtplib makes a lost connection of a time-out in the middle.
+        if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
+            raise SendError(f"{host} did not answer within {timeout:g} s.") from error
         raise SendError(f"{host}:{port} does not take mail: {error or type(error).__name__}.") from error
     return {"refused": _answers(refused)} if refused else {}
 
