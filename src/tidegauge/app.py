@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from tidegauge import __version__
 from tidegauge.api import catalogue as catalogue_api
+from tidegauge.api import channels as channels_api
 from tidegauge.api import collector as collector_api
 from tidegauge.api import deployments as deployments_api
 from tidegauge.api import errors as api_errors
@@ -25,16 +26,18 @@ from tidegauge.api import proxy, system
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.errors import UnavailableError
 from tidegauge.services.acceptance import Acceptance
-from tidegauge.services.alerting import Alerting, Silence
+from tidegauge.services.alerting import Alerting
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.bundle import Services
 from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.channels import Channels
 from tidegauge.services.collector import Collector
 from tidegauge.services.deployments import Deployments
 from tidegauge.services.evidence import Evidences
 from tidegauge.services.health import Health
 from tidegauge.services.labels import Labels
 from tidegauge.services.monitors import Monitors
+from tidegauge.services.notifications import Notifications
 from tidegauge.services.observing import Observing
 from tidegauge.services.people import People
 from tidegauge.services.pipelines import Pipelines
@@ -95,6 +98,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
     )
     baselines = Baselines(database, store, catalogue)
     evidences = Evidences(store, files)
+    notifications = Notifications(database, settings.address, now)
     runs = Runs(
         database,
         log,
@@ -103,7 +107,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         Labels(database, store, now),
         baselines,
         evidences,
-        Alerting(database, Silence(), now),
+        Alerting(database, notifications, now),
         collector.flush,
         now,
     )
@@ -125,6 +129,8 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         monitors=Monitors(database, store, catalogue, baselines, worker, now),
         runs=runs,
         acceptance=Acceptance(database, log, files, baselines, evidences, worker, now),
+        channels=Channels(database, notifications, now),
+        notifications=notifications,
         observing=observing,
         schedule=schedule,
     )
@@ -139,12 +145,14 @@ def start(services: Services) -> None:
     services.pipelines.start()
     services.supervisor.start()
     services.health.start()
+    services.notifications.start()
     services.schedule.start()
 
 
 def stop(services: Services) -> None:
     """End the background work; nothing acknowledged is lost."""
     services.schedule.close()
+    services.notifications.close()
     services.health.close()
     services.supervisor.close()
     services.pipelines.close()
@@ -179,7 +187,14 @@ def create_app(services: Services) -> FastAPI:
     closed = [Depends(signed_in)]
     for kind in RepositoryKind:
         app.include_router(catalogue_api.build_router(kind), dependencies=closed)
-    for router in (deployments_api.router, pipelines_api.router, monitors_api.router, proxy.router):
+    routers = (
+        deployments_api.router,
+        pipelines_api.router,
+        monitors_api.router,
+        channels_api.router,
+        proxy.router,
+    )
+    for router in routers:
         app.include_router(router, dependencies=closed)
     pages.install(app)
     return app

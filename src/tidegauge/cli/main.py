@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from tidegauge import __version__
-from tidegauge.cli import catalogue, deployments, local, monitors, pipelines
+from tidegauge.cli import catalogue, channels, deployments, local, monitors, pipelines
 from tidegauge.cli.demo import demo
 from tidegauge.cli.doctor import doctor
 from tidegauge.cli.output import say
@@ -83,6 +83,7 @@ app.add_typer(pipelines.app, name="pipeline")
 app.add_typer(deployments.app, name="deployment")
 app.add_typer(monitors.app, name="monitor")
 app.add_typer(monitors.alerts, name="alert")
+app.add_typer(channels.app, name="channel")
 
 
 def _version(wanted: bool) -> None:

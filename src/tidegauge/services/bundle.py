@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from tidegauge.services.acceptance import Acceptance
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.channels import Channels
 from tidegauge.services.collector import Collector
 from tidegauge.services.deployments import Deployments
 from tidegauge.services.health import Health
 from tidegauge.services.monitors import Monitors
+from tidegauge.services.notifications import Notifications
 from tidegauge.services.observing import Observing
 from tidegauge.services.people import People
 from tidegauge.services.pipelines import Pipelines
@@ -40,5 +42,7 @@ class Services:
     monitors: Monitors
     runs: Runs
     acceptance: Acceptance
+    channels: Channels
+    notifications: Notifications
     observing: Observing
     schedule: Schedule
