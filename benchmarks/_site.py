@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import orjson
 import polars as pl
 
-from tidegauge.app import build_services
+from tidegauge.app import build_monitoring, build_services, open_database
 from tidegauge.domain.catalogue import RepositoryKind, Source, SourceType, VersionState
 from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.events import HEADER_LENGTH, LATENCY_US, REQUEST_TYPE, RESPONSE_TYPE, STATUS, Event
@@ -28,21 +29,44 @@ from tidegauge.domain.monitor_config import (
 )
 from tidegauge.domain.tensors import encode_binary
 from tidegauge.services.bundle import Services
+from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.worker import Worker
 from tidegauge.settings import load_settings
+from tidegauge.storage.objects import ObjectStore
 
 Image = npt.NDArray[np.uint8]
 OWNER = "operator"
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-@dataclass
 class Clock:
-    """Simulated time: whoever asks is told what the benchmark has set."""
+    """Simulated time, the same in every process: whoever asks is told what the benchmark has set."""
 
-    now: datetime = START
+    def __init__(self) -> None:
+        self._seconds = multiprocessing.get_context("spawn").Value("d", 0.0)
+
+    @property
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self._seconds.value)
+
+    @now.setter
+    def now(self, moment: datetime) -> None:
+        self._seconds.value = (moment - START).total_seconds()
 
     def __call__(self) -> datetime:
         return self.now
+
+
+def look_at_windows(home: Path, clock: Clock, database_url: str = "") -> None:
+    """Be a worker process: look at every window that is due by the clock, until the parent ends it."""
+    settings = load_settings(home, {"port": 32999, "database_url": database_url}, {})
+    database = open_database(settings)
+    store = ObjectStore(settings.store)
+    catalogue = Catalogue(database, store, Worker(), home.absolute(), clock)
+    monitoring = build_monitoring(settings, database, store, catalogue, lambda: None, clock)
+    while True:
+        if not monitoring.schedule.work():
+            time.sleep(0.005)
 
 
 @dataclass
@@ -53,6 +77,7 @@ class Site:
     clock: Clock
     classes: tuple[str, ...]
     deployment: Deployment = field(init=False)
+    monitor_id: str = ""
 
     @classmethod
     def build(cls, home: Path, classes: tuple[str, ...], clock: Clock | None = None, **flags: object) -> Site:
@@ -131,6 +156,7 @@ class Site:
             time.sleep(0.05)
         if monitor.state is not MonitorState.READY:
             raise SystemExit(f"The monitor is {monitor.state.value}: {monitor.message}")
+        self.monitor_id = monitor.id
         return monitors.start(monitor, OWNER)
 
     def send(self, images: Image, scores: npt.NDArray[np.float32], times: list[datetime]) -> list[str]:
@@ -151,13 +177,15 @@ class Site:
         self.services.collector.accept(self.deployment.id, events, self.clock())
         return ids
 
-    def work(self) -> int:
-        """Make due what is due by the clock, look at it, and return how many windows that were."""
+    def plan(self, most_waiting: int) -> None:
+        """Make due what is due by the clock, take in what has come, and let workers keep up."""
+        self.services.collector.flush()
         self.services.schedule.plan()
-        count = 0
-        while self.services.schedule.work():
-            count += 1
-        return count
+        while self.waiting() > most_waiting:
+            time.sleep(0.02)
+
+    def waiting(self) -> int:
+        return self.services.database.due_windows.count()
 
     def close(self) -> None:
         self.services.worker.close()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from threading import Thread
+from threading import Event, Thread
 from types import FrameType
 
 import uvicorn
@@ -68,37 +69,36 @@ def open_database(settings: Settings) -> Database:
     return database
 
 
-def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) -> Services:
-    """Build the services of one server; ``start`` and ``stop`` bring them to life and end them."""
-    database = open_database(settings)
-    store = ObjectStore(settings.store)
-    home = settings.home.absolute()
-    worker = Worker()
-    people = People(database, now)
-    catalogue = Catalogue(database, store, worker, home, now)
-    supervisor = Supervisor(database, catalogue, people, home, settings.address)
-    deployments = Deployments(
-        database,
-        store,
-        catalogue,
-        supervisor,
-        flush=lambda: collector.flush(),  # noqa: PLW0108 - the collector is made after this
-        now=now,
-    )
+@dataclass(frozen=True)
+class Monitoring:
+    """What looks at windows: a server has it, and every worker beside it."""
+
+    log: InferenceLog
+    files: ObservationStore
+    observing: Observing
+    baselines: Baselines
+    evidences: Evidences
+    runs: Runs
+    schedule: Schedule
+    health: Health
+
+
+def build_monitoring(
+    settings: Settings,
+    database: Database,
+    store: ObjectStore,
+    catalogue: Catalogue,
+    notifications: Notifications,
+    flush: Callable[[], None],
+    now: Callable[[], datetime],
+) -> Monitoring:
+    """Build what looks at windows; ``flush`` writes what a collector of this process holds to the log."""
     log = InferenceLog(store)
     files = ObservationStore(database, store)
     observing = Observing(database, log, files, now)
-    collector = Collector(
-        home / "collector",
-        store,
-        deployments.exists,
-        deployments.find_id,
-        settings.flush_seconds,
-        wrote=observing.note,
-    )
     baselines = Baselines(database, store, catalogue)
     evidences = Evidences(store, files)
-    notifications = Notifications(database, settings.address, now)
+    health = Health(database, now)
     runs = Runs(
         database,
         log,
@@ -108,18 +108,47 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         baselines,
         evidences,
         Alerting(database, notifications, now),
-        collector.flush,
+        health,
+        flush,
         now,
     )
     grace = timedelta(seconds=settings.flush_seconds + _GRACE_SECONDS)
-    schedule = Schedule(database, runs, now, grace=grace)
+    schedule = Schedule(database, runs, now, grace=grace, threads=settings.workers)
+    return Monitoring(log, files, observing, baselines, evidences, runs, schedule, health)
+
+
+def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) -> Services:
+    """Build the services of one server; ``start`` and ``stop`` bring them to life and end them."""
+    database = open_database(settings)
+    store = ObjectStore(settings.store)
+    home = settings.home.absolute()
+    worker = Worker()
+    people = People(database, now)
+    catalogue = Catalogue(database, store, worker, home, now)
+    supervisor = Supervisor(database, catalogue, people, home, settings.address)
+
+    def flush() -> None:
+        collector.flush()  # the collector is made last
+
+    deployments = Deployments(database, store, catalogue, supervisor, flush, now)
+    notifications = Notifications(database, settings.address, now)
+    monitoring = build_monitoring(settings, database, store, catalogue, notifications, flush, now)
+    collector = Collector(
+        home / "collector",
+        store,
+        deployments.exists,
+        deployments.find_id,
+        settings.flush_seconds,
+        wrote=monitoring.observing.note,
+    )
+    baselines, evidences = monitoring.baselines, monitoring.evidences
     return Services(
         settings=settings,
         database=database,
         store=store,
         worker=worker,
         people=people,
-        health=Health(database, now),
+        health=monitoring.health,
         catalogue=catalogue,
         collector=collector,
         supervisor=supervisor,
@@ -127,13 +156,32 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         pipelines=Pipelines(database, catalogue, people, worker, home, settings.address, now),
         baselines=baselines,
         monitors=Monitors(database, store, catalogue, baselines, worker, now),
-        runs=runs,
-        acceptance=Acceptance(database, log, files, baselines, evidences, worker, now),
+        runs=monitoring.runs,
+        acceptance=Acceptance(database, monitoring.log, monitoring.files, baselines, evidences, worker, now),
         channels=Channels(database, notifications, now),
         notifications=notifications,
-        observing=observing,
-        schedule=schedule,
+        observing=monitoring.observing,
+        schedule=monitoring.schedule,
     )
+
+
+def run_worker(settings: Settings, announce: Callable[[], None]) -> None:
+    """Look at windows beside a server that shares the database and the store, until SIGTERM or SIGINT."""
+    database = open_database(settings)
+    store = ObjectStore(settings.store)
+    catalogue = Catalogue(database, store, Worker(), settings.home.absolute(), utc_now)
+    notifications = Notifications(database, settings.address, utc_now)
+    monitoring = build_monitoring(
+        settings, database, store, catalogue, notifications, lambda: None, utc_now
+    )
+    stopped = Event()
+    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(name, lambda *_: stopped.set())
+    monitoring.schedule.start()
+    announce()
+    stopped.wait()
+    monitoring.schedule.close()
+    database.close()
 
 
 def start(services: Services) -> None:

@@ -23,6 +23,7 @@ class Settings:
     store_url: str = ""  # empty: a folder in the home folder
     max_upload_bytes: int = 20 * 2**30
     flush_seconds: int = 5
+    workers: int = 2  # threads that look at windows; 0: `tidegauge worker` does
 
     @property
     def database(self) -> str:
@@ -79,6 +80,8 @@ def load_settings(
         raise InvalidInputError.of(
             "flush_seconds", f"flush_seconds is {settings.flush_seconds}; use 1 or more."
         )
+    if not 0 <= settings.workers <= 64:
+        raise InvalidInputError.of("workers", f"workers is {settings.workers}; use a number from 0 to 64.")
     return settings
 
 

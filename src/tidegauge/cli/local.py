@@ -1,4 +1,4 @@
-"""The commands of this machine: ``up``, ``serve``, ``token``, ``login``, ``logout``."""
+"""The commands of this machine: ``up``, ``worker``, ``serve``, ``token``, ``login``, ``logout``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from tidegauge.cli.options import DatabaseUrl, Home, Host, Port, StoreUrl, server_settings
+from tidegauge.cli.options import DatabaseUrl, Home, Host, Port, StoreUrl, Workers, server_settings
 from tidegauge.cli.output import say
 
 
@@ -21,9 +21,10 @@ def up(
     port: Port = None,
     database_url: DatabaseUrl = None,
     store_url: StoreUrl = None,
+    workers: Workers = None,
 ) -> None:
     """Run the server: API, collector, worker and pages."""
-    settings = server_settings(home, host, port, database_url, store_url)
+    settings = server_settings(home, host, port, database_url, store_url, workers)
 
     from tidegauge.app import serve
     from tidegauge.services.bundle import Services
@@ -43,6 +44,23 @@ def up(
         sys.stdout.flush()
 
     serve(settings, announce)
+
+
+def worker(
+    home: Home = None,
+    database_url: DatabaseUrl = None,
+    store_url: StoreUrl = None,
+    workers: Workers = None,
+) -> None:
+    """Look at windows beside a server: as many as wanted, on any machine that has its database and store."""
+    settings = server_settings(home, database_url=database_url, store_url=store_url, workers=workers or None)
+
+    from tidegauge.app import run_worker
+
+    run_worker(
+        settings,
+        lambda: typer.echo(f"Looking at windows of {settings.home} with {settings.workers} threads."),
+    )
 
 
 def serve(

@@ -75,7 +75,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (local.up, demo, local.serve, doctor, local.token, local.login, local.logout):
+for command in (local.up, local.worker, demo, local.serve, doctor, local.token, local.login, local.logout):
     app.command()(command)
 for kind in RepositoryKind:
     app.add_typer(catalogue.build(kind), name=kind.value)

@@ -18,13 +18,23 @@ DatabaseUrl = Annotated[str | None, typer.Option(help="Default: SQLite in the ho
 StoreUrl = Annotated[str | None, typer.Option(help="Default: a folder in the home folder.")]
 
 
+Workers = Annotated[int | None, typer.Option(help="Threads that look at windows; default: 2.")]
+
+
 def server_settings(
     home: Path | None,
     host: str | None = None,
     port: int | None = None,
     database_url: str | None = None,
     store_url: str | None = None,
+    workers: int | None = None,
 ) -> Settings:
     """Read the settings of a server of this machine, these options first."""
-    flags = {"host": host, "port": port, "database_url": database_url, "store_url": store_url}
+    flags = {
+        "host": host,
+        "port": port,
+        "database_url": database_url,
+        "store_url": store_url,
+        "workers": workers,
+    }
     return load_settings(home, flags)

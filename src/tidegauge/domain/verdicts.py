@@ -32,7 +32,7 @@ def part_status(
     own = [metric for metric in metrics if metric.type is part]
     judged = [metric.status for metric in own if metric.name in monitor.thresholds]
     if part is MetricType.HEALTH and not judged:
-        return Status.HEALTHY if any(metric.n for metric in own) else Status.UNKNOWN
+        return Status.HEALTHY if any(m.n for m in own if m.name == "requests") else Status.UNKNOWN
     if part is MetricType.DRIFT and evidence is not None:
         if evidence.alarm:
             return Status.CRITICAL

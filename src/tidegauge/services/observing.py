@@ -69,17 +69,16 @@ class Observing:
         """Take down files of the log, in the order of writing; known ones are left out."""
         for deployment_id, path in written:
             for _ in range(_TRIES):
-                if self._database.log_files.find(id=path) or not self._database.deployments.find(
-                    id=deployment_id
-                ):
-                    break
                 number = self._database.log_files.highest("number", deployment_id=deployment_id) + 1
                 try:
                     self._database.log_files.add(LogFile(path, deployment_id, number, self._now()))
                     break
                 except ConflictError:
-                    continue  # another collector took the number
-            else:
+                    if self._database.log_files.find(id=path):
+                        break
+                    if not self._database.deployments.find(id=deployment_id):
+                        break  # deleted meanwhile
+            else:  # other collectors took the number again and again
                 raise ConflictError(f"The log file {path} could not be taken down; it is tried again.")
 
     def scan(self, deployment_id: str) -> None:

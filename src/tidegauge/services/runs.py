@@ -33,6 +33,7 @@ from tidegauge.services import measuring
 from tidegauge.services.alerting import Alerting
 from tidegauge.services.baselines import Baseline, Baselines
 from tidegauge.services.evidence import Evidences
+from tidegauge.services.health import Health
 from tidegauge.services.labels import Labels, PostedLabel, Receipt
 from tidegauge.services.observing import Extraction, Observing
 from tidegauge.services.payloads import decode_images
@@ -58,6 +59,7 @@ class Runs:
         baselines: Baselines,
         evidences: Evidences,
         alerting: Alerting,
+        health: Health,
         flush: Callable[[], None],
         now: Callable[[], datetime],
     ) -> None:
@@ -70,6 +72,7 @@ class Runs:
         self._baselines = baselines
         self._evidences = evidences
         self._alerting = alerting
+        self._health = health
         self._flush = flush
         self._now = now
 
@@ -94,8 +97,9 @@ class Runs:
             raise InvalidInputError.of(
                 "end", f"end is {end.isoformat()}, not after start {start.isoformat()}."
             )
-        self._flush()
-        self.catch_up(monitor, due)
+        if due is None:  # what is due by the schedule was made so after the log had been read
+            self._flush()
+            self.catch_up(monitor)
         fulfilled = [due] if due else self._waiting(monitor, start, end)
         monitor = self._database.monitors.get(monitor.id)
         try:
@@ -107,17 +111,12 @@ class Runs:
         self._alerting.kick()
         return saved
 
-    def catch_up(self, monitor: Monitor, looked_at: DueWindow | None = None) -> None:
-        """Take in what the log and the label files have got since; what it touches is due again.
-
-        Not the window that is looked at next anyhow.
-        """
+    def catch_up(self, monitor: Monitor) -> None:
+        """Take in what the log and the label files have got since; what it touches is due again."""
         baseline = self._baselines.load(monitor)
 
         def late(batch: Observations) -> None:
-            self._touch(
-                monitor, (moment(int(t)) for t in np.unique(batch.time)), Cause.LATE_EVENTS, looked_at
-            )
+            self._touch(monitor, (moment(int(t)) for t in np.unique(batch.time)), Cause.LATE_EVENTS)
 
         self._observing.advance(monitor.deployment_id, extraction_of(monitor, baseline), late)
         config = monitor.config.performance
@@ -132,7 +131,7 @@ class Runs:
                 monitor.deployment_id,
                 prefix,
                 columns,
-                lambda times: self._touch(monitor, times, Cause.LATE_LABELS, looked_at),
+                lambda times: self._touch(monitor, times, Cause.LATE_LABELS),
             )
 
     def post_labels(self, monitor: Monitor, labels: list[PostedLabel], by: str) -> Receipt:
@@ -186,6 +185,7 @@ class Runs:
         problems = list(self._unread(monitor, start, end))
         if config.health.enabled:
             metrics += measuring.health(observed, start, end)
+            metrics += self._health.of_window(monitor.deployment_id, start, end)
         if config.drift.enabled:
             moved, images = measuring.drift(baseline, observed)
             metrics += moved
@@ -322,9 +322,7 @@ class Runs:
             ),
         )
 
-    def _touch(
-        self, monitor: Monitor, times: Iterable[datetime], cause: Cause, looked_at: DueWindow | None = None
-    ) -> None:
+    def _touch(self, monitor: Monitor, times: Iterable[datetime], cause: Cause) -> None:
         """Make the windows that were looked at, and that these times lie in, due again; in a transaction.
 
         A window that is being looked at loses its claim: its result would miss what has come.
@@ -334,8 +332,6 @@ class Runs:
             return
         for window in self._database.windows_touched(monitor.id, moments):
             known = self._database.due_windows.find(monitor_id=monitor.id, start=window[0], end=window[1])
-            if known and looked_at and known.id == looked_at.id:
-                continue
             if known:
                 self._database.due_windows.update(
                     known.id, claimed_by="", claimed_until=None, due_at=self._now()

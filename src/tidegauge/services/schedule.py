@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 _LEASE = timedelta(minutes=5)  # a worker that has not finished by then is taken for dead
 _AT_ONCE = 500  # windows made due in one transaction
 _PAUSES = (5, 30, 120, 600, 3600)  # seconds before a window that failed is tried again
-_LABELS_SECONDS = 10.0  # between looks at files with labels
+_LATE_SECONDS = 10.0  # between looks for what comes late
 _MOST_BACKFILL = 100_000
 
 
@@ -53,7 +53,7 @@ class Schedule:
         self._name = f"{socket.gethostname()}-{os.getpid()}-{new_id()[-6:]}"
         self._stop = threading.Event()
         self._wake = threading.Condition()
-        self._looked: dict[str, float] = {}
+        self._look_at: dict[str, float] = {}
         self._threads = [threading.Thread(target=self._plan, name="schedule", daemon=True)]
         self._threads += [
             threading.Thread(target=self._work, args=(number,), name=f"window-{number}", daemon=True)
@@ -99,8 +99,7 @@ class Schedule:
         found = 0
         for monitor in self._database.monitors.where(state=MonitorState.ACTIVE):
             try:
-                found += self._make_due(monitor)
-                self._catch_up(monitor)
+                found += self._plan_monitor(monitor)
             except TidegaugeError as error:
                 _log.warning("monitor %s: %s", monitor.name, error)
             except Exception:
@@ -125,7 +124,7 @@ class Schedule:
             self._postpone(due, str(error))
         return True
 
-    def _make_due(self, monitor: Monitor) -> int:
+    def _plan_monitor(self, monitor: Monitor) -> int:
         config = monitor.config
         if monitor.due_from is None:  # active since before there was a schedule
             begin = window_of(self._now(), config.frequency_minutes, config.time_zone)[0]
@@ -133,6 +132,14 @@ class Schedule:
             return 0
         until = self._now() - self._grace
         found = list(windows_between(monitor.due_from, until, config.frequency_minutes, config.time_zone))
+        clock = time.monotonic()
+        if found or clock >= self._look_at.get(monitor.id, 0.0):
+            # First, so that whoever looks at these windows finds everything read.
+            self._look_at[monitor.id] = clock + _LATE_SECONDS
+            self._runs.catch_up(monitor)
+        return self._make_due(monitor, found)
+
+    def _make_due(self, monitor: Monitor, found: list[Window]) -> int:
         made = 0
         for place in range(0, len(found), _AT_ONCE):
             part = found[place : place + _AT_ONCE]
@@ -158,13 +165,6 @@ class Schedule:
                 self._database.due_windows.add(
                     DueWindow(new_id(), monitor.id, start, end, cause, due_at=self._now())
                 )
-
-    def _catch_up(self, monitor: Monitor) -> None:
-        """Take in late events and labels, from time to time."""
-        now = time.monotonic()
-        if now - self._looked.get(monitor.id, -_LABELS_SECONDS) >= _LABELS_SECONDS:
-            self._looked[monitor.id] = now
-            self._runs.catch_up(monitor)
 
     def _postpone(self, due: DueWindow, error: str) -> None:
         pause = _PAUSES[min(due.tries, len(_PAUSES) - 1)]

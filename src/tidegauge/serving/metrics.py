@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -34,6 +34,7 @@ class Metrics:
             registry=self._registry,
         )
         self._registry.register(_LogMetrics(log_counts))
+        ProcessCollector(registry=self._registry)
         self.served = 0
 
     def count(self, protocol: str, code: int, seconds: float) -> None:

@@ -135,9 +135,13 @@ class Rows(Generic[T]):
 
     def highest(self, column: str, **where: Any) -> int:
         """Return the largest value of an integer column, 0 for no rows."""
-        query = select(func.max(self._table.c[column])).where(*self._conditions(where))
+        shape = ("highest", *((name, _kind(value)) for name, value in where.items()), column)
+        query = self._statements.get(shape)
+        if query is None:
+            query = select(func.max(self._table.c[column])).where(*self._shaped(where))
+            self._statements[shape] = query
         with self._connections.connect() as connection:
-            return connection.execute(query).scalar_one() or 0
+            return connection.execute(query, _values(where)).scalar_one() or 0
 
     def tally(self, *columns: str, **where: Any) -> dict[tuple[Any, ...], int]:
         """Count the rows with these values by the values of some columns."""
