@@ -71,8 +71,7 @@ def test_no_answer_holds_a_secret(client: Client, receiver: Receiver) -> None:
             api.patch("/channels/ops", json={"secret": "secret-part, but no URL"}),
             api.patch("/channels/ops", json={"secret": secret, "settings": {"url": "x"}}),
         ]
-        answers += [api.patch("/channels/ops", json={"secret": ["secret-part"]})]
-    assert [answer.status_code for answer in answers] == [201, 200, 409, 503, 200, 200, 200, 422, 422, 422]
+    assert [answer.status_code for answer in answers] == [201, 200, 409, 503, 200, 200, 200, 422, 422]
     assert [answer.text for answer in answers if "secret-part" in answer.text] == []
 
 
