@@ -30,6 +30,7 @@ from tidegauge.domain.monitor_config import (
 from tidegauge.domain.tensors import encode_binary
 from tidegauge.services.bundle import Services
 from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.notifications import Notifications
 from tidegauge.services.worker import Worker
 from tidegauge.settings import load_settings
 from tidegauge.storage.objects import ObjectStore
@@ -63,7 +64,8 @@ def look_at_windows(home: Path, clock: Clock, database_url: str = "") -> None:
     database = open_database(settings)
     store = ObjectStore(settings.store)
     catalogue = Catalogue(database, store, Worker(), home.absolute(), clock)
-    monitoring = build_monitoring(settings, database, store, catalogue, lambda: None, clock)
+    notifications = Notifications(database, settings.address, clock)
+    monitoring = build_monitoring(settings, database, store, catalogue, notifications, lambda: None, clock)
     while True:
         if not monitoring.schedule.work():
             time.sleep(0.005)

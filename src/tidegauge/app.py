@@ -23,7 +23,7 @@ from tidegauge.api import errors as api_errors
 from tidegauge.api import metrics as metrics_api
 from tidegauge.api import monitors as monitors_api
 from tidegauge.api import pipelines as pipelines_api
-from tidegauge.api import proxy, system
+from tidegauge.api import proxy, system, watching
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.errors import UnavailableError
 from tidegauge.services.acceptance import Acceptance
@@ -240,6 +240,7 @@ def create_app(services: Services) -> FastAPI:
         pipelines_api.router,
         monitors_api.router,
         channels_api.router,
+        watching.router,
         proxy.router,
     )
     for router in routers:

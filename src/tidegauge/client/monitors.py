@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import builtins
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from pydantic_core import to_jsonable_python
+
 from tidegauge.client.connection import Connection, decode, wait_for
 from tidegauge.domain.alert import Alert, AlertEvent, AlertRule
-from tidegauge.domain.monitor import Monitor, MonitorRun, MonitorState
+from tidegauge.domain.monitor import Acknowledgement, DueWindow, Monitor, MonitorRun, MonitorState
 from tidegauge.domain.monitor_config import MonitorConfig
+from tidegauge.domain.observation import DeadLetter, Maintenance
 from tidegauge.errors import (
     TidegaugeError,
 )
@@ -82,6 +85,68 @@ class Monitors:
         params = {k: v.isoformat() for k, v in (("start", start), ("end", end)) if v}
         path = f"{self._at(key)}/runs"
         return self._client.read(builtins.list[MonitorRun], "GET", path, params=params)
+
+    def backfill(self, key: str, start: datetime, end: datetime) -> int:
+        """Make every window between two times due; return how many there are."""
+        body = {"start": start, "end": end}
+        return int(
+            self._client.json("POST", f"{self._at(key)}/backfill", json=to_jsonable_python(body))["windows"]
+        )
+
+    def due(self, key: str) -> builtins.list[DueWindow]:
+        """Return the windows that wait to be looked at."""
+        return list(self._client.pages(DueWindow, f"{self._at(key)}/due-windows"))
+
+    def acknowledge(self, key: str, note: str = "") -> Acknowledgement:
+        """Acknowledge a drift alarm: evidence begins again, and spends a further share of false alarms."""
+        return self._client.read(Acknowledgement, "POST", f"{self._at(key)}/acknowledge", {"note": note})
+
+    def accept(self, key: str, start: datetime, end: datetime, note: str = "") -> Monitor:
+        """Make what was observed between two times the baseline; ``wait_idle`` tells when it is done."""
+        body = {"start": start, "end": end, "note": note}
+        return self._client.read(Monitor, "POST", f"{self._at(key)}/accept", body)
+
+    def wait_idle(
+        self, key: str, progress: Callable[[Monitor], None] | None = None, timeout: float = 1800.0
+    ) -> Monitor:
+        """Wait until an accepted window is the baseline; TidegaugeError when it went wrong."""
+
+        def look() -> Monitor:
+            monitor = self.get(key)
+            if progress:
+                progress(monitor)
+            return monitor
+
+        monitor = wait_for(look, lambda m: not m.progress, f"The baseline of {key}", timeout)
+        if monitor.message:
+            raise TidegaugeError(monitor.message)
+        return monitor
+
+    def acknowledgements(self, key: str) -> builtins.list[Acknowledgement]:
+        return list(self._client.pages(Acknowledgement, f"{self._at(key)}/acknowledgements"))
+
+    def maintenances(self, key: str) -> builtins.list[Maintenance]:
+        return list(self._client.pages(Maintenance, f"{self._at(key)}/maintenance"))
+
+    def add_maintenance(self, key: str, start: datetime, end: datetime, reason: str = "") -> Maintenance:
+        """Tell nothing of any alert about windows that meet [start, end)."""
+        body = {"start": start, "end": end, "reason": reason}
+        return self._client.read(Maintenance, "POST", f"{self._at(key)}/maintenance", body)
+
+    def delete_maintenance(self, key: str, maintenance_id: str) -> None:
+        self._client.request("DELETE", f"{self._at(key)}/maintenance/{maintenance_id}")
+
+    def dead_letters(self, key: str) -> builtins.list[DeadLetter]:
+        """Return the events and labels that could not be used, and why."""
+        return list(self._client.pages(DeadLetter, f"{self._at(key)}/dead-letters"))
+
+    def post_labels(self, key: str, labels: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        """Send true answers by event id: ``{"event_id": ..., "label": ..., "index": 0}``."""
+        deployment = self.get(key).deployment_id
+        body = {"labels": builtins.list(labels)}
+        return dict(
+            self._client.json("POST", f"/v1/deployments/{deployment}/labels", json=to_jsonable_python(body))
+        )
 
     def add_alert(
         self, key: str, name: str, metric: str, operator: str, bound: float, type_: str = "performance"

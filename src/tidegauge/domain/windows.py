@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from tidegauge.errors import InvalidInputError
+
 Window = tuple[datetime, datetime]
 
 
@@ -25,6 +27,19 @@ def window_of(moment: datetime, minutes: int, zone: str) -> Window:
     length = timedelta(minutes=minutes)
     start = midnight + (moment.astimezone(UTC) - midnight) // length * length
     return start, min(start + length, next_midnight)
+
+
+def span(start: datetime, end: datetime) -> Window:
+    """Return [start, end) in UTC, which a time without a zone is taken for; InvalidInputError if empty."""
+    first, last = (
+        moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        for moment in (start, end)
+    )
+    if first >= last:
+        raise InvalidInputError.of(
+            "end", f"end is {last.isoformat()}, not after start {first.isoformat()}; give a later one."
+        )
+    return first, last
 
 
 def windows_between(start: datetime, end: datetime, minutes: int, zone: str) -> Iterator[Window]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.monitor import Acknowledgement, Monitor, MonitorState
+from tidegauge.domain.windows import span
 from tidegauge.errors import ConflictError, InvalidInputError, TidegaugeError
 from tidegauge.services import measuring
 from tidegauge.services.baselines import Baselines
@@ -80,11 +81,12 @@ class Acceptance:
             raise ConflictError("The monitor does not look at images; there is no baseline to replace.")
         if monitor.progress:
             raise ConflictError(f"The monitor is busy ({monitor.progress}); wait until it is done.")
+        start, end = span(start, end)
         observed = self._observed(monitor, start, end)
         count = int(observed.seen.sum())
         if count < _LEAST:
             raise InvalidInputError.of(
-                "from",
+                "start",
                 f"From {start.isoformat()} to {end.isoformat()} there are {count} images; "
                 f"give a span with {_LEAST} or more.",
             )

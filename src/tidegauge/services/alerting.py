@@ -25,18 +25,6 @@ class Post(Protocol):
     def kick(self) -> None: ...
 
 
-class Silence:
-    """Sends nothing."""
-
-    def post(
-        self, event: AlertEvent, message: Message, channels: tuple[str, ...], owner: str, now: datetime
-    ) -> None:
-        """Keep it to the list of events."""
-
-    def kick(self) -> None:
-        """Nothing waits."""
-
-
 class Alerting:
     """Judges the alerts of a monitor after each run; each change of an alert is told once."""
 

@@ -11,11 +11,21 @@ from tidegauge.domain.alert import Alert, AlertEvent, AlertRule
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.identity import new_id
-from tidegauge.domain.monitor import Feature, Monitor, MonitorRun, MonitorState, Transition, check_transition
+from tidegauge.domain.monitor import (
+    Acknowledgement,
+    DueWindow,
+    Feature,
+    Monitor,
+    MonitorRun,
+    MonitorState,
+    Transition,
+    check_transition,
+)
 from tidegauge.domain.monitor_config import MonitorConfig
+from tidegauge.domain.observation import DeadLetter, Maintenance
 from tidegauge.domain.status import Status
 from tidegauge.domain.thresholds import parse_thresholds
-from tidegauge.domain.windows import window_of
+from tidegauge.domain.windows import span, window_of
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, TidegaugeError
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.catalogue import Catalogue
@@ -186,6 +196,29 @@ class Monitors:
 
     def alert_events(self, monitor: Monitor, query: Query) -> Page[AlertEvent]:
         return self._database.alert_events.page(query, monitor_id=monitor.id)
+
+    def due(self, monitor: Monitor, query: Query) -> Page[DueWindow]:
+        return self._database.due_windows.page(query, monitor_id=monitor.id)
+
+    def acknowledgements(self, monitor: Monitor, query: Query) -> Page[Acknowledgement]:
+        return self._database.acknowledgements.page(query, monitor_id=monitor.id)
+
+    def dead_letters(self, monitor: Monitor, query: Query) -> Page[DeadLetter]:
+        return self._database.dead_letters.page(query, deployment_id=monitor.deployment_id)
+
+    def maintenances(self, monitor: Monitor, query: Query) -> Page[Maintenance]:
+        return self._database.maintenances.page(query, monitor_id=monitor.id)
+
+    def add_maintenance(
+        self, monitor: Monitor, start: datetime, end: datetime, reason: str, by: str
+    ) -> Maintenance:
+        """Tell nothing of any alert about windows that meet [start, end)."""
+        start, end = span(start, end)
+        return self._database.maintenances.add(Maintenance(new_id(), monitor.id, start, end, reason, by))
+
+    def delete_maintenance(self, monitor: Monitor, maintenance_id: str) -> None:
+        self._database.maintenances.get(maintenance_id, monitor_id=monitor.id)
+        self._database.maintenances.delete(maintenance_id)
 
     def runs(self, monitor: Monitor, start: datetime | None, end: datetime | None) -> tuple[MonitorRun, ...]:
         """Return the latest revision of each window that begins in [start, end), in order of time."""

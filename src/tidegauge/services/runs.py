@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,8 @@ from tidegauge.domain.monitor import (
 from tidegauge.domain.observation import Label
 from tidegauge.domain.status import Status, worst
 from tidegauge.domain.verdicts import judge, part_status
-from tidegauge.domain.windows import window_of
-from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
+from tidegauge.domain.windows import span, window_of
+from tidegauge.errors import ConflictError, NotFoundError
 from tidegauge.services import measuring
 from tidegauge.services.alerting import Alerting
 from tidegauge.services.baselines import Baseline, Baselines
@@ -92,11 +92,7 @@ class Runs:
             raise ConflictError(
                 f"The monitor is {monitor.state.value}; it runs once it is ready. {monitor.message}".strip()
             )
-        start, end = _utc(start), _utc(end)
-        if start >= end:
-            raise InvalidInputError.of(
-                "end", f"end is {end.isoformat()}, not after start {start.isoformat()}."
-            )
+        start, end = span(start, end)
         if due is None:  # what is due by the schedule was made so after the log had been read
             self._flush()
             self.catch_up(monitor)
@@ -406,7 +402,3 @@ def _judged(run: MonitorRun, monitor: Monitor, metrics: list[Metric]) -> Monitor
 def _listed(problems: list[str]) -> tuple[str, ...]:
     more = len(problems) - _PROBLEMS_LISTED
     return (*problems[:_PROBLEMS_LISTED], *([f"{more} more problems like these."] if more > 0 else []))
-
-
-def _utc(time: datetime) -> datetime:
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.monitor import Cause, DueWindow, Monitor, MonitorState
-from tidegauge.domain.windows import Window, window_of, windows_between
+from tidegauge.domain.windows import Window, span, window_of, windows_between
 from tidegauge.errors import InvalidInputError, NotFoundError, TidegaugeError
 from tidegauge.services.runs import Runs, SupersededError
 from tidegauge.storage.database import Database
@@ -80,12 +80,11 @@ class Schedule:
     def backfill(self, monitor: Monitor, start: datetime, end: datetime) -> int:
         """Make every window between two times due; return how many there are."""
         config = monitor.config
-        if start >= end:
-            raise InvalidInputError.of("to", f"to is {end.isoformat()}, not after from {start.isoformat()}.")
+        start, end = span(start, end)
         last = min(end, self._now())
         if (last - start) / timedelta(minutes=config.frequency_minutes) > _MOST_BACKFILL:
             raise InvalidInputError.of(
-                "from", f"from is {start.isoformat()}; give a span of at most {_MOST_BACKFILL:,} windows."
+                "start", f"start is {start.isoformat()}; give a span of at most {_MOST_BACKFILL:,} windows."
             )
         found = list(windows_between(start, last, config.frequency_minutes, config.time_zone))
         for place in range(0, len(found), _AT_ONCE):

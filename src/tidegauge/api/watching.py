@@ -1,0 +1,145 @@
+"""What a monitor is asked beside its runs: backfill, due windows, labels by event, alarms, maintenance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from tidegauge.domain.monitor import Acknowledgement, DueWindow, Monitor
+from tidegauge.domain.observation import DeadLetter, Maintenance
+from tidegauge.domain.strict import STRICT
+from tidegauge.services.labels import PostedLabel, Receipt
+from tidegauge.storage.rows import Page
+from tidegauge.web.access import Caller, Everything, Listing
+
+router = APIRouter(tags=["monitors"])
+_MONITOR = "/api/v1/monitors/{monitor_id}"
+
+
+@dataclass(frozen=True)
+class SpanRequest:
+    """The span [start, end)."""
+
+    __pydantic_config__ = STRICT
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True)
+class NoteRequest:
+    """Why."""
+
+    __pydantic_config__ = STRICT
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class AcceptRequest:
+    """The span [start, end) whose images become the baseline, and why."""
+
+    __pydantic_config__ = STRICT
+    start: datetime
+    end: datetime
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class MaintenanceRequest:
+    """The span [start, end) in which no alert is told, and why."""
+
+    __pydantic_config__ = STRICT
+    start: datetime
+    end: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class LabelsRequest:
+    """True answers by event id; the last of an event counts."""
+
+    __pydantic_config__ = STRICT
+    labels: Annotated[list[PostedLabel], Field(min_length=1, max_length=100_000)]
+
+
+@dataclass(frozen=True)
+class Backfilled:
+    """How many windows are due now."""
+
+    windows: int
+
+
+@router.post(f"{_MONITOR}/backfill", status_code=202)
+def backfill(caller: Caller, services: Everything, monitor_id: str, body: SpanRequest) -> Backfilled:
+    """Make every window of a span due; they are looked at in the background."""
+    monitor = services.monitors.get(caller.name, monitor_id)
+    return Backfilled(services.schedule.backfill(monitor, body.start, body.end))
+
+
+@router.get(f"{_MONITOR}/due-windows")
+def due_windows(caller: Caller, services: Everything, monitor_id: str, query: Listing) -> Page[DueWindow]:
+    """The windows that wait to be looked at, with what went wrong where they were tried."""
+    return services.monitors.due(services.monitors.get(caller.name, monitor_id), query)
+
+
+@router.post(f"{_MONITOR}/acknowledge", status_code=201)
+def acknowledge(caller: Caller, services: Everything, monitor_id: str, body: NoteRequest) -> Acknowledgement:
+    """Acknowledge a drift alarm: evidence begins again, and spends a further share of false alarms."""
+    monitor = services.monitors.get(caller.name, monitor_id)
+    return services.acceptance.acknowledge(monitor, caller.name, body.note)
+
+
+@router.post(f"{_MONITOR}/accept", status_code=202)
+def accept(caller: Caller, services: Everything, monitor_id: str, body: AcceptRequest) -> Monitor:
+    """Make what was observed in a span the baseline, in the background; the monitor goes on meanwhile."""
+    monitor = services.monitors.get(caller.name, monitor_id)
+    return services.acceptance.accept(monitor, body.start, body.end, caller.name, body.note)
+
+
+@router.get(f"{_MONITOR}/acknowledgements")
+def list_acknowledgements(
+    caller: Caller, services: Everything, monitor_id: str, query: Listing
+) -> Page[Acknowledgement]:
+    """The alarms that were acknowledged and the windows that were accepted, with what each has spent."""
+    return services.monitors.acknowledgements(services.monitors.get(caller.name, monitor_id), query)
+
+
+@router.get(f"{_MONITOR}/maintenance")
+def list_maintenance(
+    caller: Caller, services: Everything, monitor_id: str, query: Listing
+) -> Page[Maintenance]:
+    return services.monitors.maintenances(services.monitors.get(caller.name, monitor_id), query)
+
+
+@router.post(f"{_MONITOR}/maintenance", status_code=201)
+def add_maintenance(
+    caller: Caller, services: Everything, monitor_id: str, body: MaintenanceRequest
+) -> Maintenance:
+    monitor = services.monitors.get(caller.name, monitor_id)
+    return services.monitors.add_maintenance(monitor, body.start, body.end, body.reason, caller.name)
+
+
+@router.delete(f"{_MONITOR}/maintenance/{{maintenance_id}}", status_code=204)
+def delete_maintenance(caller: Caller, services: Everything, monitor_id: str, maintenance_id: str) -> None:
+    services.monitors.delete_maintenance(services.monitors.get(caller.name, monitor_id), maintenance_id)
+
+
+@router.get(f"{_MONITOR}/dead-letters")
+def list_dead_letters(
+    caller: Caller, services: Everything, monitor_id: str, query: Listing
+) -> Page[DeadLetter]:
+    """Events and labels that could not be used, and why."""
+    return services.monitors.dead_letters(services.monitors.get(caller.name, monitor_id), query)
+
+
+@router.post("/v1/deployments/{deployment_id}/labels", status_code=201)
+def post_labels(caller: Caller, services: Everything, deployment_id: str, body: LabelsRequest) -> Receipt:
+    """Take in labels by event id, durable on return; the windows that they touch are looked at again."""
+    deployment = services.deployments.get(caller.name, deployment_id)
+    monitor = services.monitors.get(caller.name, deployment.id)
+    receipt = services.runs.post_labels(monitor, body.labels, caller.name)
+    services.schedule.kick()
+    return receipt
