@@ -42,6 +42,7 @@ from tidegauge.services.notifications import Notifications
 from tidegauge.services.observing import Observing
 from tidegauge.services.people import People
 from tidegauge.services.pipelines import Pipelines
+from tidegauge.services.reports import Reports
 from tidegauge.services.runs import Runs
 from tidegauge.services.schedule import Schedule
 from tidegauge.services.supervisor import Supervisor
@@ -52,6 +53,7 @@ from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.objects import ObjectStore
 from tidegauge.storage.observations import ObservationStore
 from tidegauge.ui import pages
+from tidegauge.ui import reports as report_pages
 from tidegauge.web.access import may_ingest, signed_in
 
 _GRACE_SECONDS = 2.0  # for events that are under way to the collector when a window ends
@@ -157,6 +159,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         baselines=baselines,
         monitors=Monitors(database, store, catalogue, baselines, worker, now),
         runs=monitoring.runs,
+        reports=Reports(database, monitoring.runs, now),
         acceptance=Acceptance(database, monitoring.log, monitoring.files, baselines, evidences, worker, now),
         channels=Channels(database, notifications, now),
         notifications=notifications,
@@ -239,6 +242,7 @@ def create_app(services: Services) -> FastAPI:
         deployments_api.router,
         pipelines_api.router,
         monitors_api.router,
+        report_pages.router,
         channels_api.router,
         watching.router,
         proxy.router,

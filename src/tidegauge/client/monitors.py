@@ -20,6 +20,8 @@ from tidegauge.errors import (
     TidegaugeError,
 )
 
+_REPORT_SECONDS = 600.0  # for a year of windows
+
 
 class Monitors:
     """Monitors, their schema, thresholds, alerts and runs."""
@@ -147,6 +149,28 @@ class Monitors:
         return dict(
             self._client.json("POST", f"/v1/deployments/{deployment}/labels", json=to_jsonable_python(body))
         )
+
+    def report(
+        self,
+        key: str,
+        start: datetime,
+        end: datetime,
+        format: str = "html",  # noqa: A002 - as in the URL
+        *,
+        images: bool = False,
+    ) -> bytes:
+        """Return a report on the windows that begin in [start, end), as a file: html, pdf or json.
+
+        Without ``images`` no image of a patient is in it.
+        """
+        params = {
+            "start": start.isoformat(),
+            "end": end.isoformat(),
+            "format": format,
+            "images": str(images).lower(),
+        }
+        path = f"{self._at(key)}/report"
+        return self._client.request("GET", path, params=params, timeout=_REPORT_SECONDS).content
 
     def add_alert(
         self, key: str, name: str, metric: str, operator: str, bound: float, type_: str = "performance"

@@ -28,11 +28,13 @@ _KEPT = ("confusion", "classes", "positive")
 
 def slim(run: MonitorRun) -> MonitorRun:
     """Return a run without its images and without details that no report needs: a span has many."""
-    metrics = tuple(
-        replace(metric, detail={key: metric.detail[key] for key in _KEPT if key in metric.detail})
-        for metric in run.metrics
-    )
-    return replace(run, metrics=metrics, images=())
+    return replace(run, metrics=tuple(map(_slim, run.metrics)), images=())
+
+
+def _slim(metric: Metric) -> Metric:
+    if not metric.detail:
+        return metric
+    return replace(metric, detail={key: metric.detail[key] for key in _KEPT if key in metric.detail})
 
 
 def overlap(runs: Sequence[MonitorRun]) -> bool:

@@ -144,7 +144,8 @@ def _revised(late: int, revisions: Sequence[Revision]) -> list[str]:
     changed = sum(revision.before is not revision.after for revision in revisions)
     why = ", ".join(f"{count:,} by {cause}" for cause, count in causes.most_common())
     result = f"{changed:,} of these changed the status" if changed else "none of these changed the status"
-    return [*said, f"Windows were looked at again {_count(len(revisions), 'time')} ({why}); {result}."]
+    verb = "was" if len(revisions) == 1 else "were"
+    return [*said, f"{_count(len(revisions), 'result')} {verb} revised ({why}); {result}."]
 
 
 def _told(firings: Sequence[Firing]) -> list[str]:
@@ -152,5 +153,6 @@ def _told(firings: Sequence[Firing]) -> list[str]:
         return ["No alert fired."]
     told = Counter(firing.event.told.value for firing in firings)
     names = sorted({firing.event.name for firing in firings})
-    how = ", ".join(f"{what} {_count(count, 'time')}" for what, count in told.items())
+    times = {1: "once", 2: "twice"}
+    how = ", ".join(f"{what} {times.get(count, f'{count:,} times')}" for what, count in told.items())
     return [f"{'Alerts' if len(names) > 1 else 'The alert'} {', '.join(names)} {how}."]

@@ -16,6 +16,7 @@ from tidegauge.services.notifications import Notifications
 from tidegauge.services.observing import Observing
 from tidegauge.services.people import People
 from tidegauge.services.pipelines import Pipelines
+from tidegauge.services.reports import Reports
 from tidegauge.services.runs import Runs
 from tidegauge.services.schedule import Schedule
 from tidegauge.services.supervisor import Supervisor
@@ -41,6 +42,7 @@ class Services:
     baselines: Baselines
     monitors: Monitors
     runs: Runs
+    reports: Reports
     acceptance: Acceptance
     channels: Channels
     notifications: Notifications

@@ -36,7 +36,7 @@ from tidegauge.storage.database import Database
 _MOST_WINDOWS = 110_000  # a year of 5 minutes each
 _MOST_POINTS = 2000  # of a chart; more become hours, then days
 _PICTURES = 12
-_SLICE = timedelta(days=7)  # of windows that are read at once, since their images are read with them
+_SLICE = timedelta(days=1)  # of windows that are read at once, since their images are read with them
 _MEMBERS = 500  # of one query
 _MOMENT = timedelta(microseconds=1)
 

@@ -1,0 +1,224 @@
+"""Draws a report: one HTML page without scripts and without anything from elsewhere, made for A4."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import vl_convert
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tidegauge.domain.metrics import MetricType
+from tidegauge.domain.monitor import Metric, MonitorRun
+from tidegauge.domain.report import Made, Report, Step
+from tidegauge.domain.report_sentences import moved, share
+from tidegauge.domain.status import Status
+from tidegauge.ui import charts, words
+
+_ROWS = 100  # of a table; the JSON has all
+_EPISODES = 20
+_DENSE = 150  # points from which each has less than five pixels
+_INK = "#3b4652"  # of axes: the page's grey is too faint on paper
+_EVIDENCE = "evidence (log e)"
+
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+)
+_templates.filters |= {
+    "clock": lambda time: f"{time:%Y-%m-%d %H:%M}",
+    "number": words.number,
+    "words": words.plain,
+    "css": lambda text: re.sub(r"[^\w ,.:-]", " ", text),  # for a string in the style sheet
+    "share": share,
+    "moved": lambda found: moved(words.plain(found.feature), found.effect),
+}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A chart: its picture, what it shows, and how to read it."""
+
+    title: str
+    alt: str
+    note: str
+    svg: Markup
+
+
+def to_html(report: Report, made: Made) -> str:
+    """Return the report as one page that needs nothing else."""
+    zone = ZoneInfo(report.span.time_zone)
+    return _templates.get_template("report.html").render(
+        report=report,
+        made=made,
+        charts=list(_charts(report)) if report.series else [],
+        rows=_ROWS,
+        longest=sorted(
+            sorted(report.episodes, key=lambda episode: -episode.windows)[:_EPISODES],
+            key=lambda episode: (episode.start, episode.part),
+        ),
+        Status=Status,
+        local=lambda time: _local(time, zone),
+        is_synthetic=words.is_synthetic(report.subject.name)
+        or bool(
+            report.subject.config.drift.train_data
+            and words.is_synthetic(report.subject.config.drift.train_data.dataset)
+        ),
+    )
+
+
+def _local(time: datetime, zone: ZoneInfo) -> str:
+    return f"{time.astimezone(zone):%Y-%m-%d %H:%M %Z}"
+
+
+def _charts(report: Report) -> Iterator[Drawn]:
+    """Draw the charts of the monitor's page, over the span."""
+    runs = report.series
+    each = "" if report.step is Step.WINDOW else f" One point is one {report.step.value}"
+    pooled = f"{each}: the median of its windows, in a band from the lowest to the highest." if each else ""
+    thresholds = dict(report.subject.thresholds)
+    names = _names(runs)
+
+    def draw(name: str, title: str, alt: str, note: str, shown: Sequence[MonitorRun] = runs) -> Drawn:
+        spec = charts.draw(name, shown, thresholds).to_dict()
+        return Drawn(title, alt, note.strip(), _svg(spec, len(shown), title, alt))
+
+    yield draw(
+        "timeline",
+        "Status over time",
+        "Status of drift, performance and health over the span",
+        f"{each}, with the worst status of its windows." if each else "",
+        _stretches(runs),
+    )
+    for name in names[MetricType.DRIFT]:
+        bound = _bounds(report, name)
+        yield draw(
+            name,
+            f"Drift of the {words.plain(name)}",
+            f"Score of the {words.plain(name)} over the span. {_extremes(report, name)}",
+            f"0: as in the baseline, 1: as far from it as can be. {bound}{pooled}",
+        )
+    evident = [_with_evidence(run) for run in runs if run.evidence]
+    if evident and report.evidence:
+        spec = charts.lines(evident, (_EVIDENCE,)).to_dict()
+        title, alt = (
+            "Evidence of drift",
+            f"Evidence, log e, over the span. Highest {report.evidence.highest:.3g}.",
+        )
+        note = "Without drift it stays around 0 or falls; it grows for as long as observations differ."
+        yield Drawn(title, alt, note, _svg(spec, len(evident), title, alt))
+    for name in names[MetricType.PERFORMANCE]:
+        all_labels = f"{each}: all of its labels together. " if each else ""
+        yield draw(
+            name,
+            words.plain(name)[:1].upper() + words.plain(name)[1:],
+            f"{words.plain(name)} over the span with its 95% interval. {_extremes(report, name)}",
+            f"{all_labels}The band is the 95% interval. {_bounds(report, name)}",
+        )
+    if "requests" in names[MetricType.HEALTH]:
+        yield draw(
+            "requests", "Requests", "Requests, 4xx and 5xx answers over the span",
+            f"{each}: the sum of its windows." if each else "In each window.",
+        )  # fmt: skip
+    if any(name.startswith("latency_p") for name in names[MetricType.HEALTH]):
+        yield draw(
+            "latency", "Latency", "p50, p95 and p99 of the latency in milliseconds over the span",
+            f"In milliseconds.{f'{each}: the median of its windows.' if each else ''}",
+        )  # fmt: skip
+
+
+def _names(runs: Iterable[MonitorRun]) -> dict[MetricType, list[str]]:
+    """Name the metrics that have a value, in their order."""
+    found: dict[MetricType, dict[str, None]] = {kind: {} for kind in MetricType}
+    for run in runs:
+        for metric in run.metrics:
+            if metric.value is not None:
+                found[metric.type][metric.name] = None
+    return {kind: list(names) for kind, names in found.items()}
+
+
+def _bounds(report: Report, name: str) -> str:
+    threshold = report.subject.thresholds.get(name)
+    if threshold is None:
+        return ""
+    return f"Dashed: soft threshold {threshold.soft:g} and hard threshold {threshold.hard:g}. "
+
+
+def _extremes(report: Report, name: str) -> str:
+    found = next((metric for metric in report.metrics if metric.name == name), None)
+    if found is None:
+        return ""
+    return (
+        f"Worst {words.number(found.worst)}, median {words.number(found.median)}, "
+        f"best {words.number(found.best)}."
+    )
+
+
+def _with_evidence(run: MonitorRun) -> MonitorRun:
+    log_e = run.evidence.log_e if run.evidence else None
+    return replace(run, metrics=(Metric(_EVIDENCE, MetricType.DRIFT, log_e, 1, Status.UNKNOWN),))
+
+
+def _stretches(runs: Sequence[MonitorRun]) -> list[MonitorRun]:
+    """Join what follows in time with the same statuses: thousands of slivers would be drawn one by one."""
+    joined: list[MonitorRun] = []
+    for run in runs:
+        last = joined[-1] if joined else None
+        if last and last.end == run.start and _statuses(last) == _statuses(run):
+            joined[-1] = replace(last, end=run.end)
+        else:
+            joined.append(run)
+    return joined
+
+
+def _statuses(run: MonitorRun) -> tuple[Status, ...]:
+    return run.drift, run.performance, run.health
+
+
+def _svg(spec: dict[str, Any], points: int, title: str, alt: str) -> Markup:
+    """Render a chart for paper: dark axes, small points where there are many, and a text in its place."""
+    config = spec["config"]
+    config["aria"] = False  # a label on every mark makes the file four times larger; the figure has one
+    for part in ("axis", "legend"):
+        config[part] |= {
+            key: _INK
+            for key in ("labelColor", "titleColor", "domainColor", "tickColor")
+            if key in config[part]
+        }
+    if points > _DENSE:
+        _thin(spec)
+    svg = str(vl_convert.vegalite_to_svg(spec))
+    # One page holds many charts: the names inside one must not be those of another.
+    prefix = re.sub(r"\W+", "-", title.lower())
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = svg.replace("url(#", f"url(#{prefix}-").replace('href="#', f'href="#{prefix}-')
+    label = Markup('role="img" aria-label="{}" ').format(alt)
+    # Vega escapes every text that it draws.
+    return Markup(svg.replace("<svg ", f"<svg {label}", 1))  # noqa: S704
+
+
+def _thin(spec: dict[str, Any]) -> None:
+    """Leave out what only blurs many points: those that are well, and intervals that their band shows too."""
+    layers = spec.get("layer", [])
+    for part in layers or [spec]:
+        mark = part["mark"]
+        if mark["type"] == "point":
+            mark["size"] = 9
+            part["transform"] = [{"filter": {"field": "status", "oneOf": ["warning", "critical"]}}]
+        elif mark["type"] == "line":
+            mark["strokeWidth"] = 1
+            mark.pop("point", None)
+        elif mark["type"] == "rect":
+            mark.pop("stroke", None)
+    if layers:
+        spec["layer"] = [
+            part for part in layers if not (part["mark"]["type"] == "rule" and "y2" in part["encoding"])
+        ]
