@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidegauge.cli import monitor_config, watching
+from tidegauge.cli import monitor_config, report, watching
 from tidegauge.cli.monitor_config import baselined
 from tidegauge.cli.output import (
     Json,
@@ -33,6 +33,7 @@ from tidegauge.errors import NotFoundError
 
 app = typer.Typer(help="Monitors of deployments.", no_args_is_help=True)
 monitor_config.register(app)
+report.register(app)
 watching.register(app)
 alerts = typer.Typer(help="Alerts of monitors.", no_args_is_help=True)
 
