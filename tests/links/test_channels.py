@@ -11,8 +11,9 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -46,12 +47,13 @@ def send(
     delivery_id: str = "d1",
     chart: bytes | None = None,
     timeout: float = 10.0,
+    at: datetime | None = None,
 ) -> dict[str, str]:
     transport = TRANSPORTS[kind]
     checked = transport.check(settings, secret)
     channel = Channel("c1", "ward", "ops", kind, checked, NOW, secret)
-    at = max(NOW, message.end)
-    return transport.send(Outgoing(channel, message, delivery_id, URL, at, chart), timeout)
+    outgoing = Outgoing(channel, message, delivery_id, URL, at or max(NOW, message.end), chart)
+    return transport.send(outgoing, timeout)
 
 
 def send_mail(box: MailBox, secret: str = "", **changes: Setting) -> dict[str, str]:
@@ -83,6 +85,19 @@ def test_a_standard_webhook_key_is_read_as_base64(receiver: Receiver) -> None:
     signed = f"d1.{int(NOW.timestamp())}.".encode() + request.body
     digest = base64.b64encode(hmac.new(b"\0raw", signed, hashlib.sha256).digest()).decode()
     assert request.headers["webhook-signature"] == f"v1,{digest}"
+
+
+def test_the_documented_receiver_knows_ours_from_others(receiver: Receiver) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "alerts.md").read_text()
+    names: dict[str, Any] = {}
+    exec(page.split("```python\n")[1].split("```")[0], names)
+    send(ChannelKind.WEBHOOK, {"url": receiver.url}, "key", at=datetime.now(UTC))
+    send(ChannelKind.WEBHOOK, {"url": receiver.url}, "key")  # an old one, sent again by somebody else
+    fresh, old = receiver.requests
+    assert names["is_ours"](fresh.headers, fresh.body, b"key")
+    assert not names["is_ours"](fresh.headers, fresh.body + b" ", b"key")
+    assert not names["is_ours"](fresh.headers, fresh.body, b"other")
+    assert not names["is_ours"](old.headers, old.body, b"key")
 
 
 def test_a_webhook_without_a_key_has_no_signature(receiver: Receiver) -> None:
