@@ -22,13 +22,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 import numpy as np
 import numpy.typing as npt
 
 from _shared import Claim, report
-from _site import OWNER, START, Site, look_at_windows
 from _xrays import PixelModel, Xrays, arguments, read
+from simulated import OWNER, START, Site, look_at_windows
 from tidegauge.domain.alert import AlertEvent, AlertRule, Condition, Operator, Severity, Subject
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import Monitor, MonitorRun

@@ -11,6 +11,7 @@ import typer
 
 from tidegauge.cli import monitor_config, report, watching
 from tidegauge.cli.monitor_config import baselined
+from tidegauge.cli.options import read_json
 from tidegauge.cli.output import (
     Json,
     Search,
@@ -26,9 +27,10 @@ from tidegauge.cli.output import (
     show,
     show_list,
 )
-from tidegauge.domain.alert import Alert
+from tidegauge.domain.alert import Alert, Severity, Subject
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import FeatureKind, MonitorRun, ValueType
+from tidegauge.domain.status import Status
 from tidegauge.errors import NotFoundError
 
 app = typer.Typer(help="Monitors of deployments.", no_args_is_help=True)
@@ -222,15 +224,64 @@ def add_alert(
     context: typer.Context,
     monitor: Name,
     name: Annotated[str, typer.Argument(help="Name of the alert.")],
-    metric: Annotated[str, typer.Argument(help="Metric or feature, such as accuracy.")],
-    operator: Annotated[str, typer.Argument(help="One of < <= > >= (in quotes).")],
-    bound: Annotated[float, typer.Argument(help="The bound.")],
+    metric: Annotated[str, typer.Argument(help="Metric or feature, such as accuracy; * for any.")] = "",
+    operator: Annotated[str, typer.Argument(help="One of < <= > >= (in quotes).")] = ">=",
+    bound: Annotated[float | None, typer.Argument(help="The bound.")] = None,
     type_: Annotated[MetricType, typer.Option("--type", help="Type of the metric.")] = MetricType.PERFORMANCE,
+    on: Annotated[
+        Subject, typer.Option(help="What is judged; evidence without a bound is the drift alarm.")
+    ] = Subject.METRIC,
+    status: Annotated[Status | None, typer.Option(help="With --on status: which one.")] = None,
+    surely: Annotated[
+        bool, typer.Option(help="Only if the whole confidence sequence is past the bound.")
+    ] = False,
+    breaches: Annotated[int, typer.Option(help="Windows in a row before it fires.")] = 1,
+    severity: Annotated[Severity, typer.Option(help="How bad it is.")] = Severity.WARNING,
+    channel: Annotated[list[str] | None, typer.Option(help="Channel to tell; may be repeated.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Tag; may be repeated.")] = None,
+    repeat: Annotated[int, typer.Option(help="Minutes until it is told again while it fires; 0: never.")] = 0,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="The whole rule as JSON.", exists=True, dir_okay=False)
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Add a rule; it fires in every run in which it holds."""
-    made = connect(context).monitors.add_alert(monitor, name, metric, operator, bound, type_.value)
-    show(made, as_json=as_json)
+    """Add a rule; it fires when it holds, and resolves when it no longer does."""
+    rule: dict[str, Any] = {"name": name}
+    if file:
+        rule |= read_json(file)
+    else:
+        condition = {
+            "on": on.value,
+            "name": metric,
+            "operator": operator,
+            "bound": bound,
+            "status": status.value if status else None,
+            "surely": surely,
+        }
+        about = MetricType.DRIFT if on is Subject.EVIDENCE else type_
+        rule |= {
+            "type": about.value,
+            "conditions": [condition],
+            "breaches": breaches,
+            "severity": severity.value,
+            "channels": channel or [],
+            "tags": tag or [],
+            "repeat_minutes": repeat,
+        }
+    show(connect(context).monitors.add_rule(monitor, rule), as_json=as_json)
+
+
+@alerts.command("mute")
+def mute_alert(
+    context: typer.Context,
+    monitor: Name,
+    alert_id: Annotated[str, typer.Argument(help="Id of the alert.")],
+    until: Annotated[str | None, typer.Option(help="Until when, ISO 8601; left out: no longer.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell nothing of an alert until a time; without --until it is told again."""
+    moment = read_time(until, "until") if until else None
+    show(connect(context).monitors.mute_alert(monitor, alert_id, moment), as_json=as_json)
 
 
 @alerts.command("list")

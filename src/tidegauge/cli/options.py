@@ -1,12 +1,14 @@
-"""The options that say which server of this machine is meant: of ``up``, ``token`` and ``doctor``."""
+"""Options that several commands share: which server of this machine is meant, and files of JSON."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from tidegauge.errors import InvalidInputError
 from tidegauge.settings import Settings, load_settings
 
 Home = Annotated[
@@ -38,3 +40,14 @@ def server_settings(
         "workers": workers,
     }
     return load_settings(home, flags)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a file that holds a JSON object."""
+    try:
+        found = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise InvalidInputError.of("file", f"{file} is not valid JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise InvalidInputError.of("file", f"{file} holds {type(found).__name__}; it must be a JSON object.")
+    return found

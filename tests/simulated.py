@@ -41,7 +41,7 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 class Clock:
-    """Simulated time, the same in every process: whoever asks is told what the benchmark has set."""
+    """Simulated time, the same in every process: whoever asks is told what the test has set."""
 
     def __init__(self) -> None:
         self._seconds = multiprocessing.get_context("spawn").Value("d", 0.0)
@@ -94,7 +94,7 @@ class Site:
     ) -> Deployment:
         """Register a model with its held-out predictions, and a deployment of it; nothing is started."""
         folder.mkdir(parents=True)
-        (folder / "model.onnx").write_bytes(b"answers come from the benchmark")
+        (folder / "model.onnx").write_bytes(b"answers come from the test")
         (folder / "model.json").write_bytes(orjson.dumps({"classes": self.classes, "positive": positive}))
         files = [f"{number}.png" for number in range(len(reference))]
         pl.DataFrame({"file": files, "output": reference}).write_parquet(folder / "reference.parquet")
@@ -179,8 +179,19 @@ class Site:
         self.services.collector.accept(self.deployment.id, events, self.clock())
         return ids
 
+    def work(self) -> int:
+        """Make due what is due by the clock, look at it, and return how many windows that were."""
+        self.services.collector.flush()
+        for monitor in self.services.database.monitors.where():
+            self.services.runs.catch_up(monitor)  # the schedule does so from time to time
+        self.services.schedule.plan()
+        count = 0
+        while self.services.schedule.work():
+            count += 1
+        return count
+
     def plan(self, most_waiting: int) -> None:
-        """Make due what is due by the clock, take in what has come, and let workers keep up."""
+        """Make due what is due by the clock, and let workers of other processes keep up."""
         self.services.collector.flush()
         self.services.schedule.plan()
         while self.waiting() > most_waiting:

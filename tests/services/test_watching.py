@@ -1,0 +1,407 @@
+"""Monitors that run by themselves: schedule, revisions, evidence, alerts - on a clock of the test's own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from parts import CLASSES, SIDE, image
+from simulated import OWNER, START, Site
+from tidegauge.domain.alert import AlertEvent, AlertRule, Condition, Operator, Severity, Subject
+from tidegauge.domain.channel import ChannelKind
+from tidegauge.domain.metrics import MetricType
+from tidegauge.domain.monitor import Cause, Monitor, MonitorRun
+from tidegauge.domain.status import Status
+from tidegauge.errors import ConflictError, InvalidInputError
+from tidegauge.services.labels import PostedLabel
+from tidegauge.services.runs import SupersededError, extraction_of
+
+STEP = timedelta(minutes=5)
+N = 12
+SURE = np.array([[0.9, 0.1], [0.1, 0.9]], np.float32)
+
+
+class Ward:
+    """A site with a monitor of small phantoms, and the traffic that is sent to it."""
+
+    def __init__(self, site: Site, monitor: Monitor) -> None:
+        self.site = site
+        self.monitor = monitor
+        self.services = site.services
+        self.database = site.services.database
+        self.rng = np.random.default_rng(1)
+
+    def send(self, start: datetime, n: int = N, *, upside_down: bool = False) -> list[str]:
+        """Send traffic of one window, on time unless the clock is ahead."""
+        images, labels = draw(n, self.rng)
+        if upside_down:
+            images = images[:, ::-1, ::-1]
+        times = [start + STEP * (k + 1) / (n + 1) for k in range(n)]
+        self.labels = labels
+        return self.site.send(images, SURE[(labels == "PNEUMONIA").astype(int)], times)
+
+    def go(self, window: int, *, upside_down: bool = False, n: int = N) -> MonitorRun:
+        """Let a window pass with its traffic, and be looked at."""
+        start = START + window * STEP
+        self.send(start, n, upside_down=upside_down)
+        return self.pass_by(window)
+
+    def pass_by(self, window: int) -> MonitorRun:
+        start = START + window * STEP
+        self.site.clock.now = start + STEP + timedelta(seconds=10)
+        self.site.work()
+        return self.run(window)
+
+    def run(self, window: int) -> MonitorRun:
+        start = START + window * STEP
+        return self.services.monitors.runs(self.fresh(), start, start + STEP)[-1]
+
+    def fresh(self) -> Monitor:
+        return self.services.monitors.get(OWNER, self.monitor.id)
+
+    def drop(self, name: str, *rows: tuple[datetime, str, str]) -> None:
+        lines = ["timestamp,output,label", *(f"{t.isoformat()},{o},{la}" for t, o, la in rows)]
+        self.services.deployments.put_labels(self.site.deployment, name, "\n".join(lines).encode())
+
+    def alert(self, name: str, *conditions: Condition, type_: MetricType, **changes: object) -> None:
+        rule = AlertRule(name, type_, conditions, **changes)  # type: ignore[arg-type]
+        self.services.monitors.add_alert(self.fresh(), rule)
+
+    def told(self) -> list[AlertEvent]:
+        return list(self.database.alert_events.where(monitor_id=self.monitor.id))
+
+
+def draw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    labels = rng.choice(CLASSES, n)
+    return np.stack([image(str(label), rng) for label in labels]), labels
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a monitor that has its baseline: made once, copied for each test."""
+    folder = tmp_path_factory.mktemp("template")
+    site = Site.build(folder / "home", CLASSES)
+    site.deploy(folder / "model", ["NORMAL", "PNEUMONIA"] * 50, "PNEUMONIA")
+    site.add_images("pool", folder / "pool", *draw(300, np.random.default_rng(0)))
+    site.monitor("pool", SIDE)
+    site.close()
+    return folder / "home"
+
+
+@pytest.fixture
+def ward(tmp_path: Path, template: Path) -> Iterator[Ward]:
+    shutil.copytree(template, tmp_path / "home")
+    site = Site.build(tmp_path / "home", CLASSES)
+    (monitor,) = site.services.database.monitors.where()
+    site.deployment = site.services.database.deployments.get(monitor.deployment_id)
+    yield Ward(site, monitor)
+    site.close()
+
+
+LOW = Condition(name="accuracy", operator=Operator.LESS, bound=0.85)
+
+
+def test_every_window_is_looked_at_once_in_order(ward: Ward) -> None:
+    for window in range(3):
+        ward.go(window)
+    ward.pass_by(6)  # three without traffic, at once
+    runs = ward.services.monitors.runs(ward.fresh(), None, None)
+    assert [run.start for run in runs] == [START + k * STEP for k in range(7)]
+    assert {run.revision for run in runs} == {1}
+    assert {run.cause for run in runs} == {Cause.SCHEDULE}
+    assert ward.database.due_windows.count() == 0
+
+
+def test_a_window_is_not_due_before_its_events_can_have_come(ward: Ward) -> None:
+    ward.send(START)
+    ward.site.clock.now = START + STEP + timedelta(seconds=1)
+    assert ward.site.work() == 0
+
+
+def test_a_stopped_monitor_makes_nothing_due_and_goes_on_with_the_present(ward: Ward) -> None:
+    ward.go(0)
+    ward.services.monitors.stop(ward.fresh(), OWNER)
+    ward.site.clock.now = START + 5 * STEP + timedelta(seconds=10)
+    assert ward.site.work() == 0
+    ward.services.monitors.start(ward.fresh(), OWNER)
+    ward.go(5)
+    runs = ward.services.monitors.runs(ward.fresh(), None, None)
+    assert [(run.start - START) // STEP for run in runs] == [0, 5]
+
+
+def test_late_events_look_at_their_window_again_and_at_no_other(ward: Ward) -> None:
+    for window in range(3):
+        ward.go(window)
+    late = ward.send(START + STEP, 3)
+    ward.site.clock.now = START + 4 * STEP
+    ward.site.work()
+    again = ward.run(1)
+    assert (again.revision, again.cause, again.late) == (2, Cause.LATE_EVENTS, 3)
+    assert again.metric("requests").value == N + 3  # type: ignore[union-attr]
+    assert {image.event_id for image in again.images} > set(late)
+    assert (ward.run(0).revision, ward.run(2).revision) == (1, 1)
+
+
+def test_late_labels_change_the_performance_of_their_windows_and_nothing_else(ward: Ward) -> None:
+    before = [ward.go(window) for window in range(3)]
+    assert before[1].metric("accuracy").value is None  # type: ignore[union-attr]
+    ward.drop(
+        "a.csv", *[(START + STEP * 1.5, "NORMAL", "PNEUMONIA"), (START + STEP * 1.6, "NORMAL", "NORMAL")]
+    )
+    ward.site.clock.now = START + timedelta(days=3)
+    ward.services.runs.catch_up(ward.fresh())
+    ward.services.schedule.work()
+    after = ward.run(1)
+    assert (after.revision, after.cause) == (2, Cause.LATE_LABELS)
+    assert after.metric("accuracy").value == 0.5  # type: ignore[union-attr]
+    others = [m for m in after.metrics if m.type is not MetricType.PERFORMANCE]
+    assert others == [m for m in before[1].metrics if m.type is not MetricType.PERFORMANCE]
+    assert (after.evidence, after.images) == (before[1].evidence, before[1].images)
+    assert (ward.run(0), ward.run(2)) == (before[0], before[2])
+
+
+def test_labels_by_event_id_find_their_answers_in_the_log(ward: Ward) -> None:
+    ids = ward.send(START)
+    truth = [str(label) for label in ward.labels]
+    ward.pass_by(0)
+    posted = [PostedLabel(id_, label) for id_, label in zip(ids, truth, strict=True)]
+    posted[0] = PostedLabel(ids[0], "NORMAL" if truth[0] == "PNEUMONIA" else "PNEUMONIA")
+    receipt = ward.services.runs.post_labels(ward.fresh(), [*posted, PostedLabel("no", "NORMAL")], "ada")
+    assert (receipt.accepted, receipt.unknown) == (N, ("no",))
+    ward.site.work()
+    assert ward.run(0).metric("accuracy").value == (N - 1) / N  # type: ignore[union-attr]
+
+
+def test_a_result_whose_window_has_changed_meanwhile_does_not_count(ward: Ward) -> None:
+    ward.go(0)
+    ward.services.schedule.backfill(ward.fresh(), START, START + STEP)
+    due = ward.database.due_windows.claim("me", ward.site.clock(), timedelta(minutes=5))
+    assert due is not None
+    ward.drop("a.csv", (START + STEP / 2, "NORMAL", "NORMAL"))
+    ward.services.runs.catch_up(ward.fresh())
+    with pytest.raises(SupersededError):
+        ward.services.runs.run(ward.fresh(), due.start, due.end, due.cause, due)
+    assert ward.run(0).revision == 1
+    ward.site.work()
+    assert ward.run(0).revision == 2
+    assert ward.run(0).metric("accuracy").value == 1.0  # type: ignore[union-attr]
+
+
+def test_a_claim_that_has_run_out_is_taken_up_by_another(ward: Ward) -> None:
+    ward.send(START)
+    ward.site.clock.now = START + STEP + timedelta(seconds=10)
+    ward.services.collector.flush()
+    ward.services.schedule.plan()
+    assert ward.database.due_windows.claim("dead", ward.site.clock(), timedelta(minutes=5))
+    assert ward.services.schedule.work() is False
+    ward.site.clock.now += timedelta(minutes=6)
+    assert ward.services.schedule.work() is True
+    assert ward.run(0).revision == 1
+
+
+def test_of_one_monitor_one_window_is_looked_at_at_a_time(ward: Ward) -> None:
+    ward.pass_by(0)
+    ward.services.schedule.backfill(ward.fresh(), START - 3 * STEP, START)
+    now = ward.site.clock()
+    first = ward.database.due_windows.claim("a", now, timedelta(minutes=5))
+    assert first is not None
+    assert ward.database.due_windows.claim("b", now, timedelta(minutes=5)) is None
+    ward.database.due_windows.delete(first.id)
+    assert ward.database.due_windows.claim("b", now, timedelta(minutes=5)) is not None
+
+
+def test_a_window_that_fails_waits_longer_each_time_and_says_why(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ConflictError("the store is full")
+
+    monkeypatch.setattr(ward.services.runs, "run", fail)
+    ward.site.clock.now = START + STEP + timedelta(seconds=10)
+    ward.site.work()
+    (due,) = ward.database.due_windows.where()
+    assert (due.tries, due.error, due.claimed_by) == (1, "the store is full", "")
+    assert due.due_at == ward.site.clock() + timedelta(seconds=5)
+    monkeypatch.undo()
+    ward.site.clock.now += timedelta(seconds=5)
+    ward.site.work()
+    assert ward.run(0).revision == 1
+
+
+def test_backfill_makes_the_windows_of_a_span_due_and_leaves_evidence_alone(ward: Ward) -> None:
+    ward.go(0)
+    before = ward.fresh().evidence
+    assert ward.services.schedule.backfill(ward.fresh(), START - 4 * STEP, START) == 4
+    ward.site.work()
+    runs = ward.services.monitors.runs(ward.fresh(), None, None)
+    assert [run.cause for run in runs] == [Cause.BACKFILL] * 4 + [Cause.SCHEDULE]
+    assert ward.fresh().evidence == before
+
+
+def test_backfill_of_a_span_that_ends_before_it_begins_is_refused(ward: Ward) -> None:
+    with pytest.raises(InvalidInputError, match="not after start"):
+        ward.services.schedule.backfill(ward.fresh(), START, START - STEP)
+
+
+def test_quiet_traffic_is_healthy_and_turned_images_raise_the_alarm_at_once(ward: Ward) -> None:
+    for window in range(10):
+        run = ward.go(window)
+        assert (run.drift, run.evidence.alarm) == (Status.HEALTHY, False)  # type: ignore[union-attr]
+    run = ward.go(10, upside_down=True)
+    assert run.evidence is not None
+    assert (run.drift, run.evidence.alarm) == (Status.CRITICAL, True)
+    assert run.evidence.alarm_at is not None
+    assert run.start <= run.evidence.alarm_at < run.end
+    assert ward.fresh().status is Status.CRITICAL
+
+
+def test_evidence_is_the_same_after_a_crash_and_on_another_worker(ward: Ward) -> None:
+    for window in range(6):
+        ward.go(window)
+    expected = ward.go(6).evidence
+    ward.services.runs._evidences.forget(ward.monitor.id)
+    state = ward.fresh().evidence
+    assert state is not None
+    ward.database.monitors.update(ward.monitor.id, evidence=None)
+    baseline = ward.services.baselines.load(ward.fresh())
+    again = ward.services.runs._evidences.advance(
+        ward.fresh(), baseline, extraction_of(ward.fresh(), baseline), 0
+    )
+    assert again is not None
+    assert again.result == expected
+    assert again.sequence == state.sequence
+
+
+def test_an_acknowledged_alarm_begins_evidence_again_and_spends_alpha(ward: Ward) -> None:
+    ward.go(0)
+    with pytest.raises(ConflictError, match="no drift alarm"):
+        ward.services.acceptance.acknowledge(ward.fresh(), OWNER, "")
+    ward.go(1, upside_down=True)
+    done = ward.services.acceptance.acknowledge(ward.fresh(), OWNER, "a new plate")
+    assert (done.by, done.note, done.spent) == (OWNER, "a new plate", pytest.approx(0.002))
+    run = ward.go(2)
+    assert run.evidence is not None
+    assert run.evidence.alarm is False
+    ward.go(3, upside_down=True)  # those of before the acknowledgement are among the ranked now
+    assert ward.go(4, upside_down=True).evidence.alarm is True  # type: ignore[union-attr]
+
+
+def test_an_accepted_window_becomes_the_baseline(ward: Ward) -> None:
+    ward.go(0)
+    for window in range(1, 12):
+        ward.go(window, upside_down=True)
+    assert ward.run(11).evidence.alarm is True  # type: ignore[union-attr]
+    first, last = START + STEP, START + 12 * STEP
+    ward.services.acceptance.accept(ward.fresh(), first, last, OWNER, "turned plates")
+    ward.services.worker.close()
+    assert (ward.fresh().progress, ward.fresh().message) == ("", "")
+    run = ward.go(12, upside_down=True)
+    assert (run.evidence.alarm, run.drift) == (False, Status.HEALTHY)  # type: ignore[union-attr]
+    assert run.images[0].nearest.startswith("event ")
+
+
+def test_a_window_with_too_few_images_is_not_accepted(ward: Ward) -> None:
+    ward.go(0)
+    with pytest.raises(InvalidInputError, match="there are 12 images; give a span with 100 or more"):
+        ward.services.acceptance.accept(ward.fresh(), START, START + STEP, OWNER, "")
+
+
+def test_an_alert_fires_once_and_resolves_once(ward: Ward) -> None:
+    ward.alert("drift", Condition(on=Subject.STATUS, status=Status.CRITICAL), type_=MetricType.DRIFT)
+    ward.go(0)
+    for window in (1, 2):
+        ward.go(window, upside_down=True)
+    ward.services.acceptance.acknowledge(ward.fresh(), OWNER, "")
+    ward.go(3)
+    assert [(event.told.value, (event.at - START) // STEP - 1) for event in ward.told()] == [
+        ("fired", 1),
+        ("resolved", 3),
+    ]
+
+
+def test_breaches_in_a_row_and_repeats_are_kept(ward: Ward) -> None:
+    quiet = Condition(on=Subject.QUIET, operator=Operator.GREATER_EQUAL, bound=5)
+    ward.alert("quiet", quiet, type_=MetricType.HEALTH, breaches=2, repeat_minutes=10)
+    ward.go(0)
+    for window in range(1, 7):
+        ward.pass_by(window)
+    told = [(event.told.value, (event.at - START) // STEP - 1) for event in ward.told()]
+    assert told == [("fired", 2), ("repeated", 4), ("repeated", 6)]
+
+
+def test_what_is_muted_or_under_maintenance_is_written_down_and_not_sent(ward: Ward) -> None:
+    channel = ward.services.channels.create(
+        OWNER, "hook", ChannelKind.WEBHOOK, {"url": "http://127.0.0.1:9/hook"}, ""
+    )
+    drift = Condition(on=Subject.EVIDENCE)
+    ward.alert("drift", drift, type_=MetricType.DRIFT, channels=("hook",), severity=Severity.CRITICAL)
+    ward.services.monitors.add_maintenance(ward.fresh(), START + STEP, START + 2 * STEP, "new plate", OWNER)
+    ward.go(0)
+    ward.go(1, upside_down=True)
+    assert [event.told.value for event in ward.told()] == ["fired"]
+    assert ward.database.deliveries.count(channel_id=channel.id) == 0
+    ward.go(2, upside_down=True)
+    (delivery,) = ward.database.deliveries.where(channel_id=channel.id)
+    assert delivery.message.told == "fired"
+    assert "leads" in delivery.message.summary
+
+
+def test_an_alert_that_late_labels_raise_says_so(ward: Ward) -> None:
+    ward.alert("accuracy", LOW, type_=MetricType.PERFORMANCE)
+    ward.go(0)
+    ward.drop("a.csv", (START + STEP / 2, "NORMAL", "PNEUMONIA"))
+    ward.site.clock.now = START + timedelta(days=3)
+    ward.services.runs.catch_up(ward.fresh())
+    ward.services.schedule.work()
+    (event,) = ward.told()
+    assert event.at == START + STEP
+    assert event.summary.endswith("This was found now, from labels that came late.")
+
+
+def test_a_small_window_below_the_bound_is_not_surely_below(ward: Ward) -> None:
+    ward.alert(
+        "sure",
+        Condition(name="accuracy", operator=Operator.LESS, bound=0.85, surely=True),
+        type_=MetricType.PERFORMANCE,
+    )
+    half = [(START + STEP * k / 100, "NORMAL", ("NORMAL", "PNEUMONIA")[k % 2]) for k in range(1, 13)]
+    ward.drop("a.csv", *half)
+    run = ward.go(0)
+    accuracy = run.metric("accuracy")
+    assert accuracy is not None
+    assert accuracy.value == 0.5
+    assert accuracy.surely_high is not None
+    assert accuracy.surely_high > 0.85
+    assert ward.told() == []
+    ward.drop("b.csv", *[(t + STEP, o, la) for t, o, la in half for _ in range(20)])
+    ward.go(1)
+    assert [event.name for event in ward.told()] == ["sure"]
+
+
+def test_a_crash_while_a_run_is_saved_leaves_nothing_of_it(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward.alert("drift", Condition(on=Subject.EVIDENCE), type_=MetricType.DRIFT)
+    ward.go(0)
+    ward.send(START + STEP, upside_down=True)
+
+    def crash(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(ward.services.runs._alerting._post, "post", crash)
+    monkeypatch.setattr(ward.services.runs._alerting, "judge", crash)
+    ward.site.clock.now = START + 2 * STEP + timedelta(seconds=10)
+    ward.site.work()
+    assert len(ward.services.monitors.runs(ward.fresh(), None, None)) == 1
+    (due,) = ward.database.due_windows.where()
+    assert due.error == "killed"
+    monkeypatch.undo()
+    ward.site.clock.now += timedelta(seconds=5)
+    ward.site.work()
+    assert [event.told.value for event in ward.told()] == ["fired"]
+    assert ward.run(1).evidence.alarm is True  # type: ignore[union-attr]
