@@ -149,7 +149,7 @@ def test_configure_keeps_what_is_not_given(run: Run, server: Client, tmp_path: P
     changed = run("monitor", "configure", "served", "--train-dataset", "two", "--frequency", "10", "--json")
     config = json.loads(changed.out)["config"]
     assert config["drift"]["image"]["height"] == 32
-    assert config["drift"]["train_data"] == {"dataset": "two", "version": 2}
+    assert config["drift"]["train_data"] == {"dataset": "two", "version": 2, "images_saved_as": None}
     assert (config["frequency_minutes"], config["performance"]["enabled"]) == (10, True)
     off = json.loads(run("monitor", "configure", "served", "--no-drift", "--json").out)
     assert off["config"]["drift"]["enabled"] is False

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from tidegauge.domain.alert import Alert, AlertEvent, AlertRule
-from tidegauge.domain.monitor import Feature, Monitor, MonitorRun
+from tidegauge.domain.monitor import ConfigVersion, Feature, Monitor, MonitorRun
 from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.strict import STRICT
 from tidegauge.services.monitors import MonitorDetail
@@ -174,3 +174,11 @@ def run_image(
     monitor = services.monitors.get(caller.name, monitor_id)
     run = services.monitors.run(monitor, run_id)
     return Response(services.runs.image(monitor, run, event_id, index), media_type="image/png")
+
+
+@router.get("/{monitor_id}/configs")
+def list_configs(
+    caller: Caller, services: Everything, monitor_id: str, query: Listing
+) -> Page[ConfigVersion]:
+    """What the monitor was told to do, by whom and when."""
+    return services.monitors.configs(services.monitors.get(caller.name, monitor_id), query)

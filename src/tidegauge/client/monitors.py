@@ -13,7 +13,14 @@ from pydantic_core import to_jsonable_python
 
 from tidegauge.client.connection import Connection, decode, wait_for
 from tidegauge.domain.alert import Alert, AlertEvent, AlertRule
-from tidegauge.domain.monitor import Acknowledgement, DueWindow, Monitor, MonitorRun, MonitorState
+from tidegauge.domain.monitor import (
+    Acknowledgement,
+    ConfigVersion,
+    DueWindow,
+    Monitor,
+    MonitorRun,
+    MonitorState,
+)
 from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.observation import DeadLetter, Maintenance
 from tidegauge.errors import (
@@ -216,6 +223,10 @@ class Monitors:
         if monitor.state is MonitorState.ERROR:
             raise TidegaugeError(f"The monitor is in error: {monitor.message}")
         return monitor
+
+    def configs(self, key: str) -> builtins.list[ConfigVersion]:
+        """Return what the monitor was told to do, by whom and when, newest first."""
+        return list(self._client.pages(ConfigVersion, f"{self._at(key)}/configs"))
 
     def _at(self, key: str) -> str:
         return f"{self._path}/{quote(key, safe='')}"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from tidegauge.domain.alert import Alert, AlertEvent, AlertRule
 from tidegauge.domain.catalogue import RepositoryKind
+from tidegauge.domain.content import ContentForm
 from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.monitor import (
     Acknowledgement,
+    ConfigVersion,
     DueWindow,
     Feature,
     Monitor,
@@ -21,12 +23,13 @@ from tidegauge.domain.monitor import (
     Transition,
     check_transition,
 )
-from tidegauge.domain.monitor_config import MonitorConfig
+from tidegauge.domain.monitor_config import MonitorConfig, needs_baseline, unsupported
 from tidegauge.domain.observation import DeadLetter, Maintenance
+from tidegauge.domain.report_parts import differences
 from tidegauge.domain.status import Status
 from tidegauge.domain.thresholds import parse_thresholds
 from tidegauge.domain.windows import span, window_of
-from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, TidegaugeError
+from tidegauge.errors import ConflictError, FieldError, InvalidInputError, NotFoundError, TidegaugeError
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.worker import Worker
@@ -35,6 +38,12 @@ from tidegauge.storage.objects import ObjectStore
 from tidegauge.storage.rows import Page, Query
 
 SYSTEM = "tidegauge"
+_BASELINED = (MonitorState.PENDING, MonitorState.READY, MonitorState.ACTIVE)
+_FORMS: Mapping[str, ContentForm] = {
+    "labelled_folders": ContentForm.LABELLED_FOLDERS,
+    "labels_csv": ContentForm.IMAGES_WITH_LABELS,
+    "numpy": ContentForm.NUMPY,
+}
 
 
 @dataclass(frozen=True)
@@ -87,8 +96,11 @@ class Monitors:
         )
         if self._database.monitors.find(deployment_id=deployment.id):
             raise ConflictError(f"The deployment {deployment.name!r} has a monitor already; change that one.")
-        self._database.monitors.add(monitor)
-        return self._settle_config(monitor, by, "created")
+        with self._database.transaction():
+            self._database.monitors.add(monitor)
+            self._database.config_versions.add(self._config_version(monitor, by))
+            self._settle_config(monitor, by, "created")
+        return self._settled(monitor)
 
     def page(self, owner: str, query: Query) -> Page[Monitor]:
         return self._database.monitors.page(query, owner=owner)
@@ -109,15 +121,40 @@ class Monitors:
         )
 
     def configure(self, monitor: Monitor, config: MonitorConfig, by: str) -> Monitor:
-        """Replace the configuration: a new config version, and a new baseline where it needs one."""
-        if monitor.state in (MonitorState.ACTIVE, MonitorState.BASELINING):
+        """Replace the configuration: a new config version, and a new baseline where it needs one.
+
+        An active monitor goes on with what needs none; its earlier runs keep the version that they followed.
+        """
+        if monitor.state is MonitorState.BASELINING:
             raise ConflictError(
-                f"The monitor is {monitor.state.value}; stop it before you change its configuration."
+                "The monitor is baselining; wait for that before you change its configuration."
             )
         self._check(self._database.deployments.get(monitor.deployment_id), config)
+        changes = [change.field for change in differences(monitor.config, config)]
+        needing = needs_baseline(changes)
+        if monitor.state is MonitorState.ACTIVE and needing:
+            raise ConflictError(
+                f"The monitor is active; stop it before you change {', '.join(needing)}, "
+                f"which {'needs' if len(needing) == 1 else 'need'} a new baseline."
+            )
+        keeps_baseline = monitor.state in _BASELINED and not needing
+        if keeps_baseline and not changes:
+            return monitor
         changed = replace(monitor, config=config, config_version=monitor.config_version + 1)
-        self._database.monitors.update(monitor.id, config=config, config_version=changed.config_version)
-        return self._settle_config(changed, by, "configuration changed")
+        with self._database.transaction():
+            expected = {"state": monitor.state, "config_version": monitor.config_version}
+            if not self._database.monitors.update(
+                monitor.id, expected, config=config, config_version=changed.config_version
+            ):
+                raise ConflictError("The monitor has changed meanwhile; look again and repeat.")
+            self._database.config_versions.add(self._config_version(changed, by))
+            if not keeps_baseline:
+                self._settle_config(changed, by, "configuration changed")
+        return self._settled(monitor)
+
+    def configs(self, monitor: Monitor, query: Query) -> Page[ConfigVersion]:
+        """List what a monitor was told to do, by whom and when."""
+        return self._database.config_versions.page(query, monitor_id=monitor.id)
 
     def rebaseline(self, monitor: Monitor, by: str) -> Monitor:
         """Make the baseline anew from the configured training data."""
@@ -235,23 +272,40 @@ class Monitors:
         return self._database.monitor_runs.get(run_id, monitor_id=monitor.id)
 
     def _check(self, deployment: Deployment, config: MonitorConfig) -> None:
-        config.check()
+        """Raise InvalidInputError with every field that is wrong, or is not carried out."""
+        errors = config.errors()
+        known = {error.field for error in errors}
+        errors += [
+            error
+            for error in (*unsupported(config), *self._places(deployment, config))
+            if error.field not in known
+        ]
+        if errors:
+            raise InvalidInputError(" ".join(error.message for error in errors), tuple(errors))
+
+    def _places(self, deployment: Deployment, config: MonitorConfig) -> Iterator[FieldError]:
         prefix = config.performance.prefix
-        if prefix and prefix.split("/")[0] != deployment.id:
-            raise InvalidInputError.of(
+        if prefix and not config.performance.dataset and prefix.split("/")[0] != deployment.id:
+            yield FieldError(
                 "performance.prefix",
                 f"performance.prefix is {prefix!r}; labels stand below the deployment's {deployment.id}/.",
             )
         train = config.drift.train_data
-        if config.drift.enabled and train:
-            try:
-                self._catalogue.ready_version(
-                    RepositoryKind.DATASET, deployment.owner, train.dataset, train.version
-                )
-            except TidegaugeError as error:
-                raise InvalidInputError.of(
-                    "drift.train_data", f"drift.train_data: {error.message}"
-                ) from error
+        if not config.drift.enabled or train is None:
+            return
+        try:
+            version = self._catalogue.ready_version(
+                RepositoryKind.DATASET, deployment.owner, train.dataset, train.version
+            )
+        except TidegaugeError as error:
+            yield FieldError("drift.train_data", f"drift.train_data: {error.message}")
+            return
+        wanted = train.images_saved_as
+        if wanted and version.form is not _FORMS[wanted]:
+            name, is_ = "drift.train_data.images_saved_as", version.form.value if version.form else "empty"
+            yield FieldError(
+                name, f"{name} is {wanted!r}, but {train.dataset!r} {version.label} is {is_}; leave it out."
+            )
 
     def _check_rule(self, monitor: Monitor, rule: AlertRule) -> None:
         rule.check()
@@ -261,19 +315,27 @@ class Monitors:
                     "channels", f"There is no channel {name!r}; add it with: tidegauge channel add {name}"
                 )
 
-    def _settle_config(self, monitor: Monitor, by: str, why: str) -> Monitor:
+    def _settle_config(self, monitor: Monitor, by: str, why: str) -> None:
         """Go where a new configuration leads: init while a field is missing, else baselining."""
         missing = monitor.config.missing()
-        if missing:
-            message = f"The configuration lacks {', '.join(missing)}."
-            if monitor.state is MonitorState.INIT:
-                self._database.monitors.update(monitor.id, message=message)
-            else:
-                self._move(monitor, MonitorState.INIT, by, why, message=message)
-        else:
+        if not missing:
             self._move(monitor, MonitorState.BASELINING, by, why, message="", progress="")
-            self._submit_baseline(monitor)
-        return self._fresh(monitor)
+            return
+        message = f"The configuration lacks {', '.join(missing)}."
+        if monitor.state is MonitorState.INIT:
+            self._database.monitors.update(monitor.id, message=message)
+        else:
+            self._move(monitor, MonitorState.INIT, by, why, message=message)
+
+    def _settled(self, monitor: Monitor) -> Monitor:
+        """Begin the baseline, which others can only see to be wanted now; return the monitor as it is."""
+        fresh = self._fresh(monitor)
+        if fresh.state is MonitorState.BASELINING:
+            self._submit_baseline(fresh)
+        return fresh
+
+    def _config_version(self, monitor: Monitor, by: str) -> ConfigVersion:
+        return ConfigVersion(new_id(), monitor.id, monitor.config_version, monitor.config, by, self._now())
 
     def _set_schema(self, monitor: Monitor, schema: tuple[Feature, ...], by: str) -> Monitor:
         if monitor.state is MonitorState.ACTIVE:
