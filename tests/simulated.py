@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -76,13 +78,19 @@ class Site:
     """Services in a folder, with the model that is deployed there."""
 
     services: Services
-    clock: Clock
+    clock: Any
     classes: tuple[str, ...]
     deployment: Deployment = field(init=False)
     monitor_id: str = ""
 
     @classmethod
-    def build(cls, home: Path, classes: tuple[str, ...], clock: Clock | None = None, **flags: object) -> Site:
+    def build(
+        cls,
+        home: Path,
+        classes: tuple[str, ...],
+        clock: Callable[[], datetime] | None = None,
+        **flags: object,
+    ) -> Site:
         clock = clock or Clock()
         services = build_services(load_settings(home, {"port": 32999, **flags}, {}), now=clock)
         services.people.first_start()

@@ -230,3 +230,29 @@ def test_times_of_events_are_found_by_id(part: Part) -> None:
     part.write("s2", *pair("b", NOW + MINUTE))
     part.advance()
     assert part.files.times("d1", EXTRACTION.id, {"b", "no"}) == {"b": NOW + MINUTE}
+
+
+def test_small_files_of_an_hour_that_is_over_become_one(part: Part) -> None:
+    for number in range(6):
+        part.write(f"s{number}", *pair(f"e{number}", NOW - 3 * HOUR + (5 - number) * MINUTE))
+        part.advance()
+    part.write("now", *pair("now"))
+    part.advance()
+    before = part.window(NOW - 4 * HOUR, NOW + HOUR)
+    assert part.observing.tidy("d1", EXTRACTION, 6) == 6
+    files = part.database.observation_files.where()
+    assert sorted(file.rows for file in files) == [1, 6]
+    assert {info.path for info in part.store.list("d1/observations")} == {file.id for file in files}
+    after = part.window(NOW - 4 * HOUR, NOW + HOUR)
+    assert after.event_id.tolist() == before.event_id.tolist()
+    assert after.sequence.tolist() == before.sequence.tolist()
+    assert after.images is not None
+    assert before.images is not None
+    np.testing.assert_array_equal(after.images.reduced, before.images.reduced)
+
+
+def test_batches_that_evidence_may_still_need_are_left_alone(part: Part) -> None:
+    for number in range(6):
+        part.write(f"s{number}", *pair(f"e{number}", NOW - 3 * HOUR + number * MINUTE))
+        part.advance()
+    assert part.observing.tidy("d1", EXTRACTION, 3) == 0

@@ -14,7 +14,7 @@ import orjson
 from tidegauge.domain.events import LATENCY_US, REQUEST_TYPE, RESPONSE_TYPE, STATUS
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.monitor_config import ImageShape
-from tidegauge.domain.observation import DeadLetter, Half, LogFile, Reader
+from tidegauge.domain.observation import DeadLetter, Half, LogFile, ObservationFile, Reader
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.services.payloads import decode_images, decode_scores
 from tidegauge.stats.images.features import ImageFeatures, extract
@@ -29,6 +29,8 @@ _FILES = 64  # of the log at once
 _BYTES = 64 << 20
 _PATIENCE = timedelta(hours=1)  # for the other half of an exchange
 _IMAGES = 64  # decoded at a time
+_HOUR = timedelta(hours=1)
+_MANY = 4  # files of an hour that are worth joining
 
 Scores = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
@@ -99,6 +101,10 @@ class Observing:
         )
         return files[0].last_sequence if files else 0
 
+    def sequence(self, deployment_id: str, extraction: Extraction) -> int:
+        """Return the number of the last batch."""
+        return self._reader(deployment_id, extraction).sequence
+
     def backlog(self, deployment_id: str, extraction: Extraction) -> int:
         """Return how many files of the log are not read yet."""
         written = self._database.log_files.highest("number", deployment_id=deployment_id)
@@ -125,6 +131,33 @@ class Observing:
             batch = self._read(reader, files, extraction, late)
             if batch is not None and len(batch):
                 found.append(batch)
+
+    def tidy(self, deployment_id: str, extraction: Extraction, sequence: int) -> int:
+        """Join the small files of each hour that is over; return how many files went into others.
+
+        Only batches up to ``sequence``, which no evidence will be taken from any more: the joined file is in
+        order of time, and no longer in that of reading.
+        """
+        before = self._now() - _HOUR
+        hours: dict[datetime, list[ObservationFile]] = {}
+        for file in self._database.observation_files.between(
+            "last", None, before, deployment_id=deployment_id, extractor=extraction.id, sort="first_sequence"
+        ):
+            hour = file.first.replace(minute=0, second=0, microsecond=0)
+            if file.last_sequence <= sequence and file.last < hour + _HOUR:
+                hours.setdefault(hour, []).append(file)
+        joined = 0
+        for hour, files in hours.items():
+            if len(files) < _MANY:
+                continue
+            whole = self._files.join(files, f"hour-{hour:%H}-{files[-1].last_sequence:012d}")
+            with self._database.transaction():
+                gone = self._database.observation_files.delete_where(id=[file.id for file in files])
+                if gone == len(files):  # else another worker was faster
+                    self._database.observation_files.add(whole)
+            self._files.delete(files if gone == len(files) else [whole])
+            joined += len(files)
+        return joined
 
     def _reader(self, deployment_id: str, extraction: Extraction) -> Reader:
         id_ = f"{deployment_id}/{extraction.id}"

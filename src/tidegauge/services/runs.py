@@ -130,6 +130,14 @@ class Runs:
                 lambda times: self._touch(monitor, times, Cause.LATE_LABELS),
             )
 
+    def tidy(self, monitor: Monitor) -> None:
+        """Join small files of observations that evidence has done with."""
+        extraction = extraction_of(monitor, self._baselines.load(monitor))
+        done = monitor.evidence.checkpoint_sequence if monitor.evidence else 0
+        if not monitor.config.drift.enabled:
+            done = self._observing.sequence(monitor.deployment_id, extraction)
+        self._observing.tidy(monitor.deployment_id, extraction, done)
+
     def post_labels(self, monitor: Monitor, labels: list[PostedLabel], by: str) -> Receipt:
         """Take in labels by event id; the windows that they touch are due again."""
         self._flush()

@@ -19,10 +19,11 @@ from tidegauge.storage.database import Database
 
 _log = logging.getLogger(__name__)
 
-_LEASE = timedelta(minutes=5)  # a worker that has not finished by then is taken for dead
+_LEASE = timedelta(seconds=20)  # a worker that has not renewed its claims by then is taken for dead
 _AT_ONCE = 500  # windows made due in one transaction
 _PAUSES = (5, 30, 120, 600, 3600)  # seconds before a window that failed is tried again
 _LATE_SECONDS = 10.0  # between looks for what comes late
+_TIDY_SECONDS = 900.0  # between looks for small files to join
 _MOST_BACKFILL = 100_000
 
 
@@ -54,7 +55,11 @@ class Schedule:
         self._stop = threading.Event()
         self._wake = threading.Condition()
         self._look_at: dict[str, float] = {}
-        self._threads = [threading.Thread(target=self._plan, name="schedule", daemon=True)]
+        self._tidy_at: dict[str, float] = {}
+        self._threads = [
+            threading.Thread(target=self._plan, name="schedule", daemon=True),
+            threading.Thread(target=self._renew, name="claims", daemon=True),
+        ]
         self._threads += [
             threading.Thread(target=self._work, args=(number,), name=f"window-{number}", daemon=True)
             for number in range(threads)
@@ -136,6 +141,9 @@ class Schedule:
             # First, so that whoever looks at these windows finds everything read.
             self._look_at[monitor.id] = clock + _LATE_SECONDS
             self._runs.catch_up(monitor)
+        if clock >= self._tidy_at.setdefault(monitor.id, clock + _TIDY_SECONDS):
+            self._tidy_at[monitor.id] = clock + _TIDY_SECONDS
+            self._runs.tidy(monitor)
         return self._make_due(monitor, found)
 
     def _make_due(self, monitor: Monitor, found: list[Window]) -> int:
@@ -185,6 +193,15 @@ class Schedule:
                 # A database that is away for a moment must not end the schedule.
                 _log.exception("planning failed for a moment")
             self._stop.wait(self._seconds)
+
+    def _renew(self) -> None:
+        """Keep the claims of this process while it lives, however long a window takes."""
+        while not self._stop.wait(_LEASE.total_seconds() / 4):
+            try:
+                mine = {"claimed_by": self._name}
+                self._database.due_windows.update_where(mine, claimed_until=self._now() + _LEASE)
+            except Exception:
+                _log.exception("claims could not be renewed for a moment")
 
     def _work(self, number: int) -> None:
         while not self._stop.is_set():

@@ -23,6 +23,7 @@ Ints = npt.NDArray[np.int64]
 Texts = npt.NDArray[np.object_]
 _TIME = pa.timestamp("us", tz="UTC")
 _ROWS = 2048  # of a row group: a window of minutes reads little of an hour
+_REPEATED = ["log_file", "segment"]
 _KEPT = 16  # small files in memory
 _NO_LATENCY = -1
 
@@ -115,7 +116,7 @@ class ObservationStore:
         if not found:
             return Observations.none()
         joined = Observations.concatenate(found)
-        return joined.take(np.lexsort((joined.index, joined.event_id.astype(str), joined.time)))
+        return _in_order(joined)
 
     def after(self, deployment_id: str, extractor: str, sequence: int) -> Iterable[Observations]:
         """Yield the batches after ``sequence`` in the order in which they were read."""
@@ -154,6 +155,11 @@ class ObservationStore:
             found |= {id_: moment(t) for id_, t in zip(wanted["event_id"].to_pylist(), times, strict=True)}
         return found
 
+    def join(self, files: Sequence[ObservationFile], name: str) -> ObservationFile:
+        """Store what several files have as one, in order of time; it counts once the database has it."""
+        whole = Observations.concatenate([self._read_whole(file.id) for file in files])
+        return self.put(files[0].deployment_id, files[0].extractor, name, _in_order(whole))
+
     def delete(self, files: Iterable[ObservationFile]) -> None:
         """Delete files that no longer count."""
         for file in files:
@@ -162,7 +168,7 @@ class ObservationStore:
     def _read(self, file: ObservationFile, start: datetime, end: datetime) -> Observations:
         if file.rows <= _ROWS:
             return self._whole(file.id).between(start, end)
-        parquet = pq.ParquetFile(self._store.open(file.id))
+        parquet = pq.ParquetFile(self._store.open(file.id), read_dictionary=_REPEATED)
         groups = range(parquet.num_row_groups)
         column = parquet.schema_arrow.get_field_index("time")
         spans = [parquet.metadata.row_group(group).column(column).statistics for group in groups]
@@ -170,7 +176,7 @@ class ObservationStore:
         return _observations(parquet.read_row_groups(wanted)).between(start, end)
 
     def _read_whole(self, path: str) -> Observations:
-        return _observations(pq.ParquetFile(self._store.open(path)).read())
+        return _observations(pq.ParquetFile(self._store.open(path), read_dictionary=_REPEATED).read())
 
 
 def microseconds(time: datetime) -> int:
@@ -187,6 +193,17 @@ def moment(value: int) -> datetime:
 def numbered(batch: Observations, sequence: int) -> Observations:
     """Return the observations as the batch with this number."""
     return replace(batch, sequence=np.full(len(batch), sequence, np.int64))
+
+
+def _in_order(found: Observations) -> Observations:
+    """Return the observations by time, then by event and place."""
+    steps = np.diff(found.time)
+    if (steps > 0).all():
+        return found
+    order = np.argsort(found.time, kind="stable")
+    if (np.diff(found.time[order]) == 0).any():  # texts are slow to compare: only where times tie
+        order = np.lexsort((found.index, found.event_id.astype(str), found.time))
+    return found.take(order)
 
 
 def _widened(scores: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.float32]:
@@ -217,7 +234,7 @@ def _parquet(batch: Observations) -> bytes:
         row_group_size=_ROWS,
         # Thumbnails hardly shrink, and reading them packed would take most of the time.
         compression={name: "none" if name in ("reduced", "embedding") else "zstd" for name in columns},
-        use_dictionary=["log_file", "segment"],
+        use_dictionary=_REPEATED,
         write_statistics=["time", "event_id", "sequence"],
     )
     return bytes(sink.getvalue())
@@ -247,7 +264,11 @@ def _observations(table: pa.Table) -> Observations:
         return np.asarray(table.column(name).combine_chunks().to_numpy(zero_copy_only=False))
 
     def texts(name: str) -> Texts:
-        return np.array(table.column(name).to_pylist(), object)
+        column = table.column(name).combine_chunks()
+        if not pa.types.is_dictionary(column.type):
+            return np.asarray(column.to_numpy(zero_copy_only=False))
+        words = np.array(column.dictionary.to_pylist(), object)
+        return np.asarray(words[column.indices.to_numpy()]) if len(words) else np.empty(len(column), object)
 
     latency = table.column("latency_us").fill_null(_NO_LATENCY).to_numpy()
     scores = [numbers(name) for name in table.column_names if name.startswith("score_")]
