@@ -33,10 +33,14 @@ _KILL = 0.03  # share of tries in which a sender dies before it sends, and again
 
 @dataclass(frozen=True)
 class Fire:
-    """What all processes know: ``until`` is the end of the troubles, ``folder`` holds what they noted."""
+    """What all processes know; ``folder`` holds what they noted.
+
+    Receivers fail and hang until ``until``; senders are killed from ``kills_from`` on.
+    """
 
     url: str
     folder: Path
+    kills_from: float
     until: float
 
     @property
@@ -69,7 +73,7 @@ def run_sender(fire: Fire, seed: int) -> None:
 
 def _deadly(transport: Transport, fire: Fire, rng: random.Random) -> Transport:
     def die(when: str) -> None:
-        if fire.burns and rng.random() < _KILL:
+        if fire.kills_from < time.time() < fire.until and rng.random() < _KILL:
             fire.note("kills", when)
             os.kill(os.getpid(), signal.SIGKILL)
 

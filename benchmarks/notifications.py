@@ -5,8 +5,9 @@
 Three senders share a database. A share of all tries ends with the death of the sender between claim and send,
 or between send and mark; others are killed at random moments; so are the receivers, an SMTP server and a
 webhook receiver, which also fail, hang, and take messages without ever answering. Beside them are a channel
-that is dead, one that hangs for ever, and one that is calm. When the fire is over, everything that was posted
-is counted: at the receivers, by delivery id.
+that is dead, one that hangs for ever, and one that is calm; in the first quarter no sender is killed, so that
+nothing but these could hold the calm one up. When the fire is over, everything that was posted is counted: at
+the receivers, by delivery id.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ OWNER = "ward"
 SENDERS = 3
 PER_KIND = 3
 SECONDS_A_MESSAGE = 0.8  # of one channel
+WARM_SECONDS = 3.0  # until every process is there
 DRAIN_SECONDS = 90.0
 
 _processes = multiprocessing.get_context("forkserver")
@@ -87,6 +89,7 @@ class Outcome:
     restarts: int
     interrupted: dict[str, int]  # tries of each mail that a death ended, by delivery id
     sent: dict[str, float]  # when each message was posted
+    kills_from: float
     unsent: int
     dropped: int
     failing: set[str]
@@ -96,7 +99,8 @@ class Outcome:
 def burn(url: str, seconds: float, seed: int) -> Outcome:
     """Post and send for so long under fire, then let everything arrive."""
     with tempfile.TemporaryDirectory() as name, _deaf() as deaf_port:
-        fire = Fire(url, Path(name), time.time() + seconds)
+        now = time.time()
+        fire = Fire(url, Path(name), now + WARM_SECONDS + seconds / 4, now + WARM_SECONDS + seconds)
         ports = {role: free_port() for role in ("mail", "webhook", CALM, "dead")}
         database = Database(url)
         database.migrate()
@@ -120,6 +124,7 @@ def burn(url: str, seconds: float, seed: int) -> Outcome:
                 crews["mail"].killed + crews["webhook"].killed,
                 _interrupted(database, channels, fire),
                 sent,
+                fire.kills_from,
                 left,
                 database.deliveries.count(state=DeliveryState.DROPPED),
                 {channel.name for channel in database.channels.where() if channel.failing_since},
@@ -137,9 +142,9 @@ def _burn(
     posting = Notifications(database, "http://gauge", utc_now)
     posted: dict[str, list[str]] = defaultdict(list)
     sent: dict[str, float] = {}
-    due = {"post": 0.0, "sender": 3.0, "mail": 5.0, "webhook": 6.0}
-    pauses = {"post": SECONDS_A_MESSAGE, "sender": 2.5, "mail": 7.0, "webhook": 7.0}
     began = time.time()
+    due = {"post": WARM_SECONDS, "sender": fire.kills_from - began, "mail": 5.0, "webhook": 6.0}
+    pauses = {"post": SECONDS_A_MESSAGE, "sender": 2.5, "mail": 7.0, "webhook": 7.0}
     while fire.burns:
         for name, crew in crews.items():
             crew.mend(SENDERS if name == "senders" else 1)
@@ -266,8 +271,9 @@ def judge(title: str, found: Outcome, least: int) -> int:
     explained = all(count - 1 <= found.interrupted[id_] for id_, count in copies.items())
     kills = sum(found.kills.values())
     disorder = _disorder(line[1] for line in mails) + _disorder(line[2] for line in applied)
-    waits = sorted(float(line[3]) - found.sent[line[2]] for line in map(str.split, found.calm))
-    slow = waits[int(0.95 * (len(waits) - 1))] if waits else float("inf")
+    calm = {line[2]: float(line[3]) for line in map(str.split, found.calm) if line[0] == "applied"}
+    waits = [calm[name] - found.sent[name] for name in calm if found.sent[name] < found.kills_from]
+    slowest = max(waits, default=float("inf"))
     counts = ", ".join(f"{count} {when}" for when, count in sorted(found.kills.items()))
     return report(
         title,
@@ -296,10 +302,10 @@ def judge(title: str, found: Outcome, least: int) -> int:
             Claim("messages that overtook another of their channel", f"{disorder}", "0", disorder == 0),
             Claim("messages not sent, or given up", f"{found.unsent}, {found.dropped}", "0", _none(found)),
             Claim(
-                "calm channel beside: p95 from post to arrival",
-                f"{slow:.2f} s of {len(waits)}",
+                "calm channel, before the kills: slowest arrival",
+                f"{slowest:.2f} s of {len(waits)}",
                 "<= 1 s",
-                slow <= 1 and len(waits) == len(posted[CALM]),
+                slowest <= 1 and calm.keys() == posted[CALM],
             ),
             Claim(
                 "channels that show that they fail",
