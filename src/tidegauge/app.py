@@ -27,6 +27,7 @@ from tidegauge.api import proxy, system, watching
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.errors import UnavailableError
 from tidegauge.services.acceptance import Acceptance
+from tidegauge.services.advice import Advice
 from tidegauge.services.alerting import Alerting
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.bundle import Services
@@ -163,6 +164,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         acceptance=Acceptance(database, monitoring.log, monitoring.files, baselines, evidences, worker, now),
         channels=Channels(database, notifications, now),
         notifications=notifications,
+        advice=Advice(database, baselines),
         observing=monitoring.observing,
         schedule=monitoring.schedule,
     )
