@@ -23,7 +23,7 @@ from tidegauge.api import errors as api_errors
 from tidegauge.api import metrics as metrics_api
 from tidegauge.api import monitors as monitors_api
 from tidegauge.api import pipelines as pipelines_api
-from tidegauge.api import proxy, system, watching
+from tidegauge.api import proxy, schemas, system, watching
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.errors import UnavailableError
 from tidegauge.services.acceptance import Acceptance
@@ -235,6 +235,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     api_errors.install(app)
     app.include_router(system.router)
+    app.include_router(schemas.router)
     app.include_router(metrics_api.build_router())
     app.include_router(collector_api.build_router(services.collector, may_ingest))
     closed = [Depends(signed_in)]
