@@ -405,3 +405,33 @@ def test_a_crash_while_a_run_is_saved_leaves_nothing_of_it(
     ward.site.work()
     assert [event.told.value for event in ward.told()] == ["fired"]
     assert ward.run(1).evidence.alarm is True  # type: ignore[union-attr]
+
+
+def test_thresholds_are_suggested_from_the_baseline_and_the_windows_seen(ward: Ward) -> None:
+    with pytest.raises(InvalidInputError, match="size is missing"):
+        ward.services.advice.suggest(ward.fresh(), None, 1, 1)
+    ward.go(0)
+    found = ward.services.advice.suggest(ward.fresh(), None, 1, 1)
+    assert found.sizes == (N,)
+    assert 0.3 < found.thresholds["image"]["soft"] < found.thresholds["image"]["hard"] <= 1
+    assert found.alerts["image"].soft.per_week <= 1  # type: ignore[union-attr]
+    assert found.sentences[0].startswith("image: on clean data")
+
+
+def test_the_usual_threshold_on_accuracy_is_known_to_cry_every_hour(ward: Ward) -> None:
+    right = [(START + STEP * k / 200, "NORMAL", "NORMAL") for k in range(1, 96)]
+    wrong = [(START + STEP * k / 200, "NORMAL", "PNEUMONIA") for k in range(96, 101)]
+    ward.drop("a.csv", *right, *wrong)
+    ward.go(0)
+    usual = {"accuracy": {"type": "performance", "soft": 0.9, "hard": 0.85}}
+    found = ward.services.advice.preview(ward.fresh(), usual, 12)
+    assert 30 < found.alerts["accuracy"].hard.per_day < 60  # type: ignore[union-attr]
+    assert ward.fresh().thresholds == {}
+
+
+def test_of_a_metric_without_clean_values_nothing_is_promised(ward: Ward) -> None:
+    found = ward.services.advice.preview(
+        ward.fresh(), {"latency_p95": {"type": "health", "soft": 100, "hard": 500}}, 12
+    )
+    assert found.alerts == {"latency_p95": None}
+    assert "nothing is known" in found.sentences[0]

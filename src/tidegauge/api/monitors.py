@@ -8,6 +8,7 @@ from datetime import datetime
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from tidegauge.api.watching import THRESHOLDS_LIMIT
 from tidegauge.domain.alert import Alert, AlertEvent, AlertRule
 from tidegauge.domain.monitor import ConfigVersion, Feature, Monitor, MonitorRun
 from tidegauge.domain.monitor_config import MonitorConfig
@@ -16,8 +17,6 @@ from tidegauge.services.monitors import MonitorDetail
 from tidegauge.storage.rows import Page
 from tidegauge.web.access import Caller, Everything, Listing
 from tidegauge.web.bodies import read_body
-
-_THRESHOLDS_LIMIT = 2**20
 
 router = APIRouter(prefix="/api/v1/monitors", tags=["monitors"])
 
@@ -90,7 +89,7 @@ def remove_feature(caller: Caller, services: Everything, monitor_id: str, name: 
 @router.put("/{monitor_id}/thresholds")
 async def set_thresholds(caller: Caller, services: Everything, monitor_id: str, request: Request) -> Monitor:
     """Replace the thresholds; the body is the JSON file as it is."""
-    body = await read_body(request, _THRESHOLDS_LIMIT)
+    body = await read_body(request, THRESHOLDS_LIMIT)
 
     def put() -> Monitor:
         return services.monitors.set_thresholds(services.monitors.get(caller.name, monitor_id), body)

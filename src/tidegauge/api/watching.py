@@ -6,17 +6,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query, Request
 from pydantic import Field
+from starlette.concurrency import run_in_threadpool
 
 from tidegauge.domain.monitor import Acknowledgement, DueWindow, Monitor
 from tidegauge.domain.observation import DeadLetter, Maintenance
 from tidegauge.domain.strict import STRICT
+from tidegauge.services.advice import Preview
 from tidegauge.services.labels import PostedLabel, Receipt
 from tidegauge.storage.rows import Page
 from tidegauge.web.access import Caller, Everything, Listing
+from tidegauge.web.bodies import read_body
 
 router = APIRouter(tags=["monitors"])
+THRESHOLDS_LIMIT = 2**20
 _MONITOR = "/api/v1/monitors/{monitor_id}"
 
 
@@ -105,6 +109,33 @@ def list_acknowledgements(
 ) -> Page[Acknowledgement]:
     """The alarms that were acknowledged and the windows that were accepted, with what each has spent."""
     return services.monitors.acknowledgements(services.monitors.get(caller.name, monitor_id), query)
+
+
+@router.get(f"{_MONITOR}/thresholds/suggestion")
+def suggest_thresholds(
+    caller: Caller,
+    services: Everything,
+    monitor_id: str,
+    size: int | None = None,
+    soft_per_week: Annotated[float, Query(gt=0)] = 1.0,
+    hard_per_year: Annotated[float, Query(gt=0)] = 1.0,
+) -> Preview:
+    """Suggest thresholds that clean windows pass as rarely as wished."""
+    monitor = services.monitors.get(caller.name, monitor_id)
+    return services.advice.suggest(monitor, size, soft_per_week, hard_per_year)
+
+
+@router.post(f"{_MONITOR}/thresholds/preview")
+async def preview_thresholds(
+    caller: Caller, services: Everything, monitor_id: str, request: Request, size: int | None = None
+) -> Preview:
+    """Say how often thresholds would cry on clean data; the body is the JSON file, and nothing is saved."""
+    body = await read_body(request, THRESHOLDS_LIMIT)
+
+    def preview() -> Preview:
+        return services.advice.preview(services.monitors.get(caller.name, monitor_id), body, size)
+
+    return await run_in_threadpool(preview)
 
 
 @router.get(f"{_MONITOR}/maintenance")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
@@ -31,7 +32,7 @@ from tidegauge.domain.alert import Alert, Severity, Subject
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import FeatureKind, MonitorRun, ValueType
 from tidegauge.domain.status import Status
-from tidegauge.errors import NotFoundError
+from tidegauge.errors import InvalidInputError, NotFoundError
 
 app = typer.Typer(help="Monitors of deployments.", no_args_is_help=True)
 monitor_config.register(app)
@@ -124,8 +125,12 @@ def thresholds(
     file: Annotated[Path, typer.Argument(help="JSON file of thresholds.", exists=True, dir_okay=False)],
     as_json: Json = False,
 ) -> None:
-    """Replace the thresholds by those of a JSON file."""
-    changed = connect(context).monitors.set_thresholds(name, file.read_bytes())
+    """Replace the thresholds by those of a JSON file, and say what they would do on clean data."""
+    monitors, content = connect(context).monitors, file.read_bytes()
+    changed = monitors.set_thresholds(name, content)
+    with contextlib.suppress(InvalidInputError):  # no window has been seen yet: nothing can be said
+        for sentence in monitors.preview_thresholds(name, content)["sentences"]:
+            say(sentence)
     show_list(
         list(changed.thresholds.values()),
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,7 @@ from tidegauge.errors import InvalidInputError
 Name = Annotated[str, typer.Argument(help="Id of the monitor, or name or id of its deployment.")]
 From = Annotated[str, typer.Option("--from", help="Begin of the span, ISO 8601; without a zone UTC.")]
 To = Annotated[str, typer.Option("--to", help="End of the span, not part of it.")]
+Size = Annotated[int | None, typer.Option(help="Images of a window; default: as seen so far.")]
 Note = Annotated[str, typer.Option(help="Why; it is kept.")]
 
 
@@ -108,6 +110,43 @@ def acknowledgements(context: typer.Context, name: Name, as_json: Json = False) 
         as_json=as_json,
         empty="No alarm was acknowledged.",
     )
+
+
+def suggest_thresholds(
+    context: typer.Context,
+    name: Name,
+    size: Size = None,
+    soft_per_week: Annotated[float, typer.Option(help="How often soft may be passed on clean data.")] = 1.0,
+    hard_per_year: Annotated[float, typer.Option(help="How often hard may be passed on clean data.")] = 1.0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; default: print.")
+    ] = None,
+) -> None:
+    """Suggest thresholds that clean windows pass as rarely as wished, as a thresholds file."""
+    found = connect(context).monitors.suggest_thresholds(name, size, soft_per_week, hard_per_year)
+    text = json.dumps(found["thresholds"], indent=2)
+    if output:
+        output.write_text(f"{text}\n")
+    else:
+        typer.echo(text)
+    for sentence in (*found["sentences"], *found["notes"]):
+        say(sentence)
+
+
+def preview_thresholds(
+    context: typer.Context,
+    name: Name,
+    file: Annotated[Path, typer.Argument(help="JSON file of thresholds.", exists=True, dir_okay=False)],
+    size: Size = None,
+    as_json: Json = False,
+) -> None:
+    """Say how often thresholds would cry on clean data; nothing is saved."""
+    found = connect(context).monitors.preview_thresholds(name, file.read_bytes(), size)
+    if as_json:
+        print_json(found)
+    else:
+        for sentence in found["sentences"]:
+            typer.echo(sentence)
 
 
 def maintenance(context: typer.Context, name: Name, as_json: Json = False) -> None:
@@ -213,6 +252,8 @@ def register(app: typer.Typer) -> None:
         acknowledge,
         accept,
         acknowledgements,
+        suggest_thresholds,
+        preview_thresholds,
         maintenance,
         add_maintenance,
         remove_maintenance,

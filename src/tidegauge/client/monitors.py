@@ -73,6 +73,23 @@ class Monitors:
         content = thresholds if isinstance(thresholds, bytes) else json.dumps(thresholds).encode()
         return self._client.read(Monitor, "PUT", f"{self._at(key)}/thresholds", content=content)
 
+    def suggest_thresholds(
+        self, key: str, size: int | None = None, soft_per_week: float = 1.0, hard_per_year: float = 1.0
+    ) -> dict[str, Any]:
+        """Suggest thresholds that clean windows pass as rarely as wished, as plain values."""
+        params = {"soft_per_week": soft_per_week, "hard_per_year": hard_per_year}
+        params |= {"size": size} if size is not None else {}
+        return dict(self._client.json("GET", f"{self._at(key)}/thresholds/suggestion", params=params))
+
+    def preview_thresholds(
+        self, key: str, thresholds: Mapping[str, Any] | bytes, size: int | None = None
+    ) -> dict[str, Any]:
+        """Say how often thresholds would cry on clean data; nothing is saved."""
+        content = thresholds if isinstance(thresholds, bytes) else json.dumps(thresholds).encode()
+        params = {"size": size} if size is not None else {}
+        path = f"{self._at(key)}/thresholds/preview"
+        return dict(self._client.json("POST", path, content=content, params=params))
+
     def start(self, key: str) -> Monitor:
         return self._client.read(Monitor, "POST", f"{self._at(key)}/start")
 

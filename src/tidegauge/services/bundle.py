@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tidegauge.services.acceptance import Acceptance
+from tidegauge.services.advice import Advice
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.channels import Channels
@@ -44,6 +45,7 @@ class Services:
     runs: Runs
     reports: Reports
     acceptance: Acceptance
+    advice: Advice
     channels: Channels
     notifications: Notifications
     observing: Observing
