@@ -86,22 +86,26 @@ def add_monitor(database: Database, name: str = "chest-xray", owner: str = "oper
 
 
 def add_span(
-    database: Database, monitor: Monitor, windows: int, *, drift_from: float = 2 / 3, seed: int = 0
+    database: Database,
+    monitor: Monitor,
+    windows: int,
+    *,
+    drift_from: float = 2 / 3,
+    part: range | None = None,
 ) -> None:
-    """Add ``windows`` runs from START on; past ``drift_from`` of them the images drift, with an alarm."""
-    rng = random.Random(seed)  # the same rows every time
-    alarm_at = None
+    """Add the runs of ``windows`` from START on, or a part of them; past ``drift_from`` the images drift."""
+    first = math.ceil(drift_from * windows)
+    alarm_from = START + (first + 1) * timedelta(minutes=MINUTES) + timedelta(minutes=2)
     runs = []
-    for number in range(windows):
+    for number in part or range(windows):
         start = START + number * timedelta(minutes=MINUTES)
-        drifted = number >= drift_from * windows
-        if drifted and alarm_at is None and number >= drift_from * windows + 1:
-            alarm_at = start + timedelta(minutes=2)
-        log_e = (number - drift_from * windows) * 0.7 + 2 if drifted else math.sin(number / 9)
+        alarm = number > first
+        log_e = min(60.0, (number - first) * 0.7 + 2) if number >= first else math.sin(number / 9)
         evidence = EvidenceResult(
-            min(log_e, 60.0), 60.0, alarm_at is not None, alarm_at, start, "sharpness", -4.2, 12 * number
+            log_e, 60.0, alarm, alarm_from if alarm else None, start, "sharpness", -4.2, 12 * number
         )
-        runs.append(_run(monitor, start, drifted, evidence, rng))
+        # Every window has its own source, so that the same rows come every time, in parts or at once.
+        runs.append(_run(monitor, start, number >= first, evidence, random.Random(number)))
     database.monitor_runs.add_all(runs)
 
 

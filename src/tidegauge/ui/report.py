@@ -88,7 +88,7 @@ def _charts(report: Report) -> Iterator[Drawn]:
     names = _names(runs)
 
     def draw(name: str, title: str, alt: str, note: str, shown: Sequence[MonitorRun] = runs) -> Drawn:
-        spec = charts.draw(name, shown, thresholds).to_dict()
+        spec = charts.draw(name, shown, thresholds).to_dict(validate=False)
         return Drawn(title, alt, note.strip(), _svg(spec, len(shown), title, alt))
 
     yield draw(
@@ -108,7 +108,7 @@ def _charts(report: Report) -> Iterator[Drawn]:
         )
     evident = [_with_evidence(run) for run in runs if run.evidence]
     if evident and report.evidence:
-        spec = charts.lines(evident, (_EVIDENCE,)).to_dict()
+        spec = charts.lines(evident, (_EVIDENCE,)).to_dict(validate=False)
         title, alt = (
             "Evidence of drift",
             f"Evidence, log e, over the span. Highest {report.evidence.highest:.3g}.",

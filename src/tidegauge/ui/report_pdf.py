@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from tidegauge.errors import UnavailableError
 
 _MISSING = (
@@ -18,6 +20,7 @@ def to_pdf(html: str, document: bytes) -> bytes:
     except (ImportError, OSError) as error:  # OSError: the package is there, its library is not
         reason = str(error).splitlines()[0]
         raise UnavailableError(_MISSING.format(reason=reason)) from error
+    logging.getLogger("weasyprint").setLevel(logging.ERROR)  # it warns of styles that are for screens
     attached = Attachment(
         string=document, name="report.json", description="The same report as data", relationship="Data"
     )
