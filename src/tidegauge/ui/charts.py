@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log, log10
 from typing import Any
 
 import altair as alt
@@ -14,6 +15,7 @@ from tidegauge.domain.thresholds import Threshold
 WIDTH = 680  # of the plotting area, in pixels
 HEIGHT = 150
 TIMELINE_HEIGHT = 84
+_LEAST_EVIDENCE = -3.0  # powers of ten; what is less is as good as none
 
 # Okabe and Ito's colours, which stay apart for colour-blind eyes; greys that read on white and on black.
 BLUE, ORANGE, VERMILION, GREEN, GREY = "#0b84b5", "#d99000", "#d55e00", "#009e73", "#8a949e"
@@ -128,12 +130,36 @@ def lines(runs: Sequence[MonitorRun], names: Sequence[str]) -> alt.TopLevelMixin
     return _dress(chart, HEIGHT)
 
 
-def draw(name: str, runs: Sequence[MonitorRun], thresholds: dict[str, Threshold]) -> alt.TopLevelMixin:
+def evidence(runs: Sequence[MonitorRun], alpha: float) -> alt.TopLevelMixin:
+    """Draw the evidence of drift after each window, and where its alarm is, in powers of ten."""
+    rows = [
+        {"time": _middle(run), "value": max(run.evidence.log_e / log(10), _LEAST_EVIDENCE)}
+        for run in runs
+        if run.evidence is not None
+    ]
+    line = (
+        alt.Chart(_data(rows))
+        .mark_line(strokeWidth=2, color=BLUE, point=alt.OverlayMarkDef(filled=True, size=24))
+        .encode(x=_time("time"), y=alt.Y("value:Q", title="log10", scale=alt.Scale(zero=False)))
+    )
+    alarm = (
+        alt.Chart(_data([{"value": -log10(alpha)}]))
+        .mark_rule(color=VERMILION, strokeDash=[6, 4], strokeWidth=1.5)
+        .encode(y="value:Q")
+    )
+    return _dress(line + alarm, HEIGHT)
+
+
+def draw(
+    name: str, runs: Sequence[MonitorRun], thresholds: dict[str, Threshold], alpha: float = 0.001
+) -> alt.TopLevelMixin:
     """Draw the chart of this name."""
     if name == "timeline":
         return timeline(runs)
     if name in ("requests", "latency"):
         return lines(runs, _REQUESTS if name == "requests" else _LATENCIES)
+    if name == "evidence":
+        return evidence(runs, alpha)
     return metric(runs, name, thresholds.get(name))
 
 

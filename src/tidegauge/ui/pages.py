@@ -14,8 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tidegauge import __version__
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import MonitorRun, RunImage
+from tidegauge.domain.monitor import EvidenceResult, Monitor, MonitorRun, RunImage
 from tidegauge.errors import ForbiddenError, NotFoundError, NotSignedInError, TidegaugeError
+from tidegauge.services.evidence import ALPHA
 from tidegauge.storage.rows import Query
 from tidegauge.ui import charts, words
 from tidegauge.web.access import COOKIE, OPEN, Caller, Everything
@@ -139,7 +140,15 @@ def monitor_page(caller: Caller, services: Everything, monitor_id: str) -> Respo
     runs = services.monitors.runs(monitor, None, None)[-_SHOWN:]
     names = _metric_names(runs)
     scores, performance = names[MetricType.DRIFT], names[MetricType.PERFORMANCE]
-    shown = ["timeline", *scores, *performance, "requests", "latency"]
+    has_evidence = any(run.evidence is not None for run in runs)
+    shown = [
+        "timeline",
+        *(["evidence"] if has_evidence else []),
+        *scores,
+        *performance,
+        "requests",
+        "latency",
+    ]
     train_data = monitor.config.drift.train_data
     return _render(
         "monitor.html",
@@ -151,6 +160,9 @@ def monitor_page(caller: Caller, services: Everything, monitor_id: str) -> Respo
         events=services.monitors.alert_events(monitor, Query(20)).items,
         runs=runs,
         last=runs[-1] if runs else None,
+        has_evidence=has_evidence,
+        evidence_alpha=_alpha(monitor),
+        evidence=words.evidence(_result(monitor), _alpha(monitor)),
         images=_strangest_first(runs[-1])[:_IMAGES] if runs else [],
         scores=scores,
         performance=performance,
@@ -167,7 +179,12 @@ def monitor_page(caller: Caller, services: Everything, monitor_id: str) -> Respo
 def monitor_now(caller: Caller, services: Everything, monitor_id: str) -> Response:
     """The part of the page that refreshes itself: no charts and no tables for that."""
     monitor = services.monitors.get(caller.name, monitor_id)
-    return _render("now.html", monitor=monitor, last=services.monitors.last_run(monitor))
+    return _render(
+        "now.html",
+        monitor=monitor,
+        last=services.monitors.last_run(monitor),
+        evidence=words.evidence(_result(monitor), _alpha(monitor)),
+    )
 
 
 @router.get("/monitors/{monitor_id}/charts/{name}.svg")
@@ -177,13 +194,14 @@ def monitor_chart(caller: Caller, services: Everything, monitor_id: str, name: s
     names = _metric_names(runs)
     if name not in {
         "timeline",
+        "evidence",
         "requests",
         "latency",
         *names[MetricType.DRIFT],
         *names[MetricType.PERFORMANCE],
     }:
         raise NotFoundError(f"There is no chart {name!r} of this monitor.")
-    svg = charts.to_svg(charts.draw(name, runs, dict(monitor.thresholds)))
+    svg = charts.to_svg(charts.draw(name, runs, dict(monitor.thresholds), _alpha(monitor)))
     headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
     return Response(svg, media_type="image/svg+xml", headers=headers)
 
@@ -198,6 +216,7 @@ def run_page(caller: Caller, services: Everything, monitor_id: str, run_id: str)
         user=caller,
         monitor=monitor,
         run=run,
+        evidence=words.evidence(run.evidence, _alpha(monitor)),
         moved=words.moved(image.detail.get("attributes", {})) if image else [],
         images=_strangest_first(run),
         is_synthetic=words.is_synthetic(monitor.name)
@@ -221,6 +240,14 @@ def install(app: FastAPI) -> None:
     app.include_router(router)
 
 
+def _result(monitor: Monitor) -> EvidenceResult | None:
+    return monitor.evidence.result if monitor.evidence else None
+
+
+def _alpha(monitor: Monitor) -> float:
+    return monitor.evidence.alpha if monitor.evidence else ALPHA
+
+
 def _strangest_first(run: MonitorRun) -> list[RunImage]:
     return sorted(run.images, key=lambda image: -image.strangeness)
 
@@ -241,6 +268,9 @@ def _table(name: str, runs: tuple[MonitorRun, ...]) -> dict[str, Any]:
         head: list[str] = ["drift", "performance", "health"]
         rows = [(run, [run.drift.value, run.performance.value, run.health.value]) for run in reversed(runs)]
         return {"columns": head, "rows": rows}
+    if name == "evidence":
+        words_of = [(run, [words.evidence(run.evidence, 0.001) or "-"]) for run in reversed(runs)]
+        return {"columns": ["evidence"], "rows": words_of}
     columns = charts.columns(name)
     cells = [(run, [words.metric(run.metric(column)) for column in columns]) for run in reversed(runs)]
     return {"columns": [words.plain(column) for column in columns], "rows": cells}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from math import exp
 from urllib.parse import quote
 
-from tidegauge.domain.monitor import Metric
+from tidegauge.domain.monitor import EvidenceResult, Metric
 
 _ABBREVIATIONS = frozenset({"auc", "mae", "mape", "mcc", "mse", "pr", "rmse", "roc", "smape"})
 _MOVED = 2.0  # standard deviations from which an attribute is named
@@ -59,6 +60,24 @@ def moved(attributes: Mapping[str, float]) -> list[str]:
         f"{'above' if shift > 0 else 'below'} the baseline"
         for name, shift in sorted(far, key=lambda item: -abs(item[1]))
     ]
+
+
+def evidence(found: EvidenceResult | None, alpha: float) -> str:
+    """Say where evidence of drift stands, in one sentence; empty where there is none."""
+    if found is None or not found.n:
+        return ""
+    side = "above" if found.effect > 0 else "below"
+    leader = f"{plain(found.feature)} leads, {abs(found.effect):.1f} standard deviations {side} the baseline"
+    if found.alarm:
+        since = f", probably since {utc(found.since)}" if found.since else ""
+        return (
+            f"Drift alarm: the inputs no longer come from where the training data came from{since}; {leader}."
+        )
+    odds = exp(min(found.log_e, 700.0))
+    return (
+        f"No drift alarm: evidence {number(odds)} of {number(1 / alpha)} after {found.n:,} observations"
+        f"{f'; {leader}' if odds > 1 else ''}."
+    )
 
 
 def is_synthetic(name: str) -> bool:
