@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidegauge.cli import monitor_config, report, watching
+from tidegauge.cli import monitor_apply, monitor_config, report, watching
 from tidegauge.cli.monitor_config import baselined
 from tidegauge.cli.options import read_json
 from tidegauge.cli.output import (
@@ -36,6 +36,7 @@ from tidegauge.errors import InvalidInputError, NotFoundError
 
 app = typer.Typer(help="Monitors of deployments.", no_args_is_help=True)
 monitor_config.register(app)
+monitor_apply.register(app)
 report.register(app)
 watching.register(app)
 alerts = typer.Typer(help="Alerts of monitors.", no_args_is_help=True)
