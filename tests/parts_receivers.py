@@ -84,9 +84,11 @@ class Receiver:
     requests: list[Request] = field(default_factory=list)
     answers: list[tuple[int, dict[str, str], bytes, float]] = field(default_factory=list)
 
+    scheme: str = "http"
+
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def answer(
         self, status: int, headers: dict[str, str] | None = None, body: bytes = b"", after: float = 0.0
@@ -95,8 +97,8 @@ class Receiver:
 
 
 @contextlib.contextmanager
-def http_receiver(port: int = 0) -> Iterator[Receiver]:
-    receiver = Receiver()
+def http_receiver(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
+    receiver = Receiver(scheme="https" if tls else "http")
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -124,7 +126,12 @@ def http_receiver(port: int = 0) -> Iterator[Receiver]:
         daemon_threads = True
         block_on_close = False
 
-    server = Server(("127.0.0.1", port), Handler)
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            pass  # a sender that does not trust us hangs up
+
+    server = Server(("127.0.0.1", 0), Handler)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     receiver.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -173,10 +180,9 @@ def mail_server(
     tls: ssl.SSLContext | None = None,
     starttls: ssl.SSLContext | None = None,
     password: bytes = b"",
-    port: int = 0,
 ) -> Iterator[MailBox]:
     """Run a mail server on localhost; with a password nobody may send without having signed in."""
-    box = MailBox(port or free_port())
+    box = MailBox(free_port())
 
     def sign_in(server: Any, session: Any, envelope: Any, mechanism: str, given: Any) -> AuthResult:
         box.logins.append((given.login, given.password))

@@ -112,6 +112,16 @@ def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
     assert [request.path for request in receiver.requests] == ["/hook"]
 
 
+def test_https_needs_a_certificate_that_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, context = certificate(tmp_path)
+    with http_receiver(context) as receiver:
+        with pytest.raises(SendError, match="CERTIFICATE_VERIFY_FAILED"):
+            send(ChannelKind.WEBHOOK, {"url": receiver.url})
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        send(ChannelKind.WEBHOOK, {"url": receiver.url})
+    assert len(receiver.requests) == 1
+
+
 @pytest.mark.parametrize(
     ("status", "refused", "wait"), [(500, False, 0), (429, False, 7), (404, False, 0), (422, True, 0)]
 )
