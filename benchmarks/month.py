@@ -111,7 +111,7 @@ def main() -> int:
         home = Path(folder)
         site = Site.build(home / "home", CLASSES)
         predicted = [CLASSES[choice] for choice in quiet.argmax(axis=1)]
-        site.deploy(home / "model", predicted, "PNEUMONIA")
+        site.deploy(home / "model", predicted, "PNEUMONIA", scores=quiet, labels=train.labels)
         rows = rng.integers(0, len(train.images), REFERENCES)  # drawn as the traffic is
         site.add_images("pool", home / "pool", train.images[rows], train.labels[rows])
         begun = time.monotonic()

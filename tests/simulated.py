@@ -98,14 +98,24 @@ class Site:
         return cls(services, clock, classes)
 
     def deploy(
-        self, folder: Path, reference: list[str], positive: str, name: str = "chest-xray"
+        self,
+        folder: Path,
+        reference: list[str],
+        positive: str,
+        name: str = "chest-xray",
+        scores: npt.NDArray[np.float32] | None = None,
+        labels: npt.NDArray[np.str_] | None = None,
     ) -> Deployment:
         """Register a model with its held-out predictions, and a deployment of it; nothing is started."""
         folder.mkdir(parents=True)
         (folder / "model.onnx").write_bytes(b"answers come from the test")
         (folder / "model.json").write_bytes(orjson.dumps({"classes": self.classes, "positive": positive}))
         files = [f"{number}.png" for number in range(len(reference))]
-        pl.DataFrame({"file": files, "output": reference}).write_parquet(folder / "reference.parquet")
+        columns: dict[str, Any] = {"file": files, "output": reference}
+        if scores is not None and labels is not None:
+            columns |= {"label": labels}
+            columns |= {f"p_{name}": scores[:, place] for place, name in enumerate(self.classes)}
+        pl.DataFrame(columns).write_parquet(folder / "reference.parquet")
         self.register(RepositoryKind.MODEL, name, folder, {"classes": self.classes, "positive": positive})
         model = self.services.catalogue.get(RepositoryKind.MODEL, OWNER, name)
         self.deployment = self.add_deployment(name, model.id)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -20,7 +21,7 @@ def test_the_windows_of_a_day_cover_it_without_gap_whatever_the_clocks_do(
     midnight = window_of(datetime(*day, 12, tzinfo=UTC), 1440, "Europe/Berlin")[0]
     found = list(windows_between(midnight, midnight + timedelta(hours=hours), minutes, "Europe/Berlin"))
     assert (found[0][0], found[-1][1]) == (midnight, midnight + timedelta(hours=hours))
-    assert all(before[1] == after[0] for before, after in zip(found, found[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(found))
     assert all(end - start <= timedelta(minutes=max(minutes, hours * 60)) for start, end in found)
 
 

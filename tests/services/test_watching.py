@@ -86,7 +86,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with a monitor that has its baseline: made once, copied for each test."""
     folder = tmp_path_factory.mktemp("template")
     site = Site.build(folder / "home", CLASSES)
-    site.deploy(folder / "model", ["NORMAL", "PNEUMONIA"] * 50, "PNEUMONIA")
+    truth = np.array(["NORMAL", "PNEUMONIA"] * 50)
+    right = SURE[(truth == "PNEUMONIA").astype(int)]
+    truth[:10] = truth[:10][::-1]  # of 100 sure answers 10 were wrong
+    site.deploy(folder / "model", ["NORMAL", "PNEUMONIA"] * 50, "PNEUMONIA", scores=right, labels=truth)
     site.add_images("pool", folder / "pool", *draw(300, np.random.default_rng(0)))
     site.monitor("pool", SIDE)
     site.close()
@@ -435,3 +438,21 @@ def test_of_a_metric_without_clean_values_nothing_is_promised(ward: Ward) -> Non
     )
     assert found.alerts == {"latency_p95": None}
     assert "nothing is known" in found.sentences[0]
+
+
+def test_expected_performance_stands_beside_the_realised_one(ward: Ward) -> None:
+    run = ward.go(0)
+    expected = run.metric("expected_accuracy")
+    assert expected is not None
+    assert expected.value == pytest.approx(0.9, abs=0.02)
+    assert expected.low is not None
+    assert expected.low < 0.9
+    assert run.metric("accuracy").value is None  # type: ignore[union-attr]
+    assert run.performance is Status.UNKNOWN  # a promise is no verdict
+
+
+def test_an_estimate_is_unsafe_once_the_drift_alarm_is_on(ward: Ward) -> None:
+    assert "unsafe" not in ward.go(0).metric("expected_accuracy").detail  # type: ignore[union-attr]
+    found = ward.go(1, upside_down=True).metric("expected_accuracy")
+    assert found is not None
+    assert found.detail["unsafe"] == "The drift alarm is on."

@@ -36,8 +36,11 @@ ERRORS = frozenset(
     }
 )
 
+#: Performance as the scores promise it, before labels come.
+EXPECTED = frozenset({"expected_accuracy", "expected_precision", "expected_recall", "expected_f1_score"})
+
 #: Performance metrics that get worse as they get smaller.
-QUALITIES = frozenset(
+QUALITIES = EXPECTED | frozenset(
     {
         "accuracy",
         "balanced_accuracy",

@@ -24,10 +24,12 @@ from tidegauge.errors import ConflictError, InvalidInputError
 from tidegauge.services import content
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.stats.images import ImageBaseline, fit_baseline
+from tidegauge.stats.performance.expected import Expectation, fit_expectation
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import Blobs, ObjectStore
 
 _DESCRIPTION = "description"
+_EXPECTED = "expected."
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Baseline:
     """What a run compares with; ``image`` is None where drift is off.
 
     ``predictions`` counts the classes of the model's reference predictions; ``paths`` names the
-    training images in the order of the image baseline.
+    training images in the order of the image baseline; ``expectation`` says what scores are worth.
     """
 
     image: ImageBaseline | None
@@ -43,6 +45,7 @@ class Baseline:
     predictions: Mapping[str, int]
     classes: tuple[str, ...]
     positive: str | None
+    expectation: Expectation | None = None
 
 
 class NamedImages(Protocol):
@@ -68,18 +71,22 @@ class Baselines:
         """Make the baseline of a monitor's configuration; return its hash."""
         repository, model = self._model(monitor)
         positive = model.meta.get("positive")
+        reference = self._reference(repository, model)
+        outputs = () if reference is None else reference["output"]
+        classes = [str(name) for name in model.meta.get("classes", ())]
         description: dict[str, Any] = {
             # In the words of the labels: 1 and 1.0 are one class.
-            "classes": [label_text(name) for name in model.meta.get("classes", ())],
+            "classes": [label_text(name) for name in classes],
             "positive": None if positive is None else label_text(positive),
-            "predictions": self._reference(repository, model),
+            "predictions": dict(Counter(label_text(value) for value in outputs)),
             "paths": (),
         }
+        expectation = _expectation(reference, classes, description["positive"])
         drift = monitor.config.drift
         images = None
         if drift.enabled and drift.image and drift.train_data:
             images = self._training_images(monitor.owner, drift.train_data, drift.image)
-        return self._put(monitor, description, images, progress)
+        return self._put(monitor, description, images, expectation, progress)
 
     def accept(
         self,
@@ -96,13 +103,14 @@ class Baselines:
             "predictions": predictions,
             "paths": (),
         }
-        return self._put(monitor, description, images, progress)
+        return self._put(monitor, description, images, known.expectation, progress)
 
     def _put(
         self,
         monitor: Monitor,
         description: dict[str, Any],
         images: NamedImages | None,
+        expectation: Expectation | None,
         progress: Callable[[str], None],
     ) -> str:
         arrays: dict[str, npt.NDArray[Any]] = {}
@@ -112,6 +120,8 @@ class Baselines:
             )
             arrays = baseline.to_arrays()
             description = {**description, "paths": images.paths}
+        if expectation is not None:
+            arrays |= {f"{_EXPECTED}{name}": array for name, array in expectation.to_arrays().items()}
         arrays[_DESCRIPTION] = np.frombuffer(orjson.dumps(description), np.uint8)
         sink = io.BytesIO()
         np.savez_compressed(sink, allow_pickle=False, **arrays)
@@ -127,8 +137,14 @@ class Baselines:
         with np.load(io.BytesIO(self._store.get(_path(monitor_id, digest))), allow_pickle=False) as file:
             arrays = dict(file)
         description = orjson.loads(arrays.pop(_DESCRIPTION).tobytes())
+        expected = {
+            name.removeprefix(_EXPECTED): arrays.pop(name)
+            for name in list(arrays)
+            if name.startswith(_EXPECTED)
+        }
         try:
             image = ImageBaseline.from_arrays(arrays) if arrays else None
+            expectation = Expectation.from_arrays(expected) if expected else None
         except (KeyError, TypeError, ValueError) as error:
             raise ConflictError(
                 "The baseline was made by another version of Tidegauge; stop the monitor and make it anew "
@@ -140,6 +156,7 @@ class Baselines:
             description["predictions"],
             tuple(description["classes"]),
             description["positive"],
+            expectation,
         )
 
     def _model(self, monitor: Monitor) -> tuple[Repository, Version]:
@@ -147,15 +164,15 @@ class Baselines:
         repository = self._catalogue.get(RepositoryKind.MODEL, monitor.owner, deployment.model_id)
         return repository, self._catalogue.version(repository, deployment.model_version)
 
-    def _reference(self, repository: Repository, model: Version) -> dict[str, int]:
-        """Count the classes that the model predicted on held-out data when it was trained."""
+    def _reference(self, repository: Repository, model: Version) -> pl.DataFrame | None:
+        """Return what the model predicted on held-out data when it was trained; None where nobody knows."""
         for file in self._catalogue.manifest(repository, model).files:
             if file.path == "reference.parquet":
                 frame = pl.read_parquet(io.BytesIO(self._catalogue.blobs.get(file.sha256)))
                 if "output" not in frame.columns:
                     raise InvalidInputError("reference.parquet of the model has no column 'output'.")
-                return dict(Counter(label_text(value) for value in frame["output"]))
-        return {}
+                return frame
+        return None
 
     def _training_images(self, owner: str, train: TrainData, shape: ImageShape) -> _TrainingImages:
         repository = self._catalogue.get(RepositoryKind.DATASET, owner, train.dataset)
@@ -190,6 +207,23 @@ class _TrainingImages:
         for row, path in zip(indices, paths, strict=True):
             self.paths[row] = path
         return images
+
+
+def _expectation(
+    reference: pl.DataFrame | None, classes: list[str], positive: str | None
+) -> Expectation | None:
+    """Learn what scores are worth, where the held-out predictions have scores (``p_<class>``) and labels."""
+    columns = [f"p_{name}" for name in classes]
+    if reference is None or len(classes) < 2 or not {"label", *columns} <= set(reference.columns):
+        return None
+    labels = [label_text(value) for value in reference["label"]]
+    names = [label_text(name) for name in classes]
+    try:
+        return fit_expectation(
+            reference.select(columns).to_numpy(), labels, names, positive, rng=np.random.default_rng(0)
+        )
+    except ValueError as error:
+        raise InvalidInputError(f"reference.parquet of the model cannot be used: {error}.") from error
 
 
 def _path(monitor_id: str, digest: str) -> str:

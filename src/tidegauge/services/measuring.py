@@ -19,6 +19,7 @@ from tidegauge.stats.images import compare
 from tidegauge.stats.latency import summarise
 from tidegauge.stats.performance.classification import Classification, classify
 from tidegauge.stats.performance.confidence_sequence import ProportionSequence
+from tidegauge.stats.performance.expected import expect
 from tidegauge.stats.two_sample.total_variation import total_variation
 from tidegauge.storage.observations import Observations, moment
 
@@ -137,6 +138,34 @@ def performance(truth: Sequence[str], outputs: Sequence[str], positive: str | No
             },
         )
         for name, found in result.metrics.items()
+    ]
+
+
+def expected(baseline: Baseline, observed: Observations, *, alarm: bool) -> list[Metric]:
+    """Estimate performance from the scores, before any label has come.
+
+    It is unsafe, and says why, where the scores have left the held-out ones or the drift alarm is on.
+    """
+    if baseline.expectation is None:
+        return []
+    answered = observed.scores[~np.isnan(observed.scores).any(axis=1)] if len(observed) else observed.scores
+    rows = answered.reshape(-1, len(baseline.expectation.classes)).astype(np.float64)
+    found = expect(baseline.expectation, rows / np.maximum(rows.sum(axis=1, keepdims=True), 1e-9))
+    reason = "The drift alarm is on." if alarm else found.reason
+    detail = {"unsafe": reason} if reason else {}
+    return [
+        Metric(
+            f"expected_{name}",
+            MetricType.PERFORMANCE,
+            estimate.value,
+            estimate.n,
+            Status.UNKNOWN,
+            estimate.low,
+            estimate.high,
+            detail,
+        )
+        for name, estimate in found.metrics.items()
+        if name != "roc_auc"  # of a dozen it says nothing
     ]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.images import encode_png
 from tidegauge.domain.labels import LabelColumns
-from tidegauge.domain.metrics import MetricType
+from tidegauge.domain.metrics import EXPECTED, MetricType
 from tidegauge.domain.monitor import (
     Cause,
     DueWindow,
@@ -194,6 +194,7 @@ class Runs:
             moved, images = measuring.drift(baseline, observed)
             metrics += moved
         if config.performance.enabled:
+            metrics += measuring.expected(baseline, observed, alarm=bool(evidence and evidence.alarm))
             metrics += self._performance(monitor, baseline, start, end, observed)
             problems += self._labels.problems(monitor.deployment_id, start, end)
         run = MonitorRun(
@@ -224,7 +225,7 @@ class Runs:
         if any(not label.output for label in labels):
             extraction = extraction_of(monitor, baseline)
             observed = self._files.window(monitor.deployment_id, extraction.id, last.start, last.end)
-        kept = [metric for metric in last.metrics if metric.type is not MetricType.PERFORMANCE]
+        kept = [m for m in last.metrics if m.type is not MetricType.PERFORMANCE or m.name in EXPECTED]
         kept += self._performance(monitor, baseline, last.start, last.end, observed, labels)
         problems = [
             *self._unread(monitor, last.start, last.end),

@@ -13,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tidegauge import __version__
-from tidegauge.domain.metrics import MetricType
+from tidegauge.domain.metrics import EXPECTED, MetricType
 from tidegauge.domain.monitor import EvidenceResult, Monitor, MonitorRun, RunImage
 from tidegauge.errors import ForbiddenError, NotFoundError, NotSignedInError, TidegaugeError
 from tidegauge.services.evidence import ALPHA
@@ -139,7 +139,8 @@ def monitor_page(caller: Caller, services: Everything, monitor_id: str) -> Respo
     monitor = detail.monitor
     runs = services.monitors.runs(monitor, None, None)[-_SHOWN:]
     names = _metric_names(runs)
-    scores, performance = names[MetricType.DRIFT], names[MetricType.PERFORMANCE]
+    scores = names[MetricType.DRIFT]
+    performance = [n for n in names[MetricType.PERFORMANCE] if n not in EXPECTED or n == "expected_accuracy"]
     has_evidence = any(run.evidence is not None for run in runs)
     shown = [
         "timeline",
