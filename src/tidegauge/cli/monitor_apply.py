@@ -31,12 +31,7 @@ def apply(
     file: Annotated[
         Path,
         typer.Option(
-            "--file",
-            "-f",
-            help="Monitor as YAML or JSON; - reads standard input.",
-            exists=True,
-            dir_okay=False,
-            allow_dash=True,
+            "--file", "-f", help="Monitor as YAML or JSON; - reads standard input.", allow_dash=True
         ),
     ],
     dry_run: Annotated[

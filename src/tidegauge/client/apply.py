@@ -98,17 +98,22 @@ class Plan:
 
 def read_document(data: bytes, name: str) -> Document:
     """Read YAML or JSON; InvalidInputError tells everything that is wrong at once, each with its line."""
-    loader = _Loader(data) if data.strip() else None
     try:
-        node = loader.get_single_node() if loader else None
-        value = loader.construct_document(node) if loader and node else None
+        loader = _Loader(data)
+        node = loader.get_single_node()
+        value = loader.construct_document(node) if node else None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InvalidInputError.of("file", f"{name}, line {line}: {error.problem}.") from error
     except yaml.YAMLError as error:
-        raise InvalidInputError.of("file", f"{name} is no text that can be read: {error}.") from error
+        reason = str(error).splitlines()[0]
+        raise InvalidInputError.of("file", f"{name} is no text that can be read: {reason}.") from error
+    except RecursionError as error:
+        raise InvalidInputError.of("file", f"{name} is nested too deeply; no monitor is.") from error
     if node is None:
         raise InvalidInputError.of("file", f"{name} is empty; it must name a deployment.")
+    if not isinstance(value, dict):
+        raise InvalidInputError.of("file", f"{name} has no fields; give deployment, config and so on.")
     try:
         wanted = TypeAdapter(MonitorFile).validate_python(value)
     except ValidationError as error:
