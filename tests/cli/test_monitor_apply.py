@@ -248,6 +248,16 @@ def test_the_versions_of_a_configuration_are_listed(applied: Client, run: Run, w
     assert "frequency_minutes 5 -> 10" in run("monitor", "configs", "tiny").out
 
 
+def test_any_field_is_set_by_name_on_the_command_line(applied: Client, run: Run) -> None:
+    sets = ("--set", "performance.groundtruth_column=truth", "--set", "health.enabled=false")
+    assert run("monitor", "configure", "tiny", *sets).code == 0
+    config = applied.monitors.get("tiny").config
+    assert (config.performance.groundtruth_column, config.health.enabled) == ("truth", False)
+    refused = run("monitor", "configure", "tiny", "--set", "drift.image=null", "--set", "drift.enabled=false")
+    assert (refused.code, "drift.enabled, drift.image.height" in refused.err) == (5, True)
+    assert run("monitor", "configure", "tiny", "--set", "frequency=1").code == 2
+
+
 def test_what_the_server_does_not_have_is_told_with_its_line_before_anything_is_made(
     server: Client, run: Run, write: Write
 ) -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tidegauge.cli.output import Json, connect, progress_bar, show
+from tidegauge.cli.options import read_json
+from tidegauge.cli.output import Json, connect, progress_bar, read_pairs, show
 from tidegauge.domain.catalogue import VersionState
 from tidegauge.domain.monitor import Monitor
-from tidegauge.errors import InvalidInputError, NotFoundError
+from tidegauge.errors import NotFoundError
 
 if TYPE_CHECKING:
     from tidegauge.client import Client
@@ -75,10 +76,16 @@ def _register(
         positive: Annotated[
             str | None, typer.Option(help="Class that precision and recall speak of; default: the model's.")
         ] = None,
+        sets: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--set", help="Any field as FIELD=VALUE, such as performance.prefix=labels; repeat it."
+            ),
+        ] = None,
         as_json: Json = False,
     ) -> None:
         client = connect(context)
-        config = _read(file) if file else begin(client, deployment)
+        config = read_json(file) if file else begin(client, deployment)
         if train_dataset is not None and train_version is None:
             train_version = _newest(client, train_dataset)
         changes = {
@@ -96,19 +103,19 @@ def _register(
         }
         about_drift = any(value is not None for path, value in changes.items() if path.startswith("drift."))
         changes["drift.enabled"] = True if drift is None and about_drift else drift
-        monitor = send(client, deployment, overlay(config, changes))
+        given = {path: value for path, value in changes.items() if value is not None}
+        given |= {path: _value(text) for path, text in read_pairs(sets or (), "set").items()}
+        monitor = send(client, deployment, overlay(config, given))
         show(baselined(client, monitor), as_json=as_json)
 
 
 def overlay(config: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Set dotted names in a JSON object; None changes nothing.
+    """Set dotted names in a JSON object.
 
-    >>> overlay({"drift": {"image": None}}, {"drift.image.width": 200, "time_zone": None})
+    >>> overlay({"drift": {"image": None}}, {"drift.image.width": 200})
     {'drift': {'image': {'width': 200}}}
     """
     for path, value in changes.items():
-        if value is None:
-            continue
         *outer, last = path.split(".")
         place = config
         for name in outer:
@@ -117,6 +124,14 @@ def overlay(config: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
             place = place[name]
         place[last] = value
     return config
+
+
+def _value(text: str) -> Any:
+    """Read a value as JSON, such as 200 or true; what is none is text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def baselined(client: Client, monitor: Monitor) -> Monitor:
@@ -143,13 +158,3 @@ def _newest(client: Client, dataset: str) -> int:
             f"add one with: tidegauge dataset add-version {dataset}"
         )
     return max(ready)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise InvalidInputError.of("file", f"{file} is not valid JSON: {error}.") from error
-    if not isinstance(config, dict):
-        raise InvalidInputError.of("file", f"{file} holds {type(config).__name__}; it must be a JSON object.")
-    return config
