@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cli_runs import Run
-from parts import SIDE, image, write_images, write_model
+from parts import SIDE, absent, image, write_images, write_model
 from tidegauge.client import Client, wait_for
 
 SPAN = ("--from", "2026-03-01T12:00", "--to", "2026-03-01T12:10")
@@ -41,6 +41,8 @@ def test_each_form_is_written_by_the_end_of_the_files_name(run: Run, monitor: st
     for form, begin in {"html": b"<!doctype html>", "pdf": b"%PDF-", "json": b"{"}.items():
         file = tmp_path / f"report.{form}"
         done = run("monitor", "report", "reported", *SPAN, "-o", str(file))
+        if form == "pdf" and done.code == 6:
+            absent("Pango")
         assert (done.code, "is written" in done.err) == (0, True)
         assert file.read_bytes().startswith(begin)
     whole = json.loads((tmp_path / "report.json").read_text())

@@ -100,6 +100,7 @@ def _extras() -> list[Check]:
         ("kfp", "train", "pipelines"),
         ("onnx", "train", "the export of trained models"),
         ("psycopg", "postgres", "PostgreSQL"),
+        ("weasyprint", "report", "reports as PDF"),
     )
     return [
         Check(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from math import exp, log
 
 from tidegauge.domain.report import (
     Absent,
@@ -76,6 +77,18 @@ def moved(feature: str, effect: float) -> str:
     return f"{feature}, {abs(effect):.1f} standard deviations {way} the baseline"
 
 
+def odds(log_e: float) -> str:
+    """Word evidence, which is given by its natural logarithm.
+
+    >>> odds(0.0), odds(6.9077), odds(60.0), odds(-20.0)
+    ('1', '1,000', '10^26', '0')
+    """
+    if log_e > log(1e6):
+        return f"10^{log_e / log(10):.0f}"
+    value = exp(log_e)
+    return f"{value:,.0f}" if value >= 100 or value < 0.001 else f"{value:.3g}"
+
+
 def _time(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M} UTC"
 
@@ -96,8 +109,9 @@ def _shares(part: Shares) -> str:
 def _evidence(evidence: EvidenceSummary | None, subject: Subject) -> list[str]:
     if evidence is None:
         return ["No evidence of drift was collected in this span."] if subject.config.drift.enabled else []
+    bound = f" (an alarm needs {odds(-log(subject.false_alarms))})" if subject.false_alarms else ""
     where = (
-        f"was highest, at log e = {evidence.highest:.3g}, at {_time(evidence.highest_at)}, "
+        f"was highest, {odds(evidence.highest)}{bound}, at {_time(evidence.highest_at)}, "
         f"led by {moved(evidence.feature, evidence.effect)}"
     )
     if not evidence.alarms:

@@ -15,9 +15,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import Metric, MonitorRun
+from tidegauge.domain.monitor import MonitorRun
 from tidegauge.domain.report import Made, Report, Step
-from tidegauge.domain.report_sentences import moved, share
+from tidegauge.domain.report_sentences import moved, odds, share
 from tidegauge.domain.status import Status
 from tidegauge.ui import charts, words
 
@@ -25,7 +25,6 @@ _ROWS = 100  # of a table; the JSON has all
 _EPISODES = 20
 _DENSE = 150  # points from which each has less than five pixels
 _INK = "#3b4652"  # of axes: the page's grey is too faint on paper
-_EVIDENCE = "evidence (log e)"
 
 _templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -65,6 +64,11 @@ def to_html(report: Report, made: Made) -> str:
             sorted(report.episodes, key=lambda episode: -episode.windows)[:_EPISODES],
             key=lambda episode: (episode.start, episode.part),
         ),
+        by_part=[
+            (part.value, found)
+            for part in MetricType
+            if (found := [metric for metric in report.metrics if metric.type is part])
+        ],
         Status=Status,
         local=lambda time: _local(time, zone),
         is_synthetic=words.is_synthetic(report.subject.name)
@@ -85,10 +89,12 @@ def _charts(report: Report) -> Iterator[Drawn]:
     each = "" if report.step is Step.WINDOW else f" One point is one {report.step.value}"
     pooled = f"{each}: the median of its windows, in a band from the lowest to the highest." if each else ""
     thresholds = dict(report.subject.thresholds)
+    alpha = report.subject.false_alarms or 1.0  # without evidence there is no chart that needs it
     names = _names(runs)
 
     def draw(name: str, title: str, alt: str, note: str, shown: Sequence[MonitorRun] = runs) -> Drawn:
-        spec = charts.draw(name, shown, thresholds).to_dict(validate=False)
+        spec = charts.draw(name, shown, thresholds, alpha).to_dict(validate=False)
+        _fit(spec, shown, name)
         return Drawn(title, alt, note.strip(), _svg(spec, len(shown), title, alt))
 
     yield draw(
@@ -106,15 +112,14 @@ def _charts(report: Report) -> Iterator[Drawn]:
             f"Score of the {words.plain(name)} over the span. {_extremes(report, name)}",
             f"0: as in the baseline, 1: as far from it as can be. {bound}{pooled}",
         )
-    evident = [_with_evidence(run) for run in runs if run.evidence]
-    if evident and report.evidence:
-        spec = charts.lines(evident, (_EVIDENCE,)).to_dict(validate=False)
-        title, alt = (
+    if report.evidence:
+        yield draw(
+            "evidence",
             "Evidence of drift",
-            f"Evidence, log e, over the span. Highest {report.evidence.highest:.3g}.",
+            "Evidence of drift over the span, in powers of ten, against the alarm. "
+            f"Highest {odds(report.evidence.highest)}.",
+            f"In powers of ten. Without drift it ever passes the dashed line with a chance of {alpha:g} or less.",
         )
-        note = "Without drift it stays around 0 or falls; it grows for as long as observations differ."
-        yield Drawn(title, alt, note, _svg(spec, len(evident), title, alt))
     for name in names[MetricType.PERFORMANCE]:
         all_labels = f"{each}: all of its labels together. " if each else ""
         yield draw(
@@ -162,11 +167,6 @@ def _extremes(report: Report, name: str) -> str:
     )
 
 
-def _with_evidence(run: MonitorRun) -> MonitorRun:
-    log_e = run.evidence.log_e if run.evidence else None
-    return replace(run, metrics=(Metric(_EVIDENCE, MetricType.DRIFT, log_e, 1, Status.UNKNOWN),))
-
-
 def _stretches(runs: Sequence[MonitorRun]) -> list[MonitorRun]:
     """Join what follows in time with the same statuses: thousands of slivers would be drawn one by one."""
     joined: list[MonitorRun] = []
@@ -183,6 +183,17 @@ def _statuses(run: MonitorRun) -> tuple[Status, ...]:
     return run.drift, run.performance, run.health
 
 
+def _fit(spec: dict[str, Any], runs: Sequence[MonitorRun], name: str) -> None:
+    """Let go of the scale from 0 to 1 where values lie outside, as those of MCC may."""
+    found = [metric for run in runs if (metric := run.metric(name)) is not None]
+    values = [
+        value for metric in found for value in (metric.value, metric.low, metric.high) if value is not None
+    ]
+    if values and (min(values) < 0 or max(values) > 1):
+        for layer in spec.get("layer", []):
+            layer["encoding"].get("y", {}).pop("scale", None)
+
+
 def _svg(spec: dict[str, Any], points: int, title: str, alt: str) -> Markup:
     """Render a chart for paper: dark axes, small points where there are many, and a text in its place."""
     config = spec["config"]
@@ -193,6 +204,8 @@ def _svg(spec: dict[str, Any], points: int, title: str, alt: str) -> Markup:
             for key in ("labelColor", "titleColor", "domainColor", "tickColor")
             if key in config[part]
         }
+    if isinstance(spec.get("mark"), dict):
+        spec["mark"].pop("stroke", None)  # windows are too narrow on paper for a line between them
     if points > _DENSE:
         _thin(spec)
     svg = str(vl_convert.vegalite_to_svg(spec))
@@ -216,8 +229,6 @@ def _thin(spec: dict[str, Any]) -> None:
         elif mark["type"] == "line":
             mark["strokeWidth"] = 1
             mark.pop("point", None)
-        elif mark["type"] == "rect":
-            mark.pop("stroke", None)
     if layers:
         spec["layer"] = [
             part for part in layers if not (part["mark"]["type"] == "rule" and "y2" in part["encoding"])
