@@ -118,7 +118,7 @@ def _charts(report: Report) -> Iterator[Drawn]:
             "Evidence of drift",
             "Evidence of drift over the span, in powers of ten, against the alarm. "
             f"Highest {odds(report.evidence.highest)}.",
-            f"In powers of ten. Without drift it ever passes the dashed line with a chance of {alpha:g} or less.",
+            f"In powers of ten. Without drift it passes the dashed line with chance {alpha:g} at most, ever.",
         )
     for name in names[MetricType.PERFORMANCE]:
         all_labels = f"{each}: all of its labels together. " if each else ""
