@@ -2,8 +2,8 @@
 
     python benchmarks/observations.py [--quick] [--data ../shared/data]
 
-Logged requests with one 200x200 image each become observations, on one core; then windows of 10,000 are read from
-10,000,000 observations of thirty days (`--quick`: of one day). Files are in the cache of the machine.
+Logged requests with one 200x200 image each become observations, on one core; then windows of 10,000 are read
+from 10,000,000 observations of thirty days (`--quick`: of one day). Files are in the cache of the machine.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def hour_of(features: ImageFeatures, hour: int, times: np.ndarray) -> Observatio
         status=np.full(n, 200),
         latency=np.full(n, 1200),
         log_file=np.full(n, f"log/hour={hour:05d}.parquet", object),
-        segment=np.full(n, "", object),
+        source=np.full(n, "", object),
         scores=np.tile(np.array([[0.2, 0.8]], np.float32), (n, 1)),
         seen=np.ones(n, np.bool_),
         images=features,

@@ -256,3 +256,14 @@ def test_batches_that_evidence_may_still_need_are_left_alone(part: Part) -> None
         part.write(f"s{number}", *pair(f"e{number}", NOW - 3 * HOUR + number * MINUTE))
         part.advance()
     assert part.observing.tidy("d1", EXTRACTION, 3) == 0
+
+
+def test_a_clock_that_is_far_ahead_is_not_believed(part: Part) -> None:
+    part.write("s1", *pair("ahead", NOW + 3 * HOUR), *pair("a_little", NOW + 2 * MINUTE))
+    part.advance()
+    seen = part.window(NOW, NOW + 4 * HOUR)
+    assert dict(zip(seen.event_id, seen.time - seen.received, strict=True)) == {
+        "ahead": 0,
+        "a_little": 120_000_000,
+    }
+    assert part.letters() == ["Its clock is 10800 s ahead; it counts at its arrival."]

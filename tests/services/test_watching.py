@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -456,3 +457,26 @@ def test_an_estimate_is_unsafe_once_the_drift_alarm_is_on(ward: Ward) -> None:
     found = ward.go(1, upside_down=True).metric("expected_accuracy")
     assert found is not None
     assert found.detail["unsafe"] == "The drift alarm is on."
+
+
+def test_evidence_follows_its_configuration(ward: Ward) -> None:
+    config = ward.fresh().config
+    ward.go(0)
+    ward.services.monitors.configure(
+        ward.fresh(), replace(config, evidence=replace(config.evidence, minimum_effect=8.0)), OWNER
+    )
+    run = ward.go(1, upside_down=True)
+    assert run.evidence is not None
+    assert (run.evidence.log_e > 7, run.evidence.alarm, run.config_version) == (True, False, 2)
+
+
+def test_grace_is_waited_for(ward: Ward) -> None:
+    config = ward.fresh().config
+    ward.services.monitors.configure(
+        ward.fresh(), replace(config, time=replace(config.time, grace_seconds=60)), OWNER
+    )
+    ward.send(START)
+    ward.site.clock.now = START + STEP + timedelta(seconds=50)
+    assert ward.site.work() == 0
+    ward.site.clock.now = START + STEP + timedelta(seconds=70)
+    assert ward.site.work() == 1

@@ -17,7 +17,7 @@ from tidegauge.domain.windows import span
 from tidegauge.errors import ConflictError, InvalidInputError, TidegaugeError
 from tidegauge.services import measuring
 from tidegauge.services.baselines import Baselines
-from tidegauge.services.evidence import ALPHA, Evidences
+from tidegauge.services.evidence import Evidences
 from tidegauge.services.payloads import decode_images
 from tidegauge.services.runs import extraction_of
 from tidegauge.services.worker import Worker
@@ -126,7 +126,7 @@ class Acceptance:
         return self._files.window(monitor.deployment_id, extraction.id, start, end)
 
     def _acknowledgement(self, monitor: Monitor, by: str, note: str) -> Acknowledgement:
-        alpha = monitor.evidence.alpha if monitor.evidence else ALPHA
+        alpha = monitor.evidence.alpha if monitor.evidence else monitor.config.evidence.alpha
         before = self._database.acknowledgements.count(monitor_id=monitor.id)
         return Acknowledgement(
             new_id(), monitor.id, by, self._now(), note, alpha, min(1.0, alpha * (before + 2))

@@ -20,10 +20,21 @@ from tidegauge.domain.content import Manifest
 from tidegauge.domain.labels import label_text
 from tidegauge.domain.monitor import Monitor
 from tidegauge.domain.monitor_config import ImageShape, TrainData
+from tidegauge.domain.monitor_config.parts import Tolerances
 from tidegauge.errors import ConflictError, InvalidInputError
 from tidegauge.services import content
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.stats.images import ImageBaseline, fit_baseline
+from tidegauge.stats.images.changes import (
+    Tolerance,
+    brightened,
+    contrasted,
+    noisy,
+    reencoded,
+    resized,
+    rotated,
+    zoomed,
+)
 from tidegauge.stats.performance.expected import Expectation, fit_expectation
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import Blobs, ObjectStore
@@ -116,7 +127,9 @@ class Baselines:
         arrays: dict[str, npt.NDArray[Any]] = {}
         if images is not None:
             baseline = fit_baseline(
-                images, progress=lambda done, total: progress(f"{done} of {total} images, variants included")
+                images,
+                _tolerances(monitor.config.evidence.tolerances),
+                progress=lambda done, total: progress(f"{done} of {total} images, variants included"),
             )
             arrays = baseline.to_arrays()
             description = {**description, "paths": images.paths}
@@ -207,6 +220,20 @@ class _TrainingImages:
         for row, path in zip(indices, paths, strict=True):
             self.paths[row] = path
         return images
+
+
+def _tolerances(wanted: Tolerances) -> tuple[Tolerance, ...]:
+    made = [reencoded(wanted.jpeg_quality)] if wanted.jpeg_quality is not None else []
+    made += [resized()] if wanted.resize else []
+    for make, size in (
+        (brightened, wanted.brightness),
+        (contrasted, wanted.contrast),
+        (rotated, wanted.rotation_degrees),
+        (zoomed, wanted.zoom),
+        (noisy, wanted.noise),
+    ):
+        made += [make(size)] if size else []
+    return tuple(made)
 
 
 def _expectation(

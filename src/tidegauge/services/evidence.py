@@ -20,7 +20,6 @@ from tidegauge.stats.images import ImageBaseline
 from tidegauge.storage.objects import ObjectStore
 from tidegauge.storage.observations import Observations, ObservationStore, moment
 
-ALPHA = 0.001
 _EVERY = 2000  # observations between checkpoints: what a crash makes a worker take in again
 _CACHED = 64  # monitors whose evidence a worker keeps in memory
 
@@ -70,6 +69,7 @@ class Evidences:
             return None
         with self._lock(monitor.id):
             fold = self._resume(monitor, image, begin)
+            fold.evidence.minimum_effect = monitor.config.evidence.minimum_effect  # of an active monitor, too
             for batch in self._files.after(monitor.deployment_id, extraction.id, fold.sequence):
                 _take_in(fold, image, batch)
             return self._state(monitor, fold)
@@ -99,7 +99,13 @@ class Evidences:
             return fold
         fold = self._load(state) if state and state.checkpoint else None
         if fold is None:
-            fresh = Evidence(image, alpha=state.alpha if state else ALPHA)
+            wanted = monitor.config.evidence
+            fresh = Evidence(
+                image,
+                alpha=wanted.alpha,
+                life=wanted.life,
+                per_source=wanted.per_source.gap if wanted.per_source else None,
+            )
             fresh.resets = resets
             fold = _Fold(fresh, state.checkpoint_sequence if state else begin, [], [])
         with self._guard:
@@ -169,7 +175,7 @@ def _take_in(fold: _Fold, image: ImageBaseline, batch: Observations) -> None:
     chance = np.array(
         [_chance(event, index) for event, index in zip(batch.event_id[rows], batch.index[rows], strict=True)]
     )
-    fold.evidence.update(image.observe(batch.images), chance=chance)
+    fold.evidence.update(image.observe(batch.images), batch.source[rows].tolist(), chance)
 
 
 def _chance(event_id: str, index: int) -> float:

@@ -40,18 +40,20 @@ Image = npt.NDArray[np.uint8]
 class Extraction:
     """What is read of each event: images of a shape (None: none), the scores of some classes.
 
-    ``segment`` names the event attribute that tells segments apart (hospital, device); empty: none.
+    ``source`` names the event attribute that tells sources apart (a patient, a device); empty: none.
+    ``skew`` is how many seconds an event's time may lie after its arrival before its clock counts as wrong.
     """
 
     shape: ImageShape | None
     classes: int
-    segment: str = ""
+    source: str = ""
+    skew: int = 300
 
     @property
     def id(self) -> str:
         """A short hash: observations of another extraction do not mix with these."""
         shape = self.shape
-        parts = [_VERSION, self.classes, self.segment, shape and [shape.height, shape.width, shape.channels]]
+        parts = [_VERSION, self.classes, self.source, shape and [shape.height, shape.width, shape.channels]]
         order = shape.channel_order if shape else ""
         return hashlib.sha256(orjson.dumps([parts, order])).hexdigest()[:16]
 
@@ -191,7 +193,9 @@ class Observing:
             size += sum(len(record.event.data) for record in found)
             if size > _BYTES:
                 break
-        pairs, halves, letters = self._pair(reader, records)
+        records, letters = self._on_time(reader, records, timedelta(seconds=extraction.skew))
+        pairs, halves, lonely = self._pair(reader, records)
+        letters += lonely
         batch, undecodable = self._observe(reader, pairs, extraction)
         letters += undecodable
         sequence = reader.sequence + (1 if len(batch) else 0)
@@ -216,6 +220,21 @@ class Observing:
                 late(batch)
             self._database.dead_letters.add_all(letters)
         return batch
+
+    def _on_time(
+        self, reader: Reader, records: list[tuple[str, Record]], skew: timedelta
+    ) -> tuple[list[tuple[str, Record]], list[DeadLetter]]:
+        """Let what claims to come from the future count at its arrival, and say so."""
+        kept, letters = [], []
+        for path, record in records:
+            event, ahead = record.event, record.event.time - record.received
+            if ahead > skew:
+                reason = f"Its clock is {ahead.total_seconds():.0f} s ahead; it counts at its arrival."
+                if event.type == REQUEST_TYPE:
+                    letters.append(self._letter(reader, event.id, path, reason, record.received))
+                record = replace(record, event=replace(event, time=record.received))  # noqa: PLW2901
+            kept.append((path, record))
+        return kept, letters
 
     def _pair(
         self, reader: Reader, records: Sequence[tuple[str, Record]]
@@ -271,7 +290,7 @@ class Observing:
                 event = exchange.request.event
                 letters.append(self._letter(reader, event.id, exchange.path, error.message, event.time))
                 scores, pixels = np.full((1, extraction.classes), np.nan, np.float32), None
-            parts.append(exchange.observed(scores, pixels is not None, extraction.segment))
+            parts.append(exchange.observed(scores, pixels is not None, extraction.source))
             if pixels is not None:
                 images.append(pixels)
                 if sum(map(len, images)) >= _IMAGES:
@@ -321,7 +340,7 @@ class _Exchange:
             )
         return scores, pixels
 
-    def observed(self, scores: Scores, seen: bool, segment: str) -> Observations:
+    def observed(self, scores: Scores, seen: bool, source: str) -> Observations:
         """Return a row for each answer."""
         n = len(scores)
         event = self.request.event
@@ -342,7 +361,7 @@ class _Exchange:
             status=ints(self.status),
             latency=ints(-1 if latency is None else int(latency)),
             log_file=texts(self.path),
-            segment=texts(str(event.extensions.get(segment, ""))),
+            source=texts(str(event.extensions.get(source, ""))),
             scores=np.asarray(scores, np.float32),
             seen=np.full(n, seen),
             images=None,

@@ -388,8 +388,14 @@ class SupersededError(ConflictError):
 
 def extraction_of(monitor: Monitor, baseline: Baseline) -> Extraction:
     """Return what a monitor needs to have read of each event."""
-    drift = monitor.config.drift
-    return Extraction(drift.image if drift.enabled else None, len(baseline.classes))
+    config = monitor.config
+    source = config.evidence.per_source
+    return Extraction(
+        config.drift.image if config.drift.enabled else None,
+        len(baseline.classes),
+        source.attribute if source else "",
+        config.time.clock_skew_seconds,
+    )
 
 
 def _judged(run: MonitorRun, monitor: Monitor, metrics: list[Metric]) -> MonitorRun:

@@ -134,7 +134,7 @@ class Schedule:
             begin = window_of(self._now(), config.frequency_minutes, config.time_zone)[0]
             self._database.monitors.update(monitor.id, {"due_from": None}, due_from=begin)
             return 0
-        until = self._now() - self._grace
+        until = self._now() - self._grace - timedelta(seconds=config.time.grace_seconds)
         found = list(windows_between(monitor.due_from, until, config.frequency_minutes, config.time_zone))
         clock = time.monotonic()
         if found or clock >= self._look_at.get(monitor.id, 0.0):

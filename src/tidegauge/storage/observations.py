@@ -23,7 +23,7 @@ Ints = npt.NDArray[np.int64]
 Texts = npt.NDArray[np.object_]
 _TIME = pa.timestamp("us", tz="UTC")
 _ROWS = 2048  # of a row group: a window of minutes reads little of an hour
-_REPEATED = ["log_file", "segment"]
+_REPEATED = ["log_file", "source"]
 _KEPT = 16  # small files in memory
 _NO_LATENCY = -1
 
@@ -46,7 +46,7 @@ class Observations:
     status: Ints
     latency: Ints
     log_file: Texts
-    segment: Texts
+    source: Texts
     scores: npt.NDArray[np.float32]
     seen: npt.NDArray[np.bool_]
     images: ImageFeatures | None
@@ -220,7 +220,7 @@ def _parquet(batch: Observations) -> bytes:
         "status": pa.array(batch.status, pa.int32()),
         "latency_us": pa.array(batch.latency, mask=batch.latency == _NO_LATENCY),
         "log_file": pa.array(batch.log_file, pa.string()),
-        "segment": pa.array(batch.segment, pa.string()),
+        "source": pa.array(batch.source, pa.string()),
     }
     for k, column in enumerate(batch.scores.T):
         columns[f"score_{k}"] = pa.array(column)
@@ -282,7 +282,7 @@ def _observations(table: pa.Table) -> Observations:
         status=numbers("status").astype(np.int64),
         latency=np.asarray(latency, np.int64),
         log_file=texts("log_file"),
-        segment=texts("segment"),
+        source=texts("source"),
         scores=np.column_stack(scores) if scores else np.empty((len(seen), 0), np.float32),
         seen=seen,
         images=_images(table, seen) if "reduced" in table.column_names else None,

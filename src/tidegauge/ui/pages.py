@@ -16,7 +16,6 @@ from tidegauge import __version__
 from tidegauge.domain.metrics import EXPECTED, MetricType
 from tidegauge.domain.monitor import EvidenceResult, Monitor, MonitorRun, RunImage
 from tidegauge.errors import ForbiddenError, NotFoundError, NotSignedInError, TidegaugeError
-from tidegauge.services.evidence import ALPHA
 from tidegauge.storage.rows import Query
 from tidegauge.ui import charts, words
 from tidegauge.web.access import COOKIE, OPEN, Caller, Everything
@@ -246,7 +245,7 @@ def _result(monitor: Monitor) -> EvidenceResult | None:
 
 
 def _alpha(monitor: Monitor) -> float:
-    return monitor.evidence.alpha if monitor.evidence else ALPHA
+    return monitor.evidence.alpha if monitor.evidence else monitor.config.evidence.alpha
 
 
 def _strangest_first(run: MonitorRun) -> list[RunImage]:

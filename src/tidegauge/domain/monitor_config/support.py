@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from tidegauge.domain.monitor_config.checks import value_at
-from tidegauge.domain.monitor_config.parts import Tolerances
 from tidegauge.errors import FieldError
 
 if TYPE_CHECKING:
@@ -23,13 +22,6 @@ _CARRIED_OUT: Mapping[str, tuple[object, ...]] = {
     "drift.predict_data": ("cloudevents",),
     "performance.compute": ("labelled_data",),
     "performance.dataset": ("",),
-    "evidence.alpha": (0.001,),
-    "evidence.life": (1_300_000,),
-    "evidence.minimum_effect": (0.0,),
-    "evidence.tolerances": (Tolerances(),),
-    "evidence.per_source": (None,),
-    "time.grace_seconds": (0,),
-    "time.clock_skew_seconds": (300,),
 }
 
 #: What an active monitor takes on without a new baseline.
