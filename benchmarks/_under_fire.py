@@ -121,7 +121,11 @@ def run_webhooks(fire: Fire, port: int, file: str, seed: int) -> None:
 def _serve_http(port: int, answer: Callable[[Any, bytes], int]) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            status = answer(self.headers, self.rfile.read(int(self.headers["content-length"])))
+            length = int(self.headers["content-length"])
+            body = self.rfile.read(length)
+            if len(body) < length:
+                return  # the sender died in the middle
+            status = answer(self.headers, body)
             with contextlib.suppress(OSError):
                 self.send_response(status)
                 self.end_headers()

@@ -98,6 +98,9 @@ class Outcome:
 
 def burn(url: str, seconds: float, seed: int) -> Outcome:
     """Post and send for so long under fire, then let everything arrive."""
+    first = _processes.Process(target=_under_fire.utc_now)
+    first.start()  # the server of forks loads everything before its first child begins
+    first.join()
     with tempfile.TemporaryDirectory() as name, _deaf() as deaf_port:
         now = time.time()
         fire = Fire(url, Path(name), now + WARM_SECONDS + seconds / 4, now + WARM_SECONDS + seconds)
