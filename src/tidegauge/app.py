@@ -176,9 +176,7 @@ def run_worker(settings: Settings, announce: Callable[[], None]) -> None:
     store = ObjectStore(settings.store)
     catalogue = Catalogue(database, store, Worker(), settings.home.absolute(), utc_now)
     notifications = Notifications(database, settings.address, utc_now)
-    monitoring = build_monitoring(
-        settings, database, store, catalogue, notifications, lambda: None, utc_now
-    )
+    monitoring = build_monitoring(settings, database, store, catalogue, notifications, lambda: None, utc_now)
     stopped = Event()
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(name, lambda *_: stopped.set())
