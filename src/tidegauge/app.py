@@ -180,10 +180,12 @@ def run_worker(settings: Settings, announce: Callable[[], None]) -> None:
     stopped = Event()
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(name, lambda *_: stopped.set())
+    notifications.start()
     monitoring.schedule.start()
     announce()
     stopped.wait()
     monitoring.schedule.close()
+    notifications.close()
     database.close()
 
 
@@ -192,6 +194,7 @@ def start(services: Services) -> None:
     services.collector.start()
     services.catalogue.start()
     services.monitors.start_up()
+    services.observing.start_up()
     services.acceptance.start_up()
     services.pipelines.start()
     services.supervisor.start()

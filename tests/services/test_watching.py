@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -10,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from alembic import command
+from alembic.config import Config
 
 from parts import CLASSES, SIDE, image
 from simulated import OWNER, START, Site
+from tidegauge import storage
 from tidegauge.domain.alert import AlertEvent, AlertRule, Condition, Operator, Severity, Subject
 from tidegauge.domain.channel import ChannelKind
 from tidegauge.domain.metrics import MetricType
@@ -21,6 +25,8 @@ from tidegauge.domain.status import Status
 from tidegauge.errors import ConflictError, InvalidInputError
 from tidegauge.services.labels import PostedLabel
 from tidegauge.services.runs import SupersededError, extraction_of
+from tidegauge.storage.database import Database
+from tidegauge.storage.rows import Query
 
 STEP = timedelta(minutes=5)
 N = 12
@@ -480,3 +486,66 @@ def test_grace_is_waited_for(ward: Ward) -> None:
     assert ward.site.work() == 0
     ward.site.clock.now = START + STEP + timedelta(seconds=70)
     assert ward.site.work() == 1
+
+
+def test_events_that_come_after_labels_are_not_overlooked(ward: Ward) -> None:
+    ward.go(0)
+    ward.drop("a.csv", (START + STEP / 2, "NORMAL", "NORMAL"))
+    ward.services.runs.catch_up(ward.fresh())
+    ward.site.clock.now += timedelta(seconds=1)
+    ward.send(START, 3)
+    ward.services.collector.flush()
+    ward.services.runs.catch_up(ward.fresh())
+    ward.services.schedule.work()
+    run = ward.run(0)
+    assert (run.revision, run.cause, run.late) == (2, Cause.LATE_EVENTS, 3)
+    assert run.metric("accuracy").value == 1.0  # type: ignore[union-attr]
+
+
+def test_a_home_of_the_first_schema_starts_and_goes_on_with_its_windows(ward: Ward, tmp_path: Path) -> None:
+    """The monitor, its alert and its log stand as the version before has left them."""
+    ward.send(START)
+    ward.services.collector.flush()
+    ward.site.close()
+    old = tmp_path / "old"
+    shutil.copytree(tmp_path / "home", old)
+    (old / "tidegauge.sqlite").unlink()
+    for rest in old.glob("tidegauge.sqlite-*"):
+        rest.unlink()
+    copy_as_first_schema(tmp_path / "home" / "tidegauge.sqlite", old / "tidegauge.sqlite", ward.monitor.id)
+
+    site = Site.build(old, CLASSES)
+    site.deployment = site.services.database.deployments.get(ward.monitor.deployment_id)
+    again = Ward(site, site.services.database.monitors.get(ward.monitor.id))
+    (alert,) = site.services.monitors.alerts(again.fresh())
+    assert (alert.rule.text, alert.rule.type) == ("accuracy < 0.85", MetricType.PERFORMANCE)
+    configs = site.services.monitors.configs(again.fresh(), Query()).items
+    assert [version.number for version in configs] == [1]
+    site.services.observing.start_up()
+    site.clock.now = START + timedelta(seconds=1)
+    site.work()  # the schedule begins with the window that is under way
+    run = again.pass_by(0)
+    assert run.metric("image").n == N  # type: ignore[union-attr]
+    assert (again.go(1).drift, again.go(2, upside_down=True).drift) == (Status.HEALTHY, Status.CRITICAL)
+    site.close()
+
+
+def copy_as_first_schema(source: Path, target: Path, monitor_id: str) -> None:
+    """Copy rows into a database of the first schema, and add an alert as it had them."""
+    database = Database(f"sqlite:///{target}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(storage.__file__).parent / "migrations"))
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    database.close()
+    with sqlite3.connect(target) as connection:
+        connection.execute("ATTACH ? AS new", (str(source),))
+        for table in ("users", "repositories", "versions", "deployments", "monitors", "transitions"):
+            names = [row[1] for row in connection.execute(f"PRAGMA main.table_info({table})")]
+            columns = ", ".join(f'"{name}"' for name in names)
+            connection.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM new.{table}")
+        alert = ("a1", monitor_id, "low", "performance", "accuracy", "<", 0.85, "2026-03-01 00:00:00.000000")
+        names = "id, monitor_id, name, type, metric, operator, bound, created_at"
+        connection.execute(f"INSERT INTO alerts ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", alert)
+    connection.close()

@@ -25,6 +25,7 @@ from tidegauge.storage.observations import Observations, moment
 
 #: Of all days of a year together: a confidence sequence a day, each for a share of it.
 SURE = 0.05 / 365
+_DRAWS = 250  # of a window's labels: a dozen images leave the interval wide anyhow
 _PERMUTATIONS = 199  # of a window's p-value: evidence, not it, decides on alarms
 
 Counts = dict[str, tuple[int, int]]
@@ -150,7 +151,9 @@ def expected(baseline: Baseline, observed: Observations, *, alarm: bool) -> list
         return []
     answered = observed.scores[~np.isnan(observed.scores).any(axis=1)] if len(observed) else observed.scores
     rows = answered.reshape(-1, len(baseline.expectation.classes)).astype(np.float64)
-    found = expect(baseline.expectation, rows / np.maximum(rows.sum(axis=1, keepdims=True), 1e-9))
+    found = expect(
+        baseline.expectation, rows / np.maximum(rows.sum(axis=1, keepdims=True), 1e-9), draws=_DRAWS
+    )
     reason = "The drift alarm is on." if alarm else found.reason
     detail = {"unsafe": reason} if reason else {}
     return [

@@ -85,6 +85,12 @@ class Observing:
             else:  # other collectors took the number again and again
                 raise ConflictError(f"The log file {path} could not be taken down; it is tried again.")
 
+    def start_up(self) -> None:
+        """Take down the logs that an earlier version has written: it kept no list of their files."""
+        for monitor in self._database.monitors.where():
+            if self._database.log_files.find(deployment_id=monitor.deployment_id) is None:
+                self.scan(monitor.deployment_id)
+
     def scan(self, deployment_id: str) -> None:
         """Take down every file that the log has: of an earlier version, or of a writer that is not ours."""
         known = {file.id for file in self._database.log_files.where(deployment_id=deployment_id)}

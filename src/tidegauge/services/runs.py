@@ -338,8 +338,10 @@ class Runs:
         for window in self._database.windows_touched(monitor.id, moments):
             known = self._database.due_windows.find(monitor_id=monitor.id, start=window[0], end=window[1])
             if known:
+                # What labels asked for is too little where events have come.
+                wider = known.cause if cause is Cause.LATE_LABELS else cause
                 self._database.due_windows.update(
-                    known.id, claimed_by="", claimed_until=None, due_at=self._now()
+                    known.id, claimed_by="", claimed_until=None, due_at=self._now(), cause=wider
                 )
             else:
                 self._database.due_windows.add(

@@ -59,13 +59,13 @@ def _engine(url: str) -> Engine:
             f"database_url {url!r} is not a URL; use sqlite:///path or postgresql://user:password@host/name.",
         ) from error
     if parsed.get_backend_name() == "sqlite":
-        engine = create_engine(parsed, connect_args={"timeout": 30})
+        engine = create_engine(parsed, connect_args={"timeout": 30}, hide_parameters=True)
         event.listen(engine, "connect", _prepare_sqlite)
         return engine
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     try:
-        return create_engine(parsed, pool_pre_ping=True)
+        return create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
     except ModuleNotFoundError as error:
         raise InvalidInputError.of(
             "database_url", f"The driver {error.name!r} is missing; pip install 'tidegauge[postgres]'."

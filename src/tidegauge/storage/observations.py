@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tidegauge.domain.observation import ObservationFile
-from tidegauge.stats.images.features import ATTRIBUTES, DETAILS, ImageFeatures
+from tidegauge.stats.images.features import ATTRIBUTES, ImageFeatures
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectStore
 
@@ -23,6 +23,7 @@ Ints = npt.NDArray[np.int64]
 Texts = npt.NDArray[np.object_]
 _TIME = pa.timestamp("us", tz="UTC")
 _ROWS = 2048  # of a row group: a window of minutes reads little of an hour
+_PLAIN = ("reduced", "details", "embedding")
 _REPEATED = ["log_file", "source"]
 _KEPT = 16  # small files in memory
 _NO_LATENCY = -1
@@ -233,7 +234,7 @@ def _parquet(batch: Observations) -> bytes:
         sink,
         row_group_size=_ROWS,
         # Thumbnails hardly shrink, and reading them packed would take most of the time.
-        compression={name: "none" if name in ("reduced", "embedding") else "zstd" for name in columns},
+        compression={name: "none" if name in _PLAIN else "zstd" for name in columns},
         use_dictionary=_REPEATED,
         write_statistics=["time", "event_id", "sequence"],
     )
@@ -243,13 +244,13 @@ def _parquet(batch: Observations) -> bytes:
 def _image_columns(images: ImageFeatures, seen: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
     rows = np.flatnonzero(seen)
     columns: dict[str, pa.Array] = {}
-    named = [*zip(ATTRIBUTES, images.attributes.T, strict=True)]
-    named += [(f"detail_{k}", column) for k, column in enumerate(images.details.T)]
-    for name, column in named:
+    for name, column in zip(ATTRIBUTES, images.attributes.T, strict=True):
         values = np.full(len(seen), np.nan)
         values[rows] = column
         columns[name] = pa.array(values)
-    for name, block in (("reduced", images.reduced), ("embedding", images.embedding)):
+    # What has no names of its own stands as bytes: a column each would cost more than its numbers.
+    blocks = ("reduced", images.reduced), ("details", images.details), ("embedding", images.embedding)
+    for name, block in blocks:
         if block.shape[1]:
             whole = np.zeros((len(seen), block.shape[1]), block.dtype)
             whole[rows] = block
@@ -307,6 +308,6 @@ def _images(table: pa.Table, seen: npt.NDArray[np.bool_]) -> ImageFeatures:
     return ImageFeatures(
         reduced=block("reduced", np.uint8),
         attributes=columns(ATTRIBUTES),
-        details=columns(f"detail_{k}" for k in range(len(DETAILS))),
+        details=block("details", np.float64),
         embedding=block("embedding", np.float64),
     )

@@ -23,8 +23,8 @@ Indices = npt.NDArray[np.int64]
 METRICS = ("accuracy", "precision", "recall", "f1_score", "roc_auc")
 
 _MAPS = 50  # refitted on resampled held-out predictions
-_DRAWS_PER_MAP = 40  # of the window's labels
-_DRAWS_OF_VALUE = 1000
+_DRAWS = 1000  # of the window's labels from the map of all held-out predictions
+_DRAWS_PER_MAP = 0.04  # of these from each refitted one
 _LARGEST_BATCH = 2_000_000  # labels drawn at once
 _MOST_HELD_OUT = 4096  # confidences kept to compare windows with
 
@@ -214,13 +214,14 @@ def expect(
     drift_level: float = 0.001,
     drift_effect: float = 0.1,
     confidence_level: float = 0.001,
+    draws: int = _DRAWS,
 ) -> ExpectedPerformance:
     """Estimate how good the predictions of a window are, without their labels.
 
     ``probabilities`` ``[n, classes]`` are the model's for the window, without rows that have NaN; the
-    predicted class is the most probable one. Labels are drawn again and again: 40 times from each of the 50
-    refitted maps; the interval holds ``confidence`` of the metrics of these draws. So it is one for the
-    metric that the labels of *this window* would give, and includes both the chance in them and the error of
+    predicted class is the most probable one. Labels are drawn again and again, from each of the 50 refitted
+    maps ``draws`` / 25 times; the interval holds ``confidence`` of the metrics of these draws. So it is one for
+    the metric that the labels of *this window* would give, and includes both the chance in them and the error of
     calibration.
     The value is the mean over draws from the map of all held-out predictions. Where a metric has no value in
     most draws (recall without a positive), the estimate has none.
@@ -252,20 +253,19 @@ def expect(
     rows = rows[np.lexsort(rows.T)]
     p_value = _confidence_p_value(expectation.held_out, rows)
     reason = _reason(drift, p_value, drift_level, drift_effect, confidence_level)
-    metrics = _estimates(expectation, rows, confidence)
+    metrics = _estimates(expectation, rows, confidence, draws)
     return ExpectedPerformance(metrics, reason is not None, reason, p_value, len(rows))
 
 
-def _estimates(expectation: Expectation, rows: Floats, confidence: float) -> dict[str, Estimate]:
+def _estimates(expectation: Expectation, rows: Floats, confidence: float, draws: int) -> dict[str, Estimate]:
     n = len(rows)
     if not n:
         return {name: Estimate(None, None, None, 0) for name in METRICS}
     rng = np.random.default_rng(expectation.seed)
     window = _Window(rows, expectation.positive)
-    values = window.draw(_apply(expectation.law, rows), _DRAWS_OF_VALUE, rng)
-    spread = np.concatenate(
-        [window.draw(_apply(law, rows), _DRAWS_PER_MAP, rng) for law in expectation.refitted]
-    )
+    each = max(1, round(draws * _DRAWS_PER_MAP))
+    values = window.draw(_apply(expectation.law, rows), draws, rng)
+    spread = np.concatenate([window.draw(_apply(law, rows), each, rng) for law in expectation.refitted])
     return {
         name: _estimate(values[:, column], spread[:, column], n, confidence)
         for column, name in enumerate(METRICS)
