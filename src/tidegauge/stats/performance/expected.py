@@ -220,9 +220,9 @@ def expect(
 
     ``probabilities`` ``[n, classes]`` are the model's for the window, without rows that have NaN; the
     predicted class is the most probable one. Labels are drawn again and again, from each of the 50 refitted
-    maps ``draws`` / 25 times; the interval holds ``confidence`` of the metrics of these draws. So it is one for
-    the metric that the labels of *this window* would give, and includes both the chance in them and the error of
-    calibration.
+    maps ``draws`` / 25 times; the interval holds ``confidence`` of the metrics of these draws. So it is one
+    for the metric that the labels of *this window* would give, and includes both the chance in them and the
+    error of calibration.
     The value is the mean over draws from the map of all held-out predictions. Where a metric has no value in
     most draws (recall without a positive), the estimate has none.
 
