@@ -549,3 +549,15 @@ def copy_as_first_schema(source: Path, target: Path, monitor_id: str) -> None:
         names = "id, monitor_id, name, type, metric, operator, bound, created_at"
         connection.execute(f"INSERT INTO alerts ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", alert)
     connection.close()
+
+
+def test_evidence_of_another_baseline_is_not_gone_on_with(ward: Ward) -> None:
+    """As on a worker that does not know yet that a window was accepted elsewhere."""
+    for window in range(10):
+        ward.go(window)
+    stale = dict(ward.services.runs._evidences._folds)
+    ward.services.acceptance.accept(ward.fresh(), START, START + 10 * STEP, OWNER, "")
+    ward.services.worker.close()
+    ward.go(10)
+    ward.services.runs._evidences._folds |= stale
+    assert ward.go(11).evidence.n == 2 * N  # type: ignore[union-attr]

@@ -29,6 +29,7 @@ class _Fold:
     """Evidence as it is after a batch, and when its observations were: [count before a batch, first time]."""
 
     evidence: Evidence
+    baseline: str  # its hash: evidence against another one is another evidence
     sequence: int
     counts: list[int]
     times: list[npt.NDArray[np.int64]]
@@ -92,12 +93,14 @@ class Evidences:
         state = monitor.evidence
         fold = self._folds.get(monitor.id)
         resets = state.resets if state else 0
+        if fold is not None and fold.baseline != monitor.baseline:
+            fold = None  # a window was accepted, perhaps on another worker
         if fold is not None and state is not None:
             if fold.sequence <= state.sequence and fold.evidence.resets == resets:
                 return fold
         elif fold is not None and state is None and fold.sequence == begin and not fold.counts:
             return fold
-        fold = self._load(state) if state and state.checkpoint else None
+        fold = self._load(monitor, state) if state and state.checkpoint else None
         if fold is None:
             wanted = monitor.config.evidence
             fresh = Evidence(
@@ -107,7 +110,7 @@ class Evidences:
                 per_source=wanted.per_source.gap if wanted.per_source else None,
             )
             fresh.resets = resets
-            fold = _Fold(fresh, state.checkpoint_sequence if state else begin, [], [])
+            fold = _Fold(fresh, monitor.baseline, state.checkpoint_sequence if state else begin, [], [])
         with self._guard:
             if len(self._folds) >= _CACHED:
                 self._folds.pop(next(iter(self._folds)))
@@ -144,7 +147,7 @@ class Evidences:
         fold.saved = _seen(fold)
         return path
 
-    def _load(self, state: EvidenceState) -> _Fold | None:
+    def _load(self, monitor: Monitor, state: EvidenceState) -> _Fold | None:
         try:
             data = self._store.get(state.checkpoint)
         except NotFoundError:
@@ -155,7 +158,7 @@ class Evidences:
         times = np.split(arrays.pop("marks.times"), np.cumsum(lengths)[:-1]) if len(lengths) else []
         counts = arrays.pop("marks.counts").tolist()
         sequence = int(arrays.pop("marks.sequence"))
-        fold = _Fold(Evidence.from_arrays(arrays), sequence, counts, times)
+        fold = _Fold(Evidence.from_arrays(arrays), monitor.baseline, sequence, counts, times)
         fold.saved = _seen(fold)
         return fold
 

@@ -293,10 +293,12 @@ class Runs:
         if later:
             return
         changes: dict[str, Any] = {"status": run.status, "last_run_at": run.end}
-        fresh = self._database.monitors.get(monitor.id).evidence
+        now = self._database.monitors.get(monitor.id)
         resets = monitor.evidence.resets if monitor.evidence else 0
-        if state and (fresh is None or (fresh.resets == resets and fresh.sequence <= state.sequence)):
-            changes["evidence"] = state
+        fresh = now.evidence
+        same = now.baseline == monitor.baseline and (fresh is None or fresh.resets == resets)
+        if state and same and (fresh is None or fresh.sequence <= state.sequence):
+            changes["evidence"] = state  # nobody has begun it anew meanwhile, or come farther
         self._database.monitors.update(monitor.id, **changes)
 
     def _tallied(self, monitor: Monitor, run: MonitorRun, before: tuple[MonitorRun, ...]) -> MonitorRun:
