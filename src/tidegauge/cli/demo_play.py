@@ -160,9 +160,14 @@ class Demo:
             self._client.deployments.put_labels(deployment.id, name, rows)
             self._wait_for_log(deployment)
             run = self._client.monitors.run(monitor.id, start, start + width)
-            events = self._client.monitors.alert_events(monitor.id)
-            fired = tuple(f"{e.name}: {e.rule} ({e.value:.3g})" for e in events if e.run_id == run.id)
-            yield Cycle(kind, len(rows), run, fired)
+            yield Cycle(kind, len(rows), run, self._firing(monitor, run))
+
+    def _firing(self, monitor: Monitor, run: MonitorRun) -> tuple[str, ...]:
+        """Name the alerts that fire in a run, whether they have just begun to or still do."""
+        judged = [(alert, *alert.rule.judge(run)) for alert in self._client.monitors.alerts(monitor.id)]
+        return tuple(
+            f"{alert.name}: {alert.rule.text} ({value:.3g})" for alert, holds, value in judged if holds
+        )
 
     def _send(
         self, deployment: Deployment, traffic: Traffic, kind: str, start: datetime, classes: list[str]
