@@ -103,7 +103,7 @@ def multiply(site: Site, first: Monitor, count: int) -> list[Deployment]:
 
 def main() -> int:
     quick = "--quick" in sys.argv
-    plan = Plan(30, 30, 3, 3) if quick else Plan(200, 600, 3, 0)
+    plan = Plan(30, 30, 3, 3) if quick else Plan(200, 600, 10, 0)
     with tempfile.TemporaryDirectory() as folder, database() as url:
         home = Path(folder) / "home"
         site = Site.build(home, CLASSES, utc_now, database_url=url, workers=0, flush_seconds=1)
