@@ -280,7 +280,7 @@ def test_evidence_is_the_same_after_a_crash_and_on_another_worker(ward: Ward) ->
     ward.database.monitors.update(ward.monitor.id, evidence=None)
     baseline = ward.services.baselines.load(ward.fresh())
     again = ward.services.runs._evidences.advance(
-        ward.fresh(), baseline, extraction_of(ward.fresh(), baseline), 0
+        ward.fresh(), baseline, extraction_of(ward.fresh(), baseline), 0, START + 7 * STEP
     )
     assert again is not None
     assert again.result == expected
@@ -561,3 +561,24 @@ def test_evidence_of_another_baseline_is_not_gone_on_with(ward: Ward) -> None:
     ward.go(10)
     ward.services.runs._evidences._folds |= stale
     assert ward.go(11).evidence.n == 2 * N  # type: ignore[union-attr]
+
+
+def test_late_labels_do_not_tell_again_what_was_known(ward: Ward) -> None:
+    ward.alert("drift", Condition(on=Subject.EVIDENCE), type_=MetricType.DRIFT)
+    for window in range(3):
+        ward.go(window, upside_down=True)
+    ward.drop("a.csv", *[(START + (k + 0.5) * STEP, "NORMAL", "NORMAL") for k in range(3)])
+    ward.site.work()
+    assert ward.run(1).revision == 2
+    assert [event.told.value for event in ward.told()] == ["fired"]
+
+
+def test_a_worker_that_lags_behind_does_not_see_the_future(ward: Ward) -> None:
+    for window in range(4):
+        ward.site.clock.now = START + (window + 1) * STEP
+        ward.send(START + window * STEP, upside_down=window == 3)
+        ward.services.collector.flush()
+        ward.services.runs.catch_up(ward.fresh())
+    ward.pass_by(3)
+    alarms = [run.evidence.alarm for run in ward.services.monitors.runs(ward.fresh(), None, None)]  # type: ignore[union-attr]
+    assert alarms == [False, False, False, True]

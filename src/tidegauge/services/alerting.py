@@ -37,15 +37,19 @@ class Alerting:
         """Let what was posted be sent."""
         self._post.kick()
 
-    def judge(self, monitor: Monitor, run: MonitorRun) -> None:
-        """Judge every alert by a run; call it in the transaction that saves the run."""
+    def judge(self, monitor: Monitor, run: MonitorRun, previous: MonitorRun | None) -> None:
+        """Judge every alert by a run; call it in the transaction that saves the run.
+
+        ``previous`` is what was found in the same window before.
+        """
         for alert in self._database.alerts.where(monitor_id=monitor.id):
             holds, value = alert.rule.judge(run)
             if holds is None or value is None:
                 continue
             fires = holds and alert.rule.fires([*self._before(alert, run), run])
             if alert.judged_until is not None and run.end < alert.judged_until:
-                self._judge_late(monitor, alert, run, value, fires)
+                known = previous is not None and alert.rule.judge(previous)[0]
+                self._judge_late(monitor, alert, run, value, fires and not known)
             else:
                 self._judge_now(monitor, alert, run, value, fires)
 

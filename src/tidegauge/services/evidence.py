@@ -18,7 +18,7 @@ from tidegauge.services.observing import Extraction
 from tidegauge.stats.evidence import Evidence, EvidenceStep
 from tidegauge.stats.images import ImageBaseline
 from tidegauge.storage.objects import ObjectStore
-from tidegauge.storage.observations import Observations, ObservationStore, moment
+from tidegauge.storage.observations import Observations, ObservationStore, microseconds, moment
 
 _EVERY = 2000  # observations between checkpoints: what a crash makes a worker take in again
 _CACHED = 64  # monitors whose evidence a worker keeps in memory
@@ -59,9 +59,12 @@ class Evidences:
         self._guard = threading.Lock()
 
     def advance(
-        self, monitor: Monitor, baseline: Baseline, extraction: Extraction, begin: int
+        self, monitor: Monitor, baseline: Baseline, extraction: Extraction, begin: int, end: datetime
     ) -> EvidenceState | None:
-        """Take in every observation since; None where the baseline has nothing to compare with.
+        """Take in what was observed since; None where the baseline has nothing to compare with.
+
+        A batch that lies wholly at or after ``end``, and what was read after it, is left to later windows, so
+        that a worker that lags behind does not see the future.
 
         ``begin`` is the batch after which evidence begins where there is none. The caller saves the state.
         """
@@ -72,6 +75,8 @@ class Evidences:
             fold = self._resume(monitor, image, begin)
             fold.evidence.minimum_effect = monitor.config.evidence.minimum_effect  # of an active monitor, too
             for batch in self._files.after(monitor.deployment_id, extraction.id, fold.sequence):
+                if len(batch) and batch.time.min() >= microseconds(end):
+                    break
                 _take_in(fold, image, batch)
             return self._state(monitor, fold)
 

@@ -182,7 +182,7 @@ class Runs:
         state = None
         if newest and config.drift.enabled and cause is not Cause.BACKFILL:
             begin = self._observing.sequence_before(monitor.deployment_id, extraction, start)
-            state = self._evidences.advance(monitor, baseline, extraction, begin)
+            state = self._evidences.advance(monitor, baseline, extraction, begin, end)
         evidence = state.result if state else (last.evidence if last else None)
         metrics: list[Metric] = []
         images: tuple[RunImage, ...] = ()
@@ -273,7 +273,7 @@ class Runs:
                     saved = self._tallied(monitor, replace(run, revision=number), before)
                     self._database.monitor_runs.add(saved)
                     self._note(monitor, saved, state)
-                    self._alerting.judge(monitor, saved)
+                    self._alerting.judge(monitor, saved, before[-1] if before else None)
             except SupersededError:
                 raise
             except ConflictError:
