@@ -267,3 +267,20 @@ def test_a_clock_that_is_far_ahead_is_not_believed(part: Part) -> None:
         "a_little": 120_000_000,
     }
     assert part.letters() == ["Its clock is 10800 s ahead; it counts at its arrival."]
+
+
+def test_files_that_another_worker_has_joined_meanwhile_stay_as_it_left_them(part: Part) -> None:
+    for number in range(6):
+        part.write(f"s{number}", *pair(f"e{number}", NOW - 3 * HOUR + number * MINUTE))
+        part.advance()
+    join = part.files.join
+    other = Observing(part.database, part.log, ObservationStore(part.database, part.store), lambda: NOW)
+
+    def overtaken(files: Any, name: str) -> Any:
+        mine = join(files, name)
+        assert other.tidy("d1", EXTRACTION, 6) == 6
+        return mine
+
+    part.files.join = overtaken  # type: ignore[method-assign]
+    assert part.observing.tidy("d1", EXTRACTION, 6) == 0
+    assert part.window(NOW - 4 * HOUR, NOW).event_id.tolist() == [f"e{k}" for k in range(6)]

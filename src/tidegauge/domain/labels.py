@@ -39,32 +39,6 @@ class ImageLabelColumns:
         return (files[0], labels[0]) if files and labels else None
 
 
-@dataclass(frozen=True, slots=True)
-class LabelProblem:
-    """One file or row that was left out, and why; ``row`` counts from 1 below the header."""
-
-    file: str
-    row: int | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class LabelRows:
-    """The usable rows of a window in the order of files and rows, and what was left out.
-
-    ``problems`` lists the first of them; ``problem_count`` counts all.
-    """
-
-    timestamps: tuple[datetime, ...]
-    outputs: tuple[str, ...]
-    labels: tuple[str, ...]
-    problems: tuple[LabelProblem, ...]
-    problem_count: int
-
-    def __len__(self) -> int:
-        return len(self.timestamps)
-
-
 def label_text(value: object) -> str:
     """Return a label as text, so that the same number is the same label however it is written.
 

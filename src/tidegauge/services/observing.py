@@ -113,11 +113,6 @@ class Observing:
         """Return the number of the last batch."""
         return self._reader(deployment_id, extraction).sequence
 
-    def backlog(self, deployment_id: str, extraction: Extraction) -> int:
-        """Return how many files of the log are not read yet."""
-        written = self._database.log_files.highest("number", deployment_id=deployment_id)
-        return written - self._reader(deployment_id, extraction).position
-
     def advance(
         self, deployment_id: str, extraction: Extraction, late: Callable[[Observations], None]
     ) -> list[Observations]:
@@ -159,13 +154,21 @@ class Observing:
             if len(files) < _MANY:
                 continue
             whole = self._files.join(files, f"hour-{hour:%H}-{files[-1].last_sequence:012d}")
-            with self._database.transaction():
-                gone = self._database.observation_files.delete_where(id=[file.id for file in files])
-                if gone == len(files):  # else another worker was faster
-                    self._database.observation_files.add(whole)
-            self._files.delete(files if gone == len(files) else [whole])
+            try:
+                self._exchange(files, whole)
+            except ConflictError:
+                continue  # nothing of this counts; a file of the same name is the other worker's
+            self._files.delete(files)
             joined += len(files)
         return joined
+
+    def _exchange(self, files: Sequence[ObservationFile], whole: ObservationFile) -> None:
+        """Let one file count in place of several; ConflictError where one of these counts no more."""
+        with self._database.transaction():
+            gone = self._database.observation_files.delete_where(id=[file.id for file in files])
+            if gone < len(files):
+                raise ConflictError("Another worker has joined these files.")
+            self._database.observation_files.add(whole)
 
     def _reader(self, deployment_id: str, extraction: Extraction) -> Reader:
         id_ = f"{deployment_id}/{extraction.id}"
@@ -199,8 +202,9 @@ class Observing:
             size += sum(len(record.event.data) for record in found)
             if size > _BYTES:
                 break
-        records, letters = self._on_time(reader, records, timedelta(seconds=extraction.skew))
-        pairs, halves, lonely = self._pair(reader, records)
+        skew = timedelta(seconds=extraction.skew)
+        records, letters = self._on_time(reader, records, skew)
+        pairs, halves, lonely = self._pair(reader, records, skew)
         letters += lonely
         batch, undecodable = self._observe(reader, pairs, extraction)
         letters += undecodable
@@ -243,7 +247,7 @@ class Observing:
         return kept, letters
 
     def _pair(
-        self, reader: Reader, records: Sequence[tuple[str, Record]]
+        self, reader: Reader, records: Sequence[tuple[str, Record]], skew: timedelta
     ) -> tuple[list[_Exchange], dict[str, Half], list[DeadLetter]]:
         """Join requests with responses; what waits for its other half is remembered by its file."""
         waiting = dict(reader.halves)
@@ -254,6 +258,7 @@ class Observing:
             for record in self._log.file(reader.deployment_id, path)
             if record.event.id in waiting
         ]
+        earlier, _ = self._on_time(reader, earlier, skew)  # told of when they came
         sides: dict[str, dict[str, tuple[str, Record]]] = {REQUEST_TYPE: {}, RESPONSE_TYPE: {}}
         for path, record in [*earlier, *records]:
             if record.event.type in sides:

@@ -166,7 +166,7 @@ def monitor_page(caller: Caller, services: Everything, monitor_id: str) -> Respo
         images=_strangest_first(runs[-1])[:_IMAGES] if runs else [],
         scores=scores,
         performance=performance,
-        tables={name: _table(name, runs) for name in shown},
+        tables={name: _table(name, runs, _alpha(monitor)) for name in shown},
         heights={name: 160 if name == "timeline" else 225 for name in shown},
         # A new run is a new picture: the browser keeps the old one otherwise.
         stamp=runs[-1].id if runs else "",
@@ -262,14 +262,14 @@ def _metric_names(runs: tuple[MonitorRun, ...]) -> dict[MetricType, list[str]]:
     return names
 
 
-def _table(name: str, runs: tuple[MonitorRun, ...]) -> dict[str, Any]:
+def _table(name: str, runs: tuple[MonitorRun, ...], alpha: float) -> dict[str, Any]:
     """Return the numbers of a chart, newest first."""
     if name == "timeline":
         head: list[str] = ["drift", "performance", "health"]
         rows = [(run, [run.drift.value, run.performance.value, run.health.value]) for run in reversed(runs)]
         return {"columns": head, "rows": rows}
     if name == "evidence":
-        words_of = [(run, [words.evidence(run.evidence, 0.001) or "-"]) for run in reversed(runs)]
+        words_of = [(run, [words.evidence(run.evidence, alpha) or "-"]) for run in reversed(runs)]
         return {"columns": ["evidence"], "rows": words_of}
     columns = charts.columns(name)
     cells = [(run, [words.metric(run.metric(column)) for column in columns]) for run in reversed(runs)]
