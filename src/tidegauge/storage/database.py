@@ -40,6 +40,7 @@ from tidegauge.domain.observation import (
     Reader,
 )
 from tidegauge.domain.pipeline import PipelineRun
+from tidegauge.domain.retraining import Retraining
 from tidegauge.domain.users import Token, User
 from tidegauge.errors import InvalidInputError, UnavailableError
 from tidegauge.storage import tables
@@ -124,6 +125,7 @@ class Database:
         self.labels = Rows(connections, tables.labels, Label, "label")
         self.label_files = Rows(connections, tables.label_files, LabelFile, "label file")
         self.health_samples = Rows(connections, tables.health_samples, HealthSample, "health sample")
+        self.retrainings = Rows(connections, tables.retrainings, Retraining, "retraining")
 
     def windows_touched(
         self, monitor_id: str, moments: Sequence[datetime]

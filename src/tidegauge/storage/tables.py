@@ -454,3 +454,29 @@ health_samples = Table(
     _time("started_at", nullable=True),
     Index(None, "deployment_id", "at"),
 )
+
+retrainings = Table(
+    "retrainings",
+    metadata,
+    _id(),
+    _parent("monitor_id", "monitors"),
+    _text("state"),
+    _text("by"),
+    _text("cause"),
+    _time("created_at"),
+    _json("plan"),
+    _text("model"),
+    Column("serving", Integer),
+    Column("collected", JSON(none_as_null=True)),
+    _text("pipeline_run"),
+    Column("candidate", Integer),
+    Column("comparison", JSON(none_as_null=True)),
+    _json("history"),
+    _text("progress"),
+    _text("message"),
+    Column("resume", Boolean, nullable=False),
+    # The monitor's id until it has ended, then nothing: a monitor has one under way at a time.
+    Column("under_way", Text, unique=True),
+    _time("ended_at", nullable=True),
+    Index(None, "monitor_id"),
+)
