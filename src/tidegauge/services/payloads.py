@@ -42,8 +42,10 @@ def _images(tensors: dict[str, Array], shape: ImageShape) -> Image:
 
 
 def _to_uint8(array: Array) -> Image:
-    if array.dtype == np.uint8:
-        return array
+    with np.errstate(invalid="ignore"):
+        whole = np.asarray(array, np.uint8)
+    if (whole == array).all():
+        return whole
     values = np.asarray(array, np.float64)
     if values.size and values.min() >= 0 and values.max() <= 1 and not np.all(values == np.rint(values)):
         values = values * 255  # scaled to [0, 1] by the client

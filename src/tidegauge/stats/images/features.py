@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.float32]
 #: Takes images, uint8 ``[n, h, w, c]``, to what a model makes of them, ``[n, d]``.
 Encoder = Callable[[Image], npt.ArrayLike]
 
@@ -96,9 +98,11 @@ def extract(images: npt.NDArray[Any], encoder: Encoder | None = None) -> ImageFe
     attributes = np.empty((n, len(ATTRIBUTES)))
     details = np.empty((n, len(DETAILS)))
     for row, image in enumerate(pixels):
-        reduced[row] = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA).ravel()
         grey = image[:, :, 0] if channels == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        attributes[row], details[row] = _describe(grey, _saturation(image))
+        floats = grey.astype(np.float32)
+        small = _reduce(floats)
+        reduced[row] = (np.rint(small) if channels == 1 else _reduce(image)).ravel()
+        attributes[row], details[row] = _describe(grey, floats, small, _saturation(image))
     return ImageFeatures(reduced, attributes, details, _embed(pixels, encoder))
 
 
@@ -128,13 +132,20 @@ def _embed(pixels: Image, encoder: Encoder | None) -> Floats:
     return embedding
 
 
-def _describe(grey: Image, saturation: float) -> tuple[tuple[float, ...], list[float]]:
-    pixels = grey.astype(np.float32)
-    small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float64)
-    mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(pixels))
+def _reduce(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.asarray(cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+
+
+def _describe(
+    grey: Image, pixels: Pixels, small: Pixels, saturation: float
+) -> tuple[tuple[float, ...], list[float]]:
+    """Describe an image, given as bytes, as floats and reduced."""
+    mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
     levels = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel() / grey.size
     shares = levels.reshape(64, 4).sum(axis=1)
     shares = shares[shares > 0]
+    across, down = _steps(pixels)
+    rough_across, rough_down = _steps(small)
     attributes = (
         mean,
         deviation,
@@ -142,59 +153,66 @@ def _describe(grey: Image, saturation: float) -> tuple[tuple[float, ...], list[f
         _log_size(cv2.filter2D(pixels, cv2.CV_32F, _NOISE_MASK), _FAINT_NOISE),
         float(-(shares * np.log2(shares)).sum()),
         _symmetry(small),
-        _log_size(np.diff(small, axis=1), _FAINT) - _log_size(np.diff(small, axis=0), _FAINT),
+        _log_size(rough_across, _FAINT) - _log_size(rough_down, _FAINT),
         _border(small),
         saturation,
-        _blockiness(pixels),
+        (_excess(across, 0) + _excess(down, 1)) / 2,
     )
     quantiles = np.searchsorted(np.cumsum(levels), _SHARES).astype(float)
-    return attributes, [*_edges(pixels), *quantiles]
+    return attributes, [*_edges(pixels, across, down), *quantiles]
 
 
-def _log_size(values: npt.NDArray[np.floating], faint: float) -> float:
-    return float(np.log(np.abs(values).mean() + faint))
+def _steps(pixels: Pixels) -> tuple[Pixels, Pixels]:
+    """Return how large the steps across and down are."""
+    if min(pixels.shape) < 2:  # OpenCV has no empty arrays
+        return np.abs(np.diff(pixels, axis=1)), np.abs(np.diff(pixels, axis=0))
+    return cv2.absdiff(pixels[:, 1:], pixels[:, :-1]), cv2.absdiff(pixels[1:], pixels[:-1])
 
 
-def _symmetry(small: Floats) -> float:
-    centred = small - small.mean()
-    power = float((centred * centred).sum())
+def _log_size(values: Pixels, faint: float) -> float:
+    return math.log(cv2.norm(values, cv2.NORM_L1) / values.size + faint)
+
+
+def _symmetry(small: Pixels) -> float:
+    centred = small.astype(np.float64)
+    centred -= centred.mean()
+    power = float(np.vdot(centred, centred))
     # An image without any contrast is its own mirror image.
-    return float((centred * centred[:, ::-1]).sum()) / power if power > SIDE * SIDE * _FAINT**2 else 1.0
+    return float(np.vdot(centred, centred[:, ::-1])) / power if power > SIDE * SIDE * _FAINT**2 else 1.0
 
 
-def _border(small: Floats) -> float:
+def _border(small: Pixels) -> float:
     edge = SIDE // 16
     inner = small[edge:-edge, edge:-edge]
-    return float((small.sum() - inner.sum()) / (small.size - inner.size) - inner.mean())
+    whole, within = cv2.sumElems(small)[0], cv2.sumElems(inner)[0]
+    return float((whole - within) / (small.size - inner.size) - within / inner.size)
 
 
 def _saturation(image: Image) -> float:
     return float(np.ptp(image, axis=2).mean()) if image.shape[2] > 1 else 0.0
 
 
-def _edges(pixels: npt.NDArray[np.float32]) -> list[float]:
+def _edges(pixels: Pixels, across: Pixels, down: Pixels) -> list[float]:
     """Return the log of the mean step across and down, at each octave that the image has."""
     found: list[float] = []
-    for _ in range(_OCTAVES):
-        if min(pixels.shape) < _LEAST:
-            found += [float(np.log(_FAINT_EDGE))] * 2
-            continue
-        across = cv2.absdiff(pixels[:, 1:], pixels[:, :-1])
-        down = cv2.absdiff(pixels[1:], pixels[:-1])
-        found += [float(np.log(cv2.mean(steps)[0] + _FAINT_EDGE)) for steps in (across, down)]
-        half = (pixels.shape[1] // 2, pixels.shape[0] // 2)
-        pixels = cv2.resize(pixels, half, interpolation=cv2.INTER_AREA)
+    for octave in range(_OCTAVES):
+        if octave and min(pixels.shape) >= _LEAST:
+            half = (pixels.shape[1] // 2, pixels.shape[0] // 2)
+            pixels = cv2.resize(pixels, half, interpolation=cv2.INTER_AREA)
+            across, down = _steps(pixels)
+        enough = min(pixels.shape) >= _LEAST
+        found += [
+            _log_size(steps, _FAINT_EDGE) if enough else math.log(_FAINT_EDGE) for steps in (across, down)
+        ]
     return found
 
 
-def _blockiness(pixels: npt.NDArray[np.float32]) -> float:
-    return (_excess(pixels) + _excess(pixels.T)) / 2
-
-
-def _excess(pixels: npt.NDArray[np.float32]) -> float:
-    """Return how much larger the steps into each ninth column are than their neighbours."""
-    steps = np.abs(np.diff(pixels, axis=1)).mean(axis=0)
-    borders = np.arange(_BLOCK - 1, len(steps) - 1, _BLOCK)
+def _excess(steps: Pixels, along: int) -> float:
+    """Return how much larger steps into every eighth column (``along`` 0) or row are than their neighbours."""
+    if not steps.size:
+        return 0.0
+    profile = cv2.reduce(steps, along, cv2.REDUCE_AVG).ravel().astype(np.float64)
+    borders = np.arange(_BLOCK - 1, len(profile) - 1, _BLOCK)
     if not len(borders):
         return 0.0
-    return float((steps[borders] - (steps[borders - 1] + steps[borders + 1]) / 2).mean())
+    return float((profile[borders] - (profile[borders - 1] + profile[borders + 1]) / 2).mean())

@@ -264,8 +264,8 @@ def _estimates(expectation: Expectation, rows: Floats, confidence: float, draws:
     rng = np.random.default_rng(expectation.seed)
     window = _Window(rows, expectation.positive)
     each = max(1, round(draws * _DRAWS_PER_MAP))
-    values = window.draw(_apply(expectation.law, rows), draws, rng)
-    spread = np.concatenate([window.draw(_apply(law, rows), each, rng) for law in expectation.refitted])
+    values = window.draw(_apply(expectation.law, rows)[np.newaxis], draws, rng)
+    spread = window.draw(np.stack([_apply(law, rows) for law in expectation.refitted]), each, rng)
     return {
         name: _estimate(values[:, column], spread[:, column], n, confidence)
         for column, name in enumerate(METRICS)
@@ -303,14 +303,15 @@ class _Window:
         self._ranks = np.stack([_ranks(rows[:, place]) for place in range(self._classes)])
         self._places = range(self._classes) if positive is None else range(positive, positive + 1)
 
-    def draw(self, law: Floats, draws: int, rng: np.random.Generator) -> Floats:
-        """Return the metrics ``[draws, 5]`` of labels drawn from ``law`` ``[n, classes]``."""
+    def draw(self, laws: Floats, draws: int, rng: np.random.Generator) -> Floats:
+        """Return the metrics ``[k * draws, 5]`` of labels drawn from each of ``laws`` ``[k, n, classes]``."""
         most = max(1, _LARGEST_BATCH // self._n)
-        below = np.cumsum(law, axis=1)[:, :-1]
+        below = np.cumsum(laws, axis=2)[:, :, :-1]
         parts = []
-        for start in range(0, draws, most):
-            chance = rng.random((min(most, draws - start), self._n))
-            labels = sum((chance >= edge for edge in below.T), np.zeros(chance.shape, np.int64))
+        for start in range(0, len(laws) * draws, most):
+            law = np.arange(start, min(start + most, len(laws) * draws)) // draws
+            chance = rng.random((len(law), self._n))
+            labels = (chance[:, :, np.newaxis] >= below[law]).sum(axis=2)
             parts.append(self._metrics(labels))
         return np.concatenate(parts)
 
