@@ -20,8 +20,9 @@ from functools import partial, reduce
 from multiprocessing import get_context
 from pathlib import Path
 
-# Where other programs run, threads that wait for each other cost far more than they bring.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from tidegauge import threads
+
+threads.use_one()
 
 import cv2
 import numpy as np

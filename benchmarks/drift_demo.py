@@ -8,14 +8,14 @@ image twice before its class is used up. Without the real X-rays only phantoms a
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-# Where other programs run, threads that wait for each other cost far more than they bring.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from tidegauge import threads
+
+threads.use_one()
 
 import cv2
 import numpy as np

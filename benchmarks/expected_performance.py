@@ -10,13 +10,13 @@ simulated models whose law is known, where the interval must cover what the labe
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-# Where other programs run, threads that wait for each other cost far more than they bring.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from tidegauge import threads
+
+threads.use_one()
 
 import cv2
 import numpy as np

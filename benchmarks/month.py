@@ -12,7 +12,6 @@ the new traffic accepted as the baseline. One process has the traffic, the colle
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
 import tempfile
 import time
@@ -21,7 +20,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from tidegauge import threads
+
+threads.use_one()
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 import numpy as np

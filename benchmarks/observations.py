@@ -8,14 +8,15 @@ from 10,000,000 observations of thirty days (`--quick`: of one day). Files are i
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from tidegauge import threads
+
+threads.use_one()
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 import numpy as np

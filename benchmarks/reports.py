@@ -9,7 +9,6 @@ report is made from the rows anew. `--quick`: the month alone.
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import sys
 import tempfile
@@ -17,7 +16,9 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from tidegauge import threads
+
+threads.use_one()
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 from _shared import Claim, report

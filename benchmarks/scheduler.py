@@ -10,7 +10,6 @@ Lag is that of windows that ended meanwhile; the quick run has windows in arrear
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import signal
 import subprocess
@@ -23,7 +22,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from tidegauge import threads
+
+threads.use_one()
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 import numpy as np

@@ -5,11 +5,12 @@ python docs/pictures/draw.py
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from tidegauge import threads
+
+threads.use_one()
 
 import altair as alt
 import cv2
