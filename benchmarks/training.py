@@ -24,11 +24,11 @@ from _shared import Claim, report
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples" / "chest_xray"))
 
-from patients import patient_id  # noqa: E402
-from scores import roc_auc  # noqa: E402
+from patients import patient_id
+from scores import roc_auc
 
-import training  # noqa: E402
-from tidegauge.phantoms import write_dataset  # noqa: E402
+import training
+from tidegauge.phantoms import write_dataset
 
 RESAMPLES = 2000
 Numbers = NDArray[np.float64]

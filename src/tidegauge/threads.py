@@ -1,4 +1,4 @@
-"""One thread for each process's numbers: our matrices and images are small, and threads wait for each other."""
+"""One thread for the numbers of a process: matrices and images are small, and threads wait for each other."""
 
 from __future__ import annotations
 
