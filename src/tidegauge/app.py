@@ -46,6 +46,8 @@ from tidegauge.services.pipelines import Pipelines
 from tidegauge.services.reports import Reports
 from tidegauge.services.runs import Runs
 from tidegauge.services.schedule import Schedule
+from tidegauge.services.sources.files import Datasets
+from tidegauge.services.sources.performance import LateFiles
 from tidegauge.services.supervisor import Supervisor
 from tidegauge.services.worker import Worker
 from tidegauge.settings import Settings
@@ -102,12 +104,14 @@ def build_monitoring(
     baselines = Baselines(database, store, catalogue)
     evidences = Evidences(store, files)
     health = Health(database, now)
+    labels = Labels(database, now)
     runs = Runs(
         database,
         log,
         observing,
         files,
-        Labels(database, store, now),
+        labels,
+        LateFiles(labels, store, Datasets(catalogue)),
         baselines,
         evidences,
         Alerting(database, notifications, now),

@@ -37,7 +37,11 @@ FULL = MonitorConfig(
         train_data=TrainData("chest-xray", 1),
     ),
     performance=PerformanceConfig(
-        enabled=True, compute="custom", custom=CustomFunction("metrics", 1, "lib/performance.py:score")
+        enabled=True,
+        compute="custom",
+        custom=CustomFunction("metrics", 1, "lib/performance.py:score"),
+        dataset="answers",
+        dataset_version=1,
     ),
     evidence=EvidenceConfig(per_source=PerSource("patient", 10)),
 )

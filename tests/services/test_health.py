@@ -18,6 +18,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.metrics import MetricType
+from tidegauge.domain.monitor import Monitor, MonitorState
+from tidegauge.domain.monitor_config import HealthConfig, MonitorConfig
 from tidegauge.domain.observation import HealthSample
 from tidegauge.domain.status import Status
 from tidegauge.links.processes import free_port
@@ -170,13 +172,16 @@ def test_processes_that_hang_delay_the_others_little(database: Database, health:
     assert all(samples(database, id_)[0].ready for id_ in ids)
 
 
-def test_it_looks_again_and_again_until_it_is_closed(database: Database, health: Health) -> None:
+def test_it_looks_again_and_again_until_it_is_closed(
+    database: Database, clock: Clock, health: Health
+) -> None:
     with served() as port:
         id_ = deploy(database, port)
         health.start()
         deadline = time.monotonic() + 20
         while len(samples(database, id_)) < 3 and time.monotonic() < deadline:
             time.sleep(0.02)
+            clock.now += MINUTE
         health.close()
         seen = len(samples(database, id_))
         assert seen >= 3
@@ -219,6 +224,49 @@ def test_a_deployment_deleted_during_a_look_costs_the_others_nothing(
         monkeypatch.setattr(health, "_now", delete_meanwhile)
         health.look()
     assert (len(samples(database, gone)), len(samples(database, stays))) == (0, 1)
+
+
+def watch(database: Database, deployment_id: str, config: HealthConfig) -> None:
+    database.monitors.add(
+        Monitor(
+            new_id(),
+            deployment_id,
+            deployment_id,
+            "ward",
+            MonitorState.ACTIVE,
+            Status.UNKNOWN,
+            MonitorConfig(health=config),
+            1,
+            NOW,
+        )
+    )
+
+
+def test_each_deployment_is_looked_at_as_often_as_its_monitor_asks(
+    database: Database, clock: Clock, health: Health
+) -> None:
+    with served() as port:
+        unwatched, often, seldom, never = (deploy(database, port, name) for name in "abcd")
+        watch(database, often, HealthConfig(frequency_minutes=1))
+        watch(database, seldom, HealthConfig(frequency_minutes=3))
+        watch(database, never, HealthConfig(enabled=False))
+        for _ in range(12):  # a look every half minute
+            health.look_in_turn()
+            clock.now += MINUTE / 2
+    counts = [len(samples(database, id_)) for id_ in (unwatched, often, seldom, never)]
+    assert counts == [6, 6, 2, 0]
+
+
+def test_a_look_holds_until_the_next_one_is_due(database: Database, health: Health) -> None:
+    id_ = deploy(database, 1)
+    add_samples(database, id_, [NOW])
+
+    def ready(minutes: int, frequency: int) -> float | None:
+        start = NOW + minutes * MINUTE
+        found = health.of_window(id_, start, start + 5 * MINUTE, frequency)
+        return next(metric.value for metric in found if metric.name == "ready")
+
+    assert (ready(5, 10), ready(9, 10), ready(10, 10), ready(5, 1)) == (1.0, 1.0, None, None)
 
 
 def add_samples(database: Database, deployment_id: str, times: list[datetime]) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.labels import ImageLabelColumns, LabelColumns, label_text, parse_timestamp
-from tidegauge.services.labels import Labels, PostedLabel
+from tidegauge.services.labels import LabelFolder, Labels, PostedLabel
+from tidegauge.services.sources.rows import LabelRows
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectStore
 
@@ -32,12 +33,13 @@ class Taken:
         self.database.deployments.add(
             Deployment("d1", "d1", "ada", "m", "m", 1, True, Origin.LOCAL, running, running, NOON, "")
         )
-        self.labels = Labels(self.database, self.store, lambda: LATER)
+        self.labels = Labels(self.database, lambda: LATER)
         self.touched = set()
 
     def refresh(self, columns=None):
         self.touched = set()
-        self.labels.refresh("d1", PREFIX, columns or LabelColumns(), self.touched.update)
+        folder = LabelFolder(self.store, PREFIX, LabelRows(columns or LabelColumns()))
+        self.labels.refresh("d1", folder, self.touched.update)
         return self.touched
 
     def read(self, start=NOON, end=NOON + HOUR, columns=None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 
@@ -68,6 +69,15 @@ QUALITIES = EXPECTED | frozenset(
     }
 )
 
+#: What files and functions of users may give.
+COMPUTED = ERRORS | QUALITIES - EXPECTED
+
+_SIGNED = frozenset({"mcc", "cohen_kappa"})  # from -1 to 1
+_UP_TO_ONE = frozenset({"r2", "r2_score", "explained_variance"})
+_SHARES = frozenset(  # errors from 0 to 1
+    {"calibration_error", "hamming_loss", "error_rate", "false_positive_rate", "false_negative_rate"}
+)
+
 #: Health metrics that get worse as they get smaller: ``ready`` is the share of looks that found it ready.
 HEALTH_QUALITIES = frozenset({"ready"})
 
@@ -102,6 +112,32 @@ def names(type_: MetricType) -> frozenset[str] | None:
     if type_ is MetricType.DRIFT:
         return None
     return HEALTH if type_ is MetricType.HEALTH else ERRORS | QUALITIES
+
+
+def implausible(name: str, value: float) -> str:
+    """Say why a performance metric cannot have this value; empty where it can.
+
+    >>> implausible("accuracy", 0.9), implausible("accuracy", 90)
+    ('', 'accuracy is 90; it lies from 0 to 1.')
+    """
+    if not math.isfinite(value):
+        return f"{name} is {value}; write a finite number."
+    low, high = _range(name)
+    if low <= value <= high:
+        return ""
+    if math.isinf(high):
+        return f"{name} is {value:g}; it is 0 or more."
+    return f"{name} is {value:g}; it {'is at most 1' if math.isinf(low) else f'lies from {low:g} to 1'}."
+
+
+def _range(name: str) -> tuple[float, float]:
+    if name == "bias":
+        return -math.inf, math.inf
+    if name in _UP_TO_ONE:
+        return -math.inf, 1.0
+    if name in ERRORS and name not in _SHARES:
+        return 0.0, math.inf
+    return (-1.0 if name in _SIGNED else 0.0), 1.0
 
 
 def larger_is_worse(name: str, type_: MetricType) -> bool:

@@ -16,8 +16,9 @@ def judge(metric: Metric, monitor: Monitor) -> Metric:
     threshold = monitor.thresholds.get(metric.name)
     if threshold is None or threshold.type is not metric.type:
         return metric
-    # Counts and latencies are what they are; only estimates need a sample.
-    minimum = 1 if metric.type is MetricType.HEALTH else monitor.config.minimum_samples
+    # Counts and latencies are what they are, and of some files nobody knows how many samples they are of.
+    taken = metric.type is MetricType.HEALTH or "uncounted" in metric.detail
+    minimum = 1 if taken else monitor.config.minimum_samples
     return replace(metric, status=evaluate(metric.value, threshold, metric.n, minimum))
 
 

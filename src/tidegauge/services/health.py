@@ -1,4 +1,4 @@
-"""Health of served processes: a look at each every few seconds, and what a window of looks comes to."""
+"""Health of served processes: a look at each from time to time, and what a window of looks comes to."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import Metric
+from tidegauge.domain.monitor_config import HealthConfig
 from tidegauge.domain.observation import HealthSample
 from tidegauge.domain.status import Status
 from tidegauge.stats.usage import summarise
@@ -35,7 +37,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 class Health:
-    """Looks at every served process of this machine, keeps what it saw for 30 days, and sums windows up."""
+    """Looks at served processes of this machine, keeps what it saw for 30 days, and sums windows up."""
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class Health:
         self._seconds = seconds
         self._memory_limit = memory_limit or available_memory()
         self._pruned_at: datetime | None = None
+        self._looked_at: dict[str, datetime] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
         self._http = httpx.Client(timeout=_TIMEOUT_SECONDS, trust_env=False)
@@ -65,7 +68,29 @@ class Health:
 
     def look(self) -> None:
         """Look at every deployment that ought to run, once, and forget what is too old."""
-        wanted = self._database.deployments.where(wanted=DeploymentState.RUNNING, origin=Origin.LOCAL)
+        self._look_at(self._wanted())
+
+    def look_in_turn(self) -> None:
+        """Look at every deployment whose monitor asks for it by now; without a monitor, once a minute."""
+        now = self._now()
+        monitors = {
+            monitor.deployment_id: monitor.config.health for monitor in self._database.monitors.where()
+        }
+        due = []
+        for deployment in self._wanted():
+            config = monitors.get(deployment.id, HealthConfig())
+            last = self._looked_at.get(deployment.id)
+            # Half a round early rather than half a round late.
+            pause = timedelta(minutes=config.frequency_minutes, seconds=-self._seconds / 2)
+            if config.enabled and (last is None or now - last >= pause):
+                due.append(deployment)
+        self._looked_at.update((deployment.id, now) for deployment in due)
+        self._look_at(due)
+
+    def _wanted(self) -> tuple[Deployment, ...]:
+        return self._database.deployments.where(wanted=DeploymentState.RUNNING, origin=Origin.LOCAL)
+
+    def _look_at(self, wanted: Sequence[Deployment]) -> None:
         if wanted:
             with ThreadPoolExecutor(_LOOKS_AT_ONCE, "health-look") as pool:
                 samples = list(pool.map(self._sample, wanted))
@@ -75,11 +100,19 @@ class Health:
                 self._database.health_samples.add_all(s for s in samples if s.deployment_id in left)
         self._prune()
 
-    def of_window(self, deployment_id: str, start: datetime, end: datetime) -> tuple[Metric, ...]:
-        """Return the metrics of the process in [start, end), not judged yet; without samples all None."""
+    def of_window(
+        self, deployment_id: str, start: datetime, end: datetime, frequency_minutes: int = 1
+    ) -> tuple[Metric, ...]:
+        """Return the metrics of the process in [start, end), not judged yet; without samples all None.
+
+        A look holds until the next one is due, so that windows shorter than that have one too.
+        """
         rows = self._database.health_samples
         inside = rows.between("at", start, end, sort="at", deployment_id=deployment_id)
         before = rows.between("at", None, start, sort="-at", limit=1, deployment_id=deployment_id)
+        held = timedelta(minutes=frequency_minutes)
+        if not inside and before and start - before[0].at < held:
+            inside, before = (replace(before[0], at=start),), ()
         samples = (*before, *inside)
         usage = summarise(
             [sample.at.timestamp() for sample in samples],
@@ -98,7 +131,7 @@ class Health:
     def _run(self) -> None:
         while not self._stop.wait(self._seconds):
             try:
-                self.look()
+                self.look_in_turn()
             except Exception:
                 # A database that is away for a moment must not end the looking.
                 _log.exception("looking at the served processes failed for a moment")

@@ -1,21 +1,21 @@
-"""Labels: true answers that come late, as files below a prefix of the store or by event id."""
+"""Labels: true answers (or metrics) that come late, as files below a prefix or by event id."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-import polars as pl
-
 from tidegauge.domain.identity import new_id
-from tidegauge.domain.labels import LabelColumns, label_text, parse_timestamp
+from tidegauge.domain.labels import label_text
 from tidegauge.domain.observation import DeadLetter, Label, LabelFile
 from tidegauge.domain.tables import read_table
 from tidegauge.errors import InvalidInputError, NotFoundError
+from tidegauge.services.sources.files import Files
+from tidegauge.services.sources.rows import Columns, Fault, Row
 from tidegauge.storage.database import Database
-from tidegauge.storage.objects import ObjectInfo, ObjectStore
+from tidegauge.storage.objects import ObjectInfo
 
 _LISTED = 1000  # problems of a file that are kept with their row; all are counted
 _TYPES = (".csv", ".parquet")
@@ -46,36 +46,37 @@ class Receipt:
 
 
 @dataclass(frozen=True)
-class _Row:
-    """One usable row of a label file."""
+class LabelFolder:
+    """Files below ``prefix``, and what is read of them; ``name`` tells them from those of other places."""
 
-    number: int
-    time: datetime
-    output: str
-    label: str
+    files: Files
+    prefix: str
+    columns: Columns
+    name: str = ""
 
 
 class Labels:
     """Takes labels in, keeps what they replace, and says which moments they touch."""
 
-    def __init__(self, database: Database, store: ObjectStore, now: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
         self._database = database
-        self._store = store
         self._now = now
 
-    def refresh(self, deployment_id: str, prefix: str, columns: LabelColumns, touch: Touch) -> None:
-        """Take in every file below ``prefix`` that is new or has changed, and forget those that are gone.
+    def refresh(self, deployment_id: str, folder: LabelFolder, touch: Touch) -> None:
+        """Take in every file of ``folder`` that is new or has changed, and forget those that are gone.
 
         ``touch`` hears the times of the rows that came, changed or went, within the transaction of each file.
         """
         known = {file.id: file for file in self._database.label_files.where(deployment_id=deployment_id)}
-        for info in self._store.list(prefix.strip("/")):
+        for info in folder.files.list(folder.prefix.strip("/")):
             name = info.path.rpartition("/")[2]
             if name.startswith(".") or not name.lower().endswith(_TYPES):
                 continue
-            before = known.pop(info.path, None)
-            if before is None or before.digest != _digest(info, columns):
-                self._take_in(deployment_id, info, columns, touch)
+            digest = f"{info.size} {info.modified.isoformat()} {folder.columns.digest}"
+            file = LabelFile(folder.name + info.path, deployment_id, digest, 0, 0, self._now())
+            before = known.pop(file.id, None)
+            if before is None or before.digest != digest:
+                self._take_in(file, info, folder, touch)
         for file in known.values():
             self._replace(deployment_id, file.id, [], [], None, touch)
 
@@ -137,46 +138,68 @@ class Labels:
         )
         return tuple(f"{letter.source}: {letter.reason}" for letter in (*within, *timeless))
 
-    def _take_in(self, deployment_id: str, info: ObjectInfo, columns: LabelColumns, touch: Touch) -> None:
-        rows: list[_Row] = []
-        problems: list[tuple[int | None, str, datetime | None]] = []
+    def replaced(self, deployment_id: str, start: datetime, end: datetime) -> tuple[Label, ...]:
+        """Return the labels of the window [start, end) that count no more."""
+        rows = self._database.labels.between("time", start, end, deployment_id=deployment_id)
+        return tuple(row for row in rows if row.superseded_at is not None)
+
+    def tell(self, deployment_id: str, place: str, reason: str) -> None:
+        """Say in the problems of every run why a place cannot be read; without a reason it can again."""
+        where = {"deployment_id": deployment_id, "kind": "label", "source": place}
+        told = self._database.dead_letters.find(**where)
+        if (told.reason if told else "") == reason:
+            return
+        with self._database.transaction():
+            self._database.dead_letters.delete_where(**where)
+            if reason:
+                letter = DeadLetter(new_id(), deployment_id, "label", "", place, reason, None, self._now())
+                self._database.dead_letters.add(letter)
+
+    def _take_in(self, file: LabelFile, info: ObjectInfo, folder: LabelFolder, touch: Touch) -> None:
+        rows: list[Row] = []
         try:
-            rows, problems = _parse(
-                read_table(self._store.get(info.path), info.path.rpartition("/")[2], as_text=True), columns
-            )
+            frame = read_table(folder.files.get(info.path), info.path.rpartition("/")[2], as_text=True)
+            rows, faults = folder.columns.parse(frame)
         except (InvalidInputError, NotFoundError) as error:  # deleted since it was listed
-            problems = [(None, error.message, None)]
-        file = LabelFile(
-            info.path, deployment_id, _digest(info, columns), len(rows), len(problems), self._now()
-        )
-        self._replace(deployment_id, info.path, rows, problems, file, touch)
+            faults = [Fault(None, error.message)]
+        file = replace(file, rows=len(rows), problems=len(faults))
+        self._replace(file.deployment_id, file.id, rows, faults, file, touch)
 
     def _replace(
         self,
         deployment_id: str,
         path: str,
-        rows: Sequence[_Row],
-        problems: Sequence[tuple[int | None, str, datetime | None]],
+        rows: Sequence[Row],
+        faults: Sequence[Fault],
         file: LabelFile | None,
         touch: Touch,
     ) -> None:
         """Make the labels of a file those of these rows, in one transaction."""
         now = self._now()
         # By content, not by place: a row that is put in at the top touches only its own window.
-        old: dict[tuple[datetime, str, str], list[Label]] = defaultdict(list)
+        old: dict[tuple[datetime, str, str, int], list[Label]] = defaultdict(list)
         for label in self._database.labels.where(
             deployment_id=deployment_id, source=path, superseded_at=None
         ):
-            old[label.time, label.output, label.label].append(label)
+            old[label.time, label.output, label.label, label.index].append(label)
         added = []
         for row in rows:
-            same = old[row.time, row.output, row.label]
+            same = old[row.time, row.output, row.label, row.index]
             if same:
                 same.pop()
             else:
                 added.append(
                     Label(
-                        new_id(), deployment_id, row.time, "", 0, row.output, row.label, path, row.number, now
+                        new_id(),
+                        deployment_id,
+                        row.time,
+                        "",
+                        row.index,
+                        row.output,
+                        row.label,
+                        path,
+                        row.number,
+                        now,
                     )
                 )
         gone = [label for rest in old.values() for label in rest]
@@ -186,12 +209,12 @@ class Labels:
                 deployment_id,
                 "label",
                 "",
-                path if number is None else f"{path}, row {number}",
-                reason,
-                time,
+                path if fault.number is None else f"{path}, row {fault.number}",
+                fault.reason,
+                fault.time,
                 now,
             )
-            for number, reason, time in problems[:_LISTED]
+            for fault in faults[:_LISTED]
         ]
         with self._database.transaction():
             self._supersede([label.id for label in gone], now)
@@ -218,51 +241,3 @@ class Labels:
             ):
                 found[label.event_id, label.index] = label
         return found
-
-
-def _digest(info: ObjectInfo, columns: LabelColumns) -> str:
-    names = f"{columns.timestamp}/{columns.output}/{columns.label}"
-    return f"{info.size} {info.modified.isoformat()} {names}"
-
-
-def _parse(
-    frame: pl.DataFrame, columns: LabelColumns
-) -> tuple[list[_Row], list[tuple[int | None, str, datetime | None]]]:
-    """Return the usable rows, and what is wrong with the others: row, reason, and time where it has one."""
-    names = (columns.timestamp, columns.output, columns.label)
-    missing = [name for name in names if name not in frame.columns]
-    if missing:
-        lacks, has = (", ".join(map(repr, some)) for some in (missing, frame.columns))
-        return [], [(None, f"It has no column {lacks}, but {has}.", None)]
-    rows: list[_Row] = []
-    problems: list[tuple[int | None, str, datetime | None]] = []
-    texts: dict[str, str] = {}  # few distinct labels, many rows
-    cells = (frame.get_column(name).to_list() for name in names)
-    for number, (time, output, label) in enumerate(zip(*cells, strict=True), 1):
-        if _empty(time):
-            problems.append((number, f"{names[0]} is empty.", None))
-            continue
-        try:
-            moment = parse_timestamp(time)
-        except ValueError:
-            problems.append(
-                (
-                    number,
-                    f"{names[0]} is {time!r}; write ISO 8601 or epoch seconds or milliseconds.",
-                    None,
-                )
-            )
-            continue
-        empty = [name for name, cell in zip(names[1:], (output, label), strict=True) if _empty(cell)]
-        if empty:
-            problems.append((number, f"{' and '.join(empty)} {'are' if empty[1:] else 'is'} empty.", moment))
-            continue
-        for cell in (output, label):
-            if cell not in texts:
-                texts[cell] = label_text(cell)
-        rows.append(_Row(number, moment, texts[output], texts[label]))
-    return rows, problems
-
-
-def _empty(cell: str | None) -> bool:
-    return cell is None or not cell.strip() or cell.strip().lower() == "nan"

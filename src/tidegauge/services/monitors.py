@@ -32,6 +32,7 @@ from tidegauge.domain.windows import span, window_of
 from tidegauge.errors import ConflictError, FieldError, InvalidInputError, NotFoundError, TidegaugeError
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.sources.checks import source_errors
 from tidegauge.services.worker import Worker
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectStore
@@ -284,12 +285,7 @@ class Monitors:
             raise InvalidInputError(" ".join(error.message for error in errors), tuple(errors))
 
     def _places(self, deployment: Deployment, config: MonitorConfig) -> Iterator[FieldError]:
-        prefix = config.performance.prefix
-        if prefix and not config.performance.dataset and prefix.split("/")[0] != deployment.id:
-            yield FieldError(
-                "performance.prefix",
-                f"performance.prefix is {prefix!r}; labels stand below the deployment's {deployment.id}/.",
-            )
+        yield from source_errors(self._catalogue, deployment, config)
         train = config.drift.train_data
         if not config.drift.enabled or train is None:
             return

@@ -11,7 +11,6 @@ import numpy as np
 
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.images import encode_png
-from tidegauge.domain.labels import LabelColumns
 from tidegauge.domain.metrics import EXPECTED, MetricType
 from tidegauge.domain.monitor import (
     Cause,
@@ -37,6 +36,7 @@ from tidegauge.services.health import Health
 from tidegauge.services.labels import Labels, PostedLabel, Receipt
 from tidegauge.services.observing import Extraction, Observing
 from tidegauge.services.payloads import decode_images
+from tidegauge.services.sources.performance import LateFiles, precomputed
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.observations import Observations, ObservationStore, microseconds, moment
@@ -56,6 +56,7 @@ class Runs:
         observing: Observing,
         files: ObservationStore,
         labels: Labels,
+        late_files: LateFiles,
         baselines: Baselines,
         evidences: Evidences,
         alerting: Alerting,
@@ -69,6 +70,7 @@ class Runs:
         self._observing = observing
         self._files = files
         self._labels = labels
+        self._late_files = late_files
         self._baselines = baselines
         self._evidences = evidences
         self._alerting = alerting
@@ -117,16 +119,9 @@ class Runs:
         self._observing.advance(monitor.deployment_id, extraction_of(monitor, baseline), late)
         config = monitor.config.performance
         if config.enabled:
-            columns = LabelColumns(
-                timestamp=config.timestamp_column,
-                output=config.prediction_column,
-                label=config.groundtruth_column,
-            )
-            prefix = config.prefix or self._database.deployments.get(monitor.deployment_id).livedata
-            self._labels.refresh(
-                monitor.deployment_id,
-                prefix,
-                columns,
+            self._late_files.refresh(
+                monitor,
+                self._database.deployments.get(monitor.deployment_id),
                 lambda times: self._touch(monitor, times, Cause.LATE_LABELS),
             )
 
@@ -189,7 +184,9 @@ class Runs:
         problems = list(self._unread(monitor, start, end))
         if config.health.enabled:
             metrics += measuring.health(observed, start, end)
-            metrics += self._health.of_window(monitor.deployment_id, start, end)
+            metrics += self._health.of_window(
+                monitor.deployment_id, start, end, config.health.frequency_minutes
+            )
         if config.drift.enabled:
             moved, images = measuring.drift(baseline, observed)
             metrics += moved
@@ -251,6 +248,8 @@ class Runs:
     ) -> list[Metric]:
         if labels is None:
             labels = self._labels.of_window(monitor.deployment_id, start, end)
+        if monitor.config.performance.compute == "precomputed_metrics":
+            return precomputed(labels, self._labels.replaced(monitor.deployment_id, start, end))
         truth, outputs = measuring.pairs(labels, observed, baseline.classes)
         positive = measuring.positive_class(monitor.config.performance.positive, baseline)
         return measuring.performance(truth, outputs, positive)

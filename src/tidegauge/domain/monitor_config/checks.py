@@ -24,6 +24,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "drift.image.channels": (1, 3),
     "drift.train_data.version": (1, 1_000_000),
     "performance.custom.version": (1, 1_000_000),
+    "performance.dataset_version": (1, 1_000_000),
     "evidence.alpha": (1e-9, 0.5),
     "evidence.life": (1000, 1_000_000_000),
     "evidence.minimum_effect": (0.0, 10.0),
@@ -125,6 +126,12 @@ def _switches(config: MonitorConfig) -> Iterator[FieldError]:
             yield FieldError(
                 name, f"{name} is given, but {choice} is {chosen}; leave it out or choose {wanted}."
             )
+    if performance.dataset_version is not None and not performance.dataset:
+        yield FieldError(
+            "performance.dataset_version",
+            f"performance.dataset_version is {performance.dataset_version}, but there is no "
+            "performance.dataset; name it.",
+        )
     if drift.predict_prefix and drift.predict_data != "dataset":
         yield FieldError(
             "drift.predict_prefix",

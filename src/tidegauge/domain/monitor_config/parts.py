@@ -125,6 +125,8 @@ class PerformanceConfig:
     """The user's function; for compute: custom, and for no other."""
     dataset: str = ""
     """Name of the Dataset with the files; empty: the store of this cluster."""
+    dataset_version: int | None = None
+    """Version of it; null: a folder as it is now, else the newest version."""
     prefix: str = ""
     """Where the files are; empty, without a dataset: <deployment id>/livedata."""
     groundtruth_column: str = "label"

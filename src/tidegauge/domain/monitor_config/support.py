@@ -17,11 +17,9 @@ _CARRIED_OUT: Mapping[str, tuple[object, ...]] = {
     "input_data_type": ("image",),
     "segments": ("",),
     "keep_images": (True,),
-    "health.frequency_minutes": (1,),
     "drift.algorithm": ("auto",),
     "drift.predict_data": ("cloudevents",),
-    "performance.compute": ("labelled_data",),
-    "performance.dataset": ("",),
+    "performance.compute": ("labelled_data", "precomputed_metrics"),
 }
 
 #: What an active monitor takes on without a new baseline.
