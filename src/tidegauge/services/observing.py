@@ -131,9 +131,11 @@ class Observing:
             )
             if not files:
                 return found
-            batch = self._read(reader, files, extraction, late)
+            batch, position = self._read(reader, files, extraction, late)
             if batch is not None and len(batch):
                 found.append(batch)
+            if position == files[-1].number and len(files) < _FILES:
+                return found
 
     def tidy(self, deployment_id: str, extraction: Extraction, sequence: int) -> int:
         """Join the small files of each hour that is over; return how many files went into others.
@@ -187,8 +189,11 @@ class Observing:
         files: Sequence[LogFile],
         extraction: Extraction,
         late: Callable[[Observations], None],
-    ) -> Observations | None:
-        """Read some files of the log; None where another reader was faster."""
+    ) -> tuple[Observations | None, int]:
+        """Read some files of the log; return what was observed, None where another reader was faster.
+
+        With it comes the number of the last file that was read.
+        """
         records: list[tuple[str, Record]] = []
         size = 0
         position = reader.position
@@ -224,12 +229,12 @@ class Observing:
                 halves=halves,
             )
             if not moved:
-                return None
+                return None, reader.position
             if described:
                 self._database.observation_files.add(described)
                 late(batch)
             self._database.dead_letters.add_all(letters)
-        return batch
+        return batch, position
 
     def _on_time(
         self, reader: Reader, records: list[tuple[str, Record]], skew: timedelta

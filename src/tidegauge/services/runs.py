@@ -98,8 +98,8 @@ class Runs:
         if due is None:  # what is due by the schedule was made so after the log had been read
             self._flush()
             self.catch_up(monitor)
+            monitor = self._database.monitors.get(monitor.id)
         fulfilled = [due] if due else self._waiting(monitor, start, end)
-        monitor = self._database.monitors.get(monitor.id)
         try:
             run, state = self._compute(monitor, start, end, cause)
             saved = self._save(monitor, run, state, fulfilled)
@@ -262,13 +262,12 @@ class Runs:
         fulfilled: list[DueWindow],
     ) -> MonitorRun:
         """Write down a run with all that follows from it: as a whole, or not at all."""
-        window = {"monitor_id": run.monitor_id, "start": run.start, "end": run.end}
         for _ in range(_TRIES):
             try:
                 with self._database.transaction():
                     self._fulfil(fulfilled)
-                    number = self._database.monitor_runs.highest("revision", **window) + 1
                     before = self._revisions(monitor, run.start, run.end)
+                    number = before[-1].revision + 1 if before else 1
                     saved = self._tallied(monitor, replace(run, revision=number), before)
                     self._database.monitor_runs.add(saved)
                     self._note(monitor, saved, state)

@@ -208,7 +208,7 @@ def _edges(pixels: Pixels, across: Pixels, down: Pixels) -> list[float]:
 
 
 def _excess(steps: Pixels, along: int) -> float:
-    """Return how much larger steps into every eighth column (``along`` 0) or row are than their neighbours."""
+    """Return how much larger steps into every eighth column (``along`` 0) or row are than those beside."""
     if not steps.size:
         return 0.0
     profile = cv2.reduce(steps, along, cv2.REDUCE_AVG).ravel().astype(np.float64)
