@@ -65,7 +65,17 @@ class Observations:
     def between(self, start: datetime, end: datetime) -> Observations:
         """Return those with start <= time < end."""
         low, high = microseconds(start), microseconds(end)
-        return self.take(np.flatnonzero((self.time >= low) & (self.time < high)))
+        rows = np.flatnonzero((self.time >= low) & (self.time < high))
+        if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+            return self._part(int(rows[0]), int(rows[-1]) + 1)
+        return self.take(rows)
+
+    def _part(self, start: int, stop: int) -> Observations:
+        """Return what ``take`` does of rows that follow each other, without a copy."""
+        plain = {f.name: getattr(self, f.name)[start:stop] for f in fields(self) if f.name != "images"}
+        before = int(self.seen[:start].sum())
+        place = slice(before, before + int(self.seen[start:stop].sum()))
+        return Observations(**plain, images=self.images.take(place) if self.images is not None else None)
 
     @staticmethod
     def concatenate(parts: Sequence[Observations]) -> Observations:
@@ -300,7 +310,8 @@ def _images(table: pa.Table, seen: npt.NDArray[np.bool_]) -> ImageFeatures:
         width = array.type.byte_width
         count = len(array) * width // np.dtype(dtype).itemsize
         flat = np.frombuffer(array.buffers()[1], dtype, count, array.offset * width)
-        return flat.reshape(len(array), -1)[seen]
+        rows = flat.reshape(len(array), -1)
+        return rows if seen.all() else rows[seen]
 
     def columns(names: Iterable[str]) -> npt.NDArray[np.float64]:
         return np.column_stack([table.column(name).to_numpy() for name in names])[seen]
