@@ -46,8 +46,9 @@ from tidegauge.services.pipelines import Pipelines
 from tidegauge.services.reports import Reports
 from tidegauge.services.runs import Runs
 from tidegauge.services.schedule import Schedule
+from tidegauge.services.sources.custom import CustomFunctions
 from tidegauge.services.sources.files import Datasets
-from tidegauge.services.sources.performance import LateFiles
+from tidegauge.services.sources.performance import CustomPerformance, LateFiles
 from tidegauge.services.supervisor import Supervisor
 from tidegauge.services.worker import Worker
 from tidegauge.settings import Settings
@@ -112,6 +113,7 @@ def build_monitoring(
         files,
         labels,
         LateFiles(labels, store, Datasets(catalogue)),
+        CustomPerformance(CustomFunctions(catalogue, settings.home.absolute())),
         baselines,
         evidences,
         Alerting(database, notifications, now),

@@ -36,7 +36,7 @@ from tidegauge.services.health import Health
 from tidegauge.services.labels import Labels, PostedLabel, Receipt
 from tidegauge.services.observing import Extraction, Observing
 from tidegauge.services.payloads import decode_images
-from tidegauge.services.sources.performance import LateFiles, precomputed
+from tidegauge.services.sources.performance import CustomPerformance, LateFiles, precomputed
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.observations import Observations, ObservationStore, microseconds, moment
@@ -57,6 +57,7 @@ class Runs:
         files: ObservationStore,
         labels: Labels,
         late_files: LateFiles,
+        custom: CustomPerformance,
         baselines: Baselines,
         evidences: Evidences,
         alerting: Alerting,
@@ -71,6 +72,7 @@ class Runs:
         self._files = files
         self._labels = labels
         self._late_files = late_files
+        self._custom = custom
         self._baselines = baselines
         self._evidences = evidences
         self._alerting = alerting
@@ -192,7 +194,9 @@ class Runs:
             metrics += moved
         if config.performance.enabled:
             metrics += measuring.expected(baseline, observed, alarm=bool(evidence and evidence.alarm))
-            metrics += self._performance(monitor, baseline, start, end, observed)
+            measured, unmeasured = self._performance(monitor, baseline, start, end, observed)
+            metrics += measured
+            problems += unmeasured
             problems += self._labels.problems(monitor.deployment_id, start, end)
         run = MonitorRun(
             id=new_id(),
@@ -223,8 +227,10 @@ class Runs:
             extraction = extraction_of(monitor, baseline)
             observed = self._files.window(monitor.deployment_id, extraction.id, last.start, last.end)
         kept = [m for m in last.metrics if m.type is not MetricType.PERFORMANCE or m.name in EXPECTED]
-        kept += self._performance(monitor, baseline, last.start, last.end, observed, labels)
+        measured, unmeasured = self._performance(monitor, baseline, last.start, last.end, observed, labels)
+        kept += measured
         problems = [
+            *unmeasured,
             *self._unread(monitor, last.start, last.end),
             *self._labels.problems(monitor.deployment_id, last.start, last.end),
         ]
@@ -245,14 +251,17 @@ class Runs:
         end: datetime,
         observed: Observations,
         labels: tuple[Label, ...] | None = None,
-    ) -> list[Metric]:
+    ) -> tuple[list[Metric], tuple[str, ...]]:
+        """Return the metrics of labels (or files, or functions), and why some have no value."""
         if labels is None:
             labels = self._labels.of_window(monitor.deployment_id, start, end)
         if monitor.config.performance.compute == "precomputed_metrics":
-            return precomputed(labels, self._labels.replaced(monitor.deployment_id, start, end))
+            return precomputed(labels, self._labels.replaced(monitor.deployment_id, start, end)), ()
         truth, outputs = measuring.pairs(labels, observed, baseline.classes)
+        if monitor.config.performance.compute == "custom":
+            return self._custom.measure(monitor, truth, outputs)
         positive = measuring.positive_class(monitor.config.performance.positive, baseline)
-        return measuring.performance(truth, outputs, positive)
+        return measuring.performance(truth, outputs, positive), ()
 
     def _save(
         self,

@@ -57,15 +57,13 @@ class Rows(Generic[T]):
         self._table = table
         self._noun = noun
         self._adapter: TypeAdapter[T] = TypeAdapter(cls)
-        self._insert = insert(table)
-        # To build a statement takes longer than to execute it: it is built once for each of its shapes.
         self._statements: dict[tuple[Any, ...], Any] = {}
 
     def add(self, item: T) -> T:
         """Insert ``item``; ConflictError where a unique constraint forbids it."""
         try:
             with self._connections.begin() as connection:
-                connection.execute(self._insert, self._to_row(item))
+                connection.execute(insert(self._table).values(self._to_row(item)))
         except IntegrityError as error:
             name = getattr(item, "name", "")
             raise ConflictError(
@@ -80,7 +78,7 @@ class Rows(Generic[T]):
             return
         try:
             with self._connections.begin() as connection:
-                connection.execute(self._insert, rows)
+                connection.execute(insert(self._table), rows)
         except IntegrityError as error:
             raise ConflictError(f"One of these {len(rows)} {self._noun}s is there already.") from error
 
@@ -195,12 +193,8 @@ class Rows(Generic[T]):
 
     def delete_where(self, **where: Any) -> int:
         """Delete all rows with these values; return how many there were."""
-        shape = ("delete", *((name, _kind(value)) for name, value in where.items()))
-        statement = self._statements.get(shape)
-        if statement is None:
-            statement = self._statements[shape] = delete(self._table).where(*self._shaped(where))
         with self._connections.begin() as connection:
-            return int(connection.execute(statement, _values(where)).rowcount)
+            return int(connection.execute(delete(self._table).where(*self._conditions(where))).rowcount)
 
     def delete_below(self, column: str, prefix: str, **where: Any) -> int:
         """Delete the rows whose text in a column begins with ``prefix``; return how many there were."""
@@ -217,6 +211,7 @@ class Rows(Generic[T]):
         limit: int | None,
         column: str = "",
     ) -> tuple[T, ...]:
+        # To build a statement takes longer than to execute it: it is built once for each of its shapes.
         shape = (
             "select",
             *((name, _kind(value)) for name, value in where.items()),

@@ -19,7 +19,6 @@ _CARRIED_OUT: Mapping[str, tuple[object, ...]] = {
     "keep_images": (True,),
     "drift.algorithm": ("auto",),
     "drift.predict_data": ("cloudevents",),
-    "performance.compute": ("labelled_data", "precomputed_metrics"),
 }
 
 #: What an active monitor takes on without a new baseline.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tidegauge.domain.deployment import Deployment
-from tidegauge.domain.monitor_config import MonitorConfig
+from tidegauge.domain.monitor_config import CustomFunction, MonitorConfig
 from tidegauge.errors import FieldError, TidegaugeError
 from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.sources.custom import check_function
 from tidegauge.services.sources.files import Datasets
 
 _OURS = ("log", "observations")  # what Tidegauge writes beside the files that are dropped
@@ -29,6 +30,8 @@ def source_errors(
         )
     elif performance.prefix:
         yield from _own_folder(deployment, performance.prefix)
+    if performance.custom:
+        yield from _custom(catalogue, deployment.owner, "performance.custom", performance.custom)
 
 
 def _dataset(
@@ -36,6 +39,13 @@ def _dataset(
 ) -> Iterator[FieldError]:
     try:
         datasets.open(owner, name, version)
+    except TidegaugeError as error:
+        yield FieldError(field, f"{field}: {error.message}")
+
+
+def _custom(catalogue: Catalogue, owner: str, field: str, wanted: CustomFunction) -> Iterator[FieldError]:
+    try:
+        check_function(catalogue, owner, wanted)
     except TidegaugeError as error:
         yield FieldError(field, f"{field}: {error.message}")
 

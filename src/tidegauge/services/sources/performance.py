@@ -11,8 +11,9 @@ from tidegauge.domain.metrics import COMPUTED, MetricType
 from tidegauge.domain.monitor import Metric, Monitor
 from tidegauge.domain.observation import Label
 from tidegauge.domain.status import Status
-from tidegauge.errors import TidegaugeError
+from tidegauge.errors import InvalidInputError, TidegaugeError
 from tidegauge.services.labels import LabelFolder, Labels, Touch
+from tidegauge.services.sources.custom import CustomFunctions
 from tidegauge.services.sources.files import Datasets
 from tidegauge.services.sources.rows import Columns, LabelRows, MetricRows
 from tidegauge.storage.objects import ObjectStore
@@ -78,3 +79,43 @@ def _metric(name: str, rows: Sequence[Label], gone: int) -> Metric:
         detail["uncounted"] = 1
     n = last.index if counted else 1
     return Metric(name, MetricType.PERFORMANCE, float(last.label), n, Status.UNKNOWN, detail=detail)
+
+
+class CustomPerformance:
+    """Has the performance of windows computed by functions of users."""
+
+    def __init__(self, functions: CustomFunctions) -> None:
+        self._functions = functions
+
+    def measure(
+        self, monitor: Monitor, truth: Sequence[str], outputs: Sequence[str]
+    ) -> tuple[list[Metric], tuple[str, ...]]:
+        """Return the metrics of a window, and why some have no value.
+
+        A metric that a threshold names is there in any case, so that its verdict is unknown, not absent.
+        """
+        wanted = monitor.config.performance.custom
+        found: dict[str, float] = {}
+        problems: tuple[str, ...] = ()
+        if truth and wanted:
+            try:
+                arguments = _numbers(truth, outputs) if monitor.config.model_type == "regression" else None
+                found, problems = self._functions.metrics(
+                    monitor.owner, wanted, *(arguments or (truth, outputs))
+                )
+            except TidegaugeError as error:
+                problems = (error.message,)
+        bounded = {name for name, t in monitor.thresholds.items() if t.type is MetricType.PERFORMANCE}
+        names = sorted(found.keys() | bounded & COMPUTED)
+        metrics = [
+            Metric(name, MetricType.PERFORMANCE, found.get(name), len(truth), Status.UNKNOWN)
+            for name in names
+        ]
+        return metrics, problems
+
+
+def _numbers(truth: Sequence[str], outputs: Sequence[str]) -> tuple[list[float], list[float]]:
+    try:
+        return [float(text) for text in truth], [float(text) for text in outputs]
+    except ValueError as error:
+        raise InvalidInputError(f"A label or an answer is no number ({error}).") from error

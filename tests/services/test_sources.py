@@ -1,4 +1,4 @@
-"""Labels and metrics from files of Datasets and of the store, in windows on a clock of the test's own."""
+"""Where performance comes from: files of the store and of Datasets, functions of users."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from simulated import OWNER, START, Site
 from tidegauge.domain.catalogue import RepositoryKind, Source, SourceType, VersionState
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import Cause, Metric, MonitorRun, MonitorState
-from tidegauge.domain.monitor_config import MonitorConfig, PerformanceConfig
+from tidegauge.domain.monitor_config import CustomFunction, MonitorConfig, PerformanceConfig
 from tidegauge.domain.status import Status
 from tidegauge.domain.thresholds import Threshold
 from tidegauge.errors import InvalidInputError
@@ -90,6 +90,26 @@ def live(ward: Ward, name: str = "answers", owner: str = OWNER) -> Path:
     catalogue = ward.services.catalogue
     catalogue.create(RepositoryKind.DATASET, name, owner, Source(SourceType.FOLDER, str(folder)), None)
     return folder
+
+
+def version_of(ward: Ward, kind: RepositoryKind, name: str) -> None:
+    catalogue = ward.services.catalogue
+    version = catalogue.add_version(catalogue.get(kind, OWNER, name))
+    while (found := ward.database.versions.get(version.id)).state is VersionState.IMPORTING:
+        time.sleep(0.01)
+    assert found.state is VersionState.READY, found.error
+
+
+def custom(ward: Ward, *lines: str, function: str = "lib/mine.py:score") -> PerformanceConfig:
+    """Register a function with these lines as the version of a Code repository."""
+    folder = ward.folder / "code"
+    (folder / "lib").mkdir(parents=True)
+    body = "\n".join(f"    {line}" for line in lines)
+    (folder / "lib" / "mine.py").write_text(f"def score(truth, predictions):\n{body}\n")
+    source = Source(SourceType.FOLDER, str(folder))
+    ward.services.catalogue.create(RepositoryKind.CODE, "metrics", OWNER, source, None)
+    version_of(ward, RepositoryKind.CODE, "metrics")
+    return PerformanceConfig(enabled=True, compute="custom", custom=CustomFunction("metrics", 1, function))
 
 
 def test_metrics_from_files_are_those_of_their_window(ward: Ward) -> None:
@@ -182,10 +202,7 @@ def test_labels_are_read_from_a_live_dataset_as_they_come(ward: Ward) -> None:
 def test_metrics_are_read_from_a_version_of_a_dataset(ward: Ward) -> None:
     folder = live(ward)
     (folder / "a.csv").write_text(f"timestamp,accuracy\n{at(0)},0.9\n")
-    catalogue = ward.services.catalogue
-    version = catalogue.add_version(catalogue.get(RepositoryKind.DATASET, OWNER, "answers"))
-    while ward.database.versions.get(version.id).state is VersionState.IMPORTING:
-        time.sleep(0.01)
+    version_of(ward, RepositoryKind.DATASET, "answers")
     (folder / "a.csv").write_text(f"timestamp,accuracy\n{at(0)},0.1\n")
     ward.watch(replace(METRICS, dataset="answers", dataset_version=1))
     assert ward.values() == {"accuracy": 0.9}
@@ -229,3 +246,80 @@ def test_a_version_that_is_not_there_is_refused(ward: Ward) -> None:
 def test_a_prefix_outside_the_folder_for_files_of_the_deployment_is_refused(ward: Ward, prefix: str) -> None:
     wanted = prefix.format(ward.site.deployment.id)
     assert refusal(ward, replace(METRICS, prefix=wanted)).startswith("performance.prefix | ")
+
+
+THREE = f"timestamp,output,label\n{at(0)},A,A\n{at(0.1)},A,B\n{at(0.2)},B,B\n"
+
+
+def test_a_function_of_the_user_computes_performance_of_labels(ward: Ward) -> None:
+    shares = "sum(t == p for t, p in zip(truth, predictions)) / len(truth)"
+    ward.watch(custom(ward, f"return {{'jaccard': {shares}, 'rmse': predictions.count('A')}}"))
+    ward.drop("a.csv", THREE)
+    assert ward.values() == {"jaccard": pytest.approx(2 / 3), "rmse": 2.0}
+    assert ward.metrics()["jaccard"].n == 3
+    assert (ward.values(1), ward.runs(1)[-1].problems) == ({}, ())  # it is not called without labels
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("raise ValueError('no ward')", "ValueError: no ward (lib/mine.py, line 2)."),
+        ("return 0.5", "It returned 0.5, not a number for each name of a metric."),
+        ("return {'accuracy': float('nan')}", "It returned nan for accuracy, which is no number."),
+        ("return {'accuracy': 1.5}", "It returned what cannot be: accuracy is 1.5; it lies from 0 to 1."),
+        ("return {'accuracy': 'high'}", "It returned 'high' for accuracy, which is no number."),
+        ("return {'acuracy': 1}", "It returned 'acuracy', which is no metric."),
+    ],
+)
+def test_a_function_that_fails_leaves_its_metric_unknown_and_says_why(
+    ward: Ward, line: str, said: str
+) -> None:
+    ward.watch(custom(ward, line))
+    accuracy = Threshold("accuracy", MetricType.PERFORMANCE, 0.9, 0.8)
+    ward.database.monitors.update(ward.monitor.id, thresholds={"accuracy": accuracy})
+    ward.drop("a.csv", THREE)
+    assert ward.values() == {"accuracy": None}
+    run = ward.runs()[-1]
+    assert (run.performance, run.health) == (Status.UNKNOWN, ward.runs(1)[-1].health)
+    assert run.problems == (f"lib/mine.py:score of 'metrics' v1: {said}",)
+
+
+@pytest.mark.parametrize(
+    ("text", "function", "said"),
+    [
+        ("def score(:\n", "lib/mine.py:score", "lib/mine.py, line 1 of 'metrics' v2 is not valid Python"),
+        ("def scores(a, b): ...\n", "lib/mine.py:score", "defines no function 'score'."),
+        ("def score(a): ...\n", "lib/mine.py:score", "cannot be called with two arguments"),
+        ("def score(a, b, c): ...\n", "lib/mine.py:score", "cannot be called with two arguments"),
+        ("def score(a, b, *, c): ...\n", "lib/mine.py:score", "cannot be called with two arguments"),
+        ("async def score(a, b): ...\n", "lib/mine.py:score", "is asynchronous"),
+        ("", "mine.py:score", "'metrics' v2 has no file 'mine.py'."),
+        ("\0", "lib/mine.py:score", "is not valid Python"),
+    ],
+)
+def test_a_function_that_cannot_be_called_is_refused_before_anything_is_saved(
+    ward: Ward, text: str, function: str, said: str
+) -> None:
+    wanted = custom(ward, "return {}", function=function)
+    (ward.folder / "code" / "lib" / "mine.py").write_text(text)
+    version_of(ward, RepositoryKind.CODE, "metrics")
+    newest = replace(wanted, custom=CustomFunction("metrics", 2, function))
+    assert said in refusal(ward, newest)
+    assert refusal(ward, newest).startswith("performance.custom | performance.custom: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def score(a, b, c=1): ...\n",
+        "def score(*all): ...\n",
+        "def score(a, b=1, /): ...\n",
+        "from x import score\n",
+        "score = max\n",
+    ],
+)
+def test_a_function_that_can_be_called_with_two_arguments_is_taken(ward: Ward, text: str) -> None:
+    wanted = custom(ward, "return {}")
+    (ward.folder / "code" / "lib" / "mine.py").write_text(text)
+    version_of(ward, RepositoryKind.CODE, "metrics")
+    ward.watch(replace(wanted, custom=CustomFunction("metrics", 2, "lib/mine.py:score")))
