@@ -55,7 +55,9 @@ def test_a_condition_compares_the_metric_with_the_bound(
     assert rule(condition).judge(run(value)) == (holds, value)
 
 
-@pytest.mark.parametrize(("surely", "holds"), [((0.6, 0.84), True), ((0.6, 0.9), False), (None, None)])
+@pytest.mark.parametrize(
+    ("surely", "holds"), [((0.6, 0.84), True), ((0.86, 0.9), False), ((0.6, 0.9), None), (None, None)]
+)
 def test_surely_below_needs_the_whole_confidence_sequence(
     surely: tuple[float, float] | None, holds: bool | None
 ) -> None:

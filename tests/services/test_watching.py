@@ -19,8 +19,9 @@ from simulated import OWNER, START, Site
 from tidegauge import storage
 from tidegauge.domain.alert import AlertEvent, AlertRule, Condition, Operator, Severity, Subject
 from tidegauge.domain.channel import ChannelKind
+from tidegauge.domain.identity import new_id
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import Cause, Monitor, MonitorRun
+from tidegauge.domain.monitor import Cause, Metric, Monitor, MonitorRun
 from tidegauge.domain.status import Status
 from tidegauge.errors import ConflictError, InvalidInputError
 from tidegauge.services.labels import PostedLabel
@@ -391,6 +392,31 @@ def test_a_small_window_below_the_bound_is_not_surely_below(ward: Ward) -> None:
     ward.drop("b.csv", *[(t + STEP, o, la) for t, o, la in half for _ in range(20)])
     ward.go(1)
     assert [event.name for event in ward.told()] == ["sure"]
+
+
+def test_what_was_surely_past_its_bound_is_over_once_surely_not_or_after_a_day_of_doubt(ward: Ward) -> None:
+    low = Condition(name="accuracy", operator=Operator.LESS, bound=0.85, surely=True)
+    ward.alert("sure", low, type_=MetricType.PERFORMANCE)
+    first = ward.go(0)
+
+    def look(after: timedelta, surely_low: float, surely_high: float) -> None:
+        accuracy = Metric(
+            "accuracy", MetricType.PERFORMANCE, 0.8, 12, Status.UNKNOWN,
+            surely_low=surely_low, surely_high=surely_high,
+        )  # fmt: skip
+        run = replace(first, id=new_id(), start=START + after, end=START + after + STEP, metrics=(accuracy,))
+        ward.services.runs._alerting.judge(ward.fresh(), ward.database.monitor_runs.add(run), None)
+
+    hour = timedelta(hours=1)
+    look(hour, 0.5, 0.8)
+    look(12 * hour, 0.1, 1.0)  # the sequence of another day has just begun
+    look(13 * hour, 0.5, 0.84)
+    look(14 * hour, 0.86, 0.95)
+    look(15 * hour, 0.5, 0.8)
+    look(30 * hour, 0.5, 0.9)
+    look(39 * hour, 0.5, 0.9)
+    told = [(event.told.value, (event.at - STEP - START) // hour) for event in ward.told()]
+    assert told == [("fired", 1), ("resolved", 14), ("fired", 15), ("resolved", 39)]
 
 
 def test_a_crash_while_a_run_is_saved_leaves_nothing_of_it(

@@ -57,7 +57,8 @@ class Condition:
     """``name operator bound``, of a metric, of evidence, of a status, or of the time without events.
 
     Evidence without a bound means its alarm. A status is compared by rank: healthy, warning, critical.
-    ``surely``: the whole confidence sequence must be past the bound, so that noise cannot fire it.
+    ``surely``: the whole confidence sequence must be past the bound, so that noise cannot fire it, and the
+    whole of it on the other side before it is over.
     """
 
     __pydantic_config__ = STRICT
@@ -90,7 +91,10 @@ class Condition:
         return f"{name} {'surely ' if self.surely else ''}{self.operator.value} {self.bound:g}"
 
     def holds(self, run: MonitorRun, type_: MetricType) -> tuple[bool | None, float | None]:
-        """Tell whether it holds in ``run`` and at which value; None: there is nothing to judge."""
+        """Tell whether it holds in ``run`` and at which value.
+
+        None: there is nothing to judge, or it is undecided: the bound is within the confidence sequence.
+        """
         if self.on is Subject.METRIC:
             return self._metrics(run, type_)
         if self.on is Subject.STATUS:
@@ -106,15 +110,22 @@ class Condition:
 
     def _metrics(self, run: MonitorRun, type_: MetricType) -> tuple[bool | None, float | None]:
         found = [m for m in run.metrics if m.type is type_ and self.name in (m.name, EVERY)]
-        judged = [(self._judge(metric), metric.value) for metric in found]
-        known = [item for item in judged if item[0] is not None]
-        return next((item for item in known if item[0]), known[0] if known else (None, None))
+        judged = [item for item in map(self._judge, found) if item[1] is not None]
+        for wanted in (True, None, False):  # what is undecided is not over
+            for item in judged:
+                if item[0] is wanted:
+                    return item
+        return None, None
 
-    def _judge(self, metric: Metric) -> bool | None:
+    def _judge(self, metric: Metric) -> tuple[bool | None, float | None]:
         if not self.surely:
-            return self._bounded(metric.value)[0]
+            return self._bounded(metric.value)
         upwards = self.operator in (Operator.GREATER, Operator.GREATER_EQUAL)
-        return self._bounded(metric.surely_low if upwards else metric.surely_high)[0]
+        ends = (metric.surely_low, metric.surely_high)
+        sure, likely = (self._bounded(end)[0] for end in (ends if upwards else ends[::-1]))
+        if sure is None or likely is None:
+            return None, None
+        return (sure if sure == likely else None), metric.value
 
     def _bounded(self, value: float | None) -> tuple[bool | None, float | None]:
         if value is None or self.bound is None:

@@ -25,6 +25,9 @@ class Post(Protocol):
     def kick(self) -> None: ...
 
 
+_UNDECIDED = timedelta(days=1)  # after which what was surely past its bound, and no longer is, is over
+
+
 class Alerting:
     """Judges the alerts of a monitor after each run; each change of an alert is told once."""
 
@@ -44,9 +47,9 @@ class Alerting:
         """
         for alert in self._database.alerts.where(monitor_id=monitor.id):
             holds, value = alert.rule.judge(run)
-            if holds is None or value is None:
+            if value is None or (holds is None and not _is_stale(alert, run)):
                 continue
-            fires = holds and alert.rule.fires([*self._before(alert, run), run])
+            fires = bool(holds) and alert.rule.fires([*self._before(alert, run), run])
             if alert.judged_until is not None and run.end < alert.judged_until:
                 known = previous is not None and alert.rule.judge(previous)[0]
                 self._judge_late(monitor, alert, run, value, fires and not known)
@@ -159,6 +162,15 @@ class Alerting:
     def _in_maintenance(self, monitor: Monitor, run: MonitorRun) -> bool:
         spans = self._database.maintenances.between("end", run.start, None, monitor_id=monitor.id)
         return any(span.start < run.end and span.end > run.start for span in spans)
+
+
+def _is_stale(alert: Alert, run: MonitorRun) -> bool:
+    """Tell whether what fires was last seen to hold so long ago that it counts as over, undecided as it is.
+
+    A confidence sequence begins anew each day; a site with few labels may never be sure that all is well.
+    """
+    last = alert.judged_until
+    return alert.firing_since is not None and last is not None and run.end - last >= _UNDECIDED
 
 
 def summarise(monitor: Monitor, alert: Alert, run: MonitorRun, value: float, told: Told) -> str:
