@@ -63,8 +63,10 @@ def running_server(home: Path, **flags: object) -> Iterator[Client]:
         thread.join()
 
 
-def write_model(folder: Path, side: int = SIDE, reference: dict[str, int] | None = None) -> Path:
-    """Write a tiny model: dark images are NORMAL, bright ones PNEUMONIA."""
+def write_model(
+    folder: Path, side: int = SIDE, reference: dict[str, int] | None = None, threshold: float = 128
+) -> Path:
+    """Write a tiny model: images darker than ``threshold`` are NORMAL, brighter ones PNEUMONIA."""
     folder.mkdir(parents=True, exist_ok=True)
     nodes = [
         helper.make_node("ReduceMean", ["input_1", "axes"], ["mean"], keepdims=0),
@@ -77,7 +79,7 @@ def write_model(folder: Path, side: int = SIDE, reference: dict[str, int] | None
         "axes": np.array([1, 2, 3], np.int64),
         "last": np.array([1], np.int64),
         "weight": np.array([[-0.05, 0.05]], np.float32),
-        "bias": np.array([[6.4, -6.4]], np.float32),
+        "bias": np.array([[0.05 * threshold, -0.05 * threshold]], np.float32),
     }
     graph = helper.make_graph(
         nodes,

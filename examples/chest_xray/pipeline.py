@@ -109,11 +109,16 @@ def train(
 
 
 def deploy(model: str, model_version: int, deployment: str) -> str:
-    """Serve the model version with its inference log on; returns the id of the deployment."""
+    """Serve the model version with its inference log on; returns the id of the deployment.
+
+    Without the name of a deployment nothing is served: a retraining compares the model first.
+    """
     from tidegauge.client import Client
     from tidegauge.errors import NotFoundError
     from tidegauge.steps import step
 
+    if not deployment:
+        return ""
     with step("deploy"):
         client = Client()
         try:
@@ -176,7 +181,7 @@ def build(*, install: bool, secret: str = "") -> Any:
             dataset: Dataset of images in labelled folders.
             dataset_version: Version of it.
             model: Model that gets the new version.
-            deployment: Deployment that is created, or moved to the new version.
+            deployment: Deployment that is created, or moved to the new version; empty: none.
             epochs: Epochs of training; 0 chooses by the number of images.
             seed: Seed of the split, the first weights and the augmentation.
         """

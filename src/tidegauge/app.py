@@ -23,7 +23,7 @@ from tidegauge.api import errors as api_errors
 from tidegauge.api import metrics as metrics_api
 from tidegauge.api import monitors as monitors_api
 from tidegauge.api import pipelines as pipelines_api
-from tidegauge.api import proxy, schemas, system, watching
+from tidegauge.api import proxy, retrainings, schemas, system, watching
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.errors import UnavailableError
 from tidegauge.services.acceptance import Acceptance
@@ -44,6 +44,11 @@ from tidegauge.services.observing import Observing
 from tidegauge.services.people import People
 from tidegauge.services.pipelines import Pipelines
 from tidegauge.services.reports import Reports
+from tidegauge.services.retraining import Retrainings
+from tidegauge.services.retraining.collecting import Collecting
+from tidegauge.services.retraining.comparing import Comparing
+from tidegauge.services.retraining.planning import Planning
+from tidegauge.services.retraining.promoting import Promoting
 from tidegauge.services.runs import Runs
 from tidegauge.services.schedule import Schedule
 from tidegauge.services.sources.custom import CustomFunctions
@@ -151,6 +156,21 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         wrote=monitoring.observing.note,
     )
     baselines, evidences = monitoring.baselines, monitoring.evidences
+    pipelines = Pipelines(database, catalogue, people, worker, home, settings.address, now)
+    monitors = Monitors(database, store, catalogue, baselines, worker, now)
+    collecting = Collecting(database, store, monitoring.log, monitoring.files, catalogue, baselines)
+    retrainings = Retrainings(
+        database,
+        Planning(database, catalogue, baselines, now),
+        collecting,
+        pipelines,
+        Comparing(catalogue, baselines, collecting, home),
+        Promoting(database, deployments, monitors, now),
+        monitoring.runs,
+        worker,
+        flush,
+        now,
+    )
     return Services(
         settings=settings,
         database=database,
@@ -162,10 +182,11 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         collector=collector,
         supervisor=supervisor,
         deployments=deployments,
-        pipelines=Pipelines(database, catalogue, people, worker, home, settings.address, now),
+        pipelines=pipelines,
         baselines=baselines,
-        monitors=Monitors(database, store, catalogue, baselines, worker, now),
+        monitors=monitors,
         runs=monitoring.runs,
+        retrainings=retrainings,
         reports=Reports(database, monitoring.runs, now),
         acceptance=Acceptance(database, monitoring.log, monitoring.files, baselines, evidences, worker, now),
         channels=Channels(database, notifications, now),
@@ -203,6 +224,7 @@ def start(services: Services) -> None:
     services.observing.start_up()
     services.acceptance.start_up()
     services.pipelines.start()
+    services.retrainings.start_up()
     services.supervisor.start()
     services.health.start()
     services.notifications.start()
@@ -215,6 +237,7 @@ def stop(services: Services) -> None:
     services.notifications.close()
     services.health.close()
     services.supervisor.close()
+    services.retrainings.close()
     services.pipelines.close()
     services.worker.close()
     services.collector.close()
@@ -255,6 +278,7 @@ def create_app(services: Services) -> FastAPI:
         report_pages.router,
         channels_api.router,
         watching.router,
+        retrainings.router,
         proxy.router,
     )
     for router in routers:

@@ -68,7 +68,7 @@ def build_router(kind: RepositoryKind) -> APIRouter:
         meta: Annotated[str, Form()] = "{}",
     ) -> Version:
         repository = services.catalogue.get(kind, caller.name, name)
-        details = _parse_meta(meta)
+        details = _parse_meta(meta) | services.pipelines.lineage(caller.token.name)
         if archive is None:
             return services.catalogue.add_version(repository, meta=details)
         folder = services.catalogue.upload_folder()

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidegauge.cli import monitor_apply, monitor_config, report, watching
+from tidegauge.cli import monitor_apply, monitor_config, report, retraining, watching
 from tidegauge.cli.monitor_config import baselined
 from tidegauge.cli.options import read_json
 from tidegauge.cli.output import (
@@ -39,6 +39,7 @@ monitor_config.register(app)
 monitor_apply.register(app)
 report.register(app)
 watching.register(app)
+retraining.register(app)
 alerts = typer.Typer(help="Alerts of monitors.", no_args_is_help=True)
 
 _ALERT_COLUMNS: list[tuple[str, Callable[[Alert], object]]] = [
@@ -246,6 +247,12 @@ def add_alert(
     channel: Annotated[list[str] | None, typer.Option(help="Channel to tell; may be repeated.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Tag; may be repeated.")] = None,
     repeat: Annotated[int, typer.Option(help="Minutes until it is told again while it fires; 0: never.")] = 0,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Begin a retraining when it fires; a person decides.")
+    ] = False,
+    held_out: Annotated[
+        str | None, typer.Option(help="With --retrain: DATASET:VERSION to compare on.")
+    ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", "-f", help="The whole rule as JSON.", exists=True, dir_okay=False)
     ] = None,
@@ -273,6 +280,7 @@ def add_alert(
             "channels": channel or [],
             "tags": tag or [],
             "repeat_minutes": repeat,
+            "retrain": retraining.action(held_out) if retrain else None,
         }
     show(connect(context).monitors.add_rule(monitor, rule), as_json=as_json)
 

@@ -13,6 +13,7 @@ from tidegauge.client.deployments import Deployments
 from tidegauge.client.monitors import Monitors
 from tidegauge.client.pipelines import Pipelines
 from tidegauge.client.repositories import Repositories
+from tidegauge.client.retrainings import Retrainings
 from tidegauge.domain.users import User
 
 __all__ = ["Client", "Repositories", "credentials_file", "wait_for"]
@@ -34,6 +35,7 @@ class Client(Connection):
         self.pipelines = Pipelines(self)
         self.deployments = Deployments(self)
         self.monitors = Monitors(self)
+        self.retrainings = Retrainings(self)
         self.channels = Channels(self)
 
     def me(self) -> User:

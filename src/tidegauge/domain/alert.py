@@ -11,6 +11,7 @@ from enum import StrEnum
 from tidegauge.domain.identity import check_name
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import Metric, MonitorRun
+from tidegauge.domain.retraining import RetrainAction
 from tidegauge.domain.status import Status
 from tidegauge.domain.strict import STRICT
 from tidegauge.errors import InvalidInputError
@@ -141,6 +142,7 @@ class AlertRule:
     """Fires once its conditions hold in ``breaches`` windows in a row, resolves once they no longer do.
 
     What it tells goes to ``channels`` (names), and again every ``repeat_minutes`` (0: never) while it fires.
+    With ``retrain`` a retraining begins when it fires.
     """
 
     __pydantic_config__ = STRICT
@@ -154,6 +156,7 @@ class AlertRule:
     channels: tuple[str, ...] = ()
     repeat_minutes: int = 0
     tell_resolved: bool = True
+    retrain: RetrainAction | None = None
 
     def check(self) -> None:
         """Raise InvalidInputError for a rule that could never be judged."""
@@ -170,6 +173,8 @@ class AlertRule:
                 raise InvalidInputError.of(
                     name, f"{name} is {value}; give a whole number from {low} to {high}."
                 )
+        if self.retrain is not None:
+            self.retrain.check()
 
     @property
     def text(self) -> str:

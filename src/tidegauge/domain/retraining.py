@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from tidegauge.domain.strict import STRICT
@@ -119,6 +119,15 @@ class RetrainingRule:
 
 
 @dataclass(frozen=True)
+class RetrainingPlan(RetrainingRule):
+    """What one retraining was asked to do: with labelled live images from ``start`` to ``end``."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class RetrainAction(RetrainingRule):
     """Start a retraining when an alert fires, with the live data of the ``days`` before.
 
@@ -140,29 +149,24 @@ class RetrainAction(RetrainingRule):
             )
         return found
 
-
-@dataclass(frozen=True)
-class RetrainingPlan(RetrainingRule):
-    """What one retraining was asked to do: with labelled live images from ``start`` to ``end``."""
-
-    start: datetime | None = None
-    end: datetime | None = None
-    note: str = ""
+    def plan(self, now: datetime) -> RetrainingPlan:
+        """Return what to do when the alert fires now."""
+        shared = {part.name: getattr(self, part.name) for part in fields(RetrainingRule)}
+        return RetrainingPlan(**shared, start=now - timedelta(days=self.days), end=now)
 
 
 @dataclass(frozen=True)
 class Collected:
     """What became of the live images of the span.
 
-    ``added`` went into ``data``, the new version of the training data; ``tested`` were kept from it to
-    compare on. The others were left out: ``unlabelled`` (no truth), ``ambiguous`` (several requests at one
+    ``added`` went into ``data``, the version after ``before``; ``tested`` were kept from it to compare on.
+    The others were left out: ``unlabelled`` (no truth), ``ambiguous`` (several requests at one
     time, with labels that disagree), ``unknown_class``, ``held_out`` (in the held-out set), ``known`` (in the
     training data already), ``gone`` (the log has the image no more). ``corrected`` replaced an earlier label,
     and ``withdrawn`` were taken out of the training data, being held out.
     """
 
     before: DatasetVersion
-    data: DatasetVersion
     events: str  # SHA-256 of the ids of the events that were added
     added: int = 0
     tested: int = 0
@@ -174,6 +178,8 @@ class Collected:
     gone: int = 0
     corrected: int = 0
     withdrawn: int = 0
+    unit: bool = False  # clients send grey levels from 0 to 1
+    data: DatasetVersion | None = None
 
 
 @dataclass(frozen=True)
@@ -210,6 +216,7 @@ class PairedSet:
     worse: int
     p_value: float
     metrics: tuple[PairedMetric, ...] = ()
+    judged: bool = True  # false: too few images for the rule to look at
 
 
 @dataclass(frozen=True)
@@ -225,7 +232,7 @@ class Comparison:
 
 def judge(rule: RetrainingRule, sets: tuple[PairedSet, ...]) -> tuple[bool, str]:
     """Tell whether the candidate passes on every set, and why, in one sentence."""
-    told = [_judge(rule, one) for one in sets]
+    told = [_judge(rule, one) for one in sets if one.judged]
     failing = [reason for passes, reason in told if not passes]
     if failing:
         return False, f"{'; '.join(failing)}."

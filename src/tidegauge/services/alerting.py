@@ -10,6 +10,7 @@ from tidegauge.domain.alert import Alert, AlertEvent, Subject, Told
 from tidegauge.domain.channel import Message
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.monitor import Cause, Monitor, MonitorRun
+from tidegauge.domain.retraining import Retraining, RetrainingState
 from tidegauge.storage.database import Database
 
 _SEARCHED = 4  # windows looked back at for each breach that a rule asks for
@@ -70,6 +71,8 @@ class Alerting:
             changes |= {"firing_since": None, "told_at": None}
         if told and not self._known(alert, run) and self._tell(monitor, alert, run, value, told):
             changes["told_at"] = None if told is Told.RESOLVED else now
+            if told is Told.FIRED:
+                self._retrain(monitor, alert, now)
         self._database.alerts.update(alert.id, **changes)
 
     def _judge_late(self, monitor: Monitor, alert: Alert, run: MonitorRun, value: float, fires: bool) -> None:
@@ -128,6 +131,28 @@ class Alerting:
         )
         self._post.post(event, message, rule.channels, monitor.owner, now)
         return True
+
+    def _retrain(self, monitor: Monitor, alert: Alert, now: datetime) -> None:
+        """Begin the retraining that a rule asks for, unless one is under way or was begun a moment ago."""
+        action = alert.rule.retrain
+        if action is None or self._database.retrainings.find(under_way=monitor.id):
+            return
+        last = self._database.retrainings.where(monitor_id=monitor.id, sort="-id", limit=1)
+        if last and now < last[0].created_at + timedelta(hours=action.pause_hours):
+            return
+        # What the rule leaves out is completed, and refused in a sentence, by the server that carries it out.
+        self._database.retrainings.add(
+            Retraining(
+                new_id(),
+                monitor.id,
+                RetrainingState.COLLECTING,
+                monitor.owner,
+                alert.name,
+                now,
+                action.plan(now),
+                under_way=monitor.id,
+            )
+        )
 
     def _before(self, alert: Alert, run: MonitorRun) -> list[MonitorRun]:
         """Return the windows before a run that its streak may need, in order of time."""

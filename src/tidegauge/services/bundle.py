@@ -18,6 +18,7 @@ from tidegauge.services.observing import Observing
 from tidegauge.services.people import People
 from tidegauge.services.pipelines import Pipelines
 from tidegauge.services.reports import Reports
+from tidegauge.services.retraining import Retrainings
 from tidegauge.services.runs import Runs
 from tidegauge.services.schedule import Schedule
 from tidegauge.services.supervisor import Supervisor
@@ -43,6 +44,7 @@ class Services:
     baselines: Baselines
     monitors: Monitors
     runs: Runs
+    retrainings: Retrainings
     reports: Reports
     acceptance: Acceptance
     advice: Advice

@@ -55,7 +55,8 @@ class Catalogue:
             elif left.name not in needed:
                 left.unlink()
         for version in interrupted:
-            self._submit(version)
+            if self._database.retrainings.find(id=version.id) is None:  # a retraining takes its own up again
+                self._submit(version)
 
     def create(
         self, kind: RepositoryKind, name: str, owner: str, source: Source, form: ContentForm | None
@@ -125,6 +126,21 @@ class Catalogue:
         numbered = self._add_numbered(version)
         self._submit(numbered)
         return numbered
+
+    def make_version(
+        self, repository: Repository, id_: str, manifest: Manifest, meta: Mapping[str, Any]
+    ) -> Version:
+        """Add a version of contents that are in the store; asked for again with its id it is the same one."""
+        found = self._database.versions.find(id=id_)
+        if found is None:
+            form = manifest.form
+            importing = VersionState.IMPORTING
+            found = self._add_numbered(
+                Version(id_, repository.id, 0, importing, self._now(), form=form, meta=meta)
+            )
+        if found.state is VersionState.IMPORTING:
+            self._finish(repository, found, manifest, meta)
+        return self._database.versions.get(id_)
 
     def _add_numbered(self, version: Version) -> Version:
         """Add the version under the next free number; others may be taking numbers at the same time."""

@@ -326,7 +326,7 @@ def _places(manifest: Manifest) -> list[str]:
         return [file.path for file in manifest.files]
     used: set[str] = set()
     labels = classes_of(file.label for file in manifest.files)
-    folders = {label: _unused(_folder_name(label), "", used) for label in labels}
+    folders = {label: _unused(folder_name(label), "", used) for label in labels}
     places: list[str] = []
     for file in manifest.files:
         name = PurePosixPath(file.path)
@@ -334,7 +334,7 @@ def _places(manifest: Manifest) -> list[str]:
     return places
 
 
-def _folder_name(label: str) -> str:
+def folder_name(label: str) -> str:
     """Return a label as a folder's name: no separators, and not hidden."""
     name = label.replace("/", "_").replace("\\", "_")
     return f"_{name}" if name.startswith(".") else name

@@ -184,8 +184,10 @@ class Monitors:
         self._database.monitors.update(monitor.id, thresholds=parse_thresholds(thresholds))
         return self._fresh(monitor)
 
-    def start(self, monitor: Monitor, by: str) -> Monitor:
-        self._move(monitor, MonitorState.ACTIVE, by, "started", message="", due_from=self._begin(monitor))
+    def start(self, monitor: Monitor, by: str, since: datetime | None = None) -> Monitor:
+        """Look at every window from now on, or from ``since`` on."""
+        begin = since or self._begin(monitor)
+        self._move(monitor, MonitorState.ACTIVE, by, "started", message="", due_from=begin)
         return self._fresh(monitor)
 
     def _begin(self, monitor: Monitor) -> datetime:

@@ -26,8 +26,17 @@ def decode_scores(response: Event, classes: int) -> npt.NDArray[np.float32]:
     return _scores(decode_event(response), classes)
 
 
+def is_unit(request: Event, shape: ImageShape) -> bool:
+    """Tell whether a client sends grey levels from 0 to 1; InvalidInputError where there are no images."""
+    return _is_unit(np.asarray(_tensor(decode_event(request), shape), np.float64))
+
+
 def _images(tensors: dict[str, Array], shape: ImageShape) -> Image:
-    """Find the image tensor: uint8 ``[n, h, w, c]``."""
+    return _to_uint8(_tensor(tensors, shape))
+
+
+def _tensor(tensors: dict[str, Array], shape: ImageShape) -> Array:
+    """Find the image tensor: ``[n, h, w, c]``."""
     size = (shape.height, shape.width, shape.channels)
     for tensor in tensors.values():
         array = tensor
@@ -36,7 +45,7 @@ def _images(tensors: dict[str, Array], shape: ImageShape) -> Image:
         elif array.ndim == 4 and shape.channel_order == "channels_first":
             array = np.moveaxis(array, 1, -1)
         if array.ndim == 4 and array.shape[1:] == size:
-            return _to_uint8(array)
+            return array
     found = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items()) or "nothing"
     raise InvalidInputError(f"No input has images of {size[0]}x{size[1]}x{size[2]}; it has {found}.")
 
@@ -47,9 +56,15 @@ def _to_uint8(array: Array) -> Image:
     if (whole == array).all():
         return whole
     values = np.asarray(array, np.float64)
-    if values.size and values.min() >= 0 and values.max() <= 1 and not np.all(values == np.rint(values)):
-        values = values * 255  # scaled to [0, 1] by the client
+    if _is_unit(values):
+        values = values * 255
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _is_unit(values: npt.NDArray[np.float64]) -> bool:
+    if not values.size or values.min() < 0 or values.max() > 1:
+        return False
+    return not bool(np.all(values == np.rint(values)))
 
 
 def _scores(tensors: dict[str, Array], classes: int) -> npt.NDArray[np.float32]:

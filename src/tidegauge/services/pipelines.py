@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.identity import check_name, new_id
@@ -25,11 +26,17 @@ from tidegauge.storage.rows import Page, Query
 
 _POLL_SECONDS = 0.5
 _PARAMETER = re.compile(r"[a-z][a-z0-9_]*")
+_TOKEN = "pipeline run"  # noqa: S105 - how the token of a run is named
+_ENDED = "The server ended during this run; start it again."
+_STOPPED = "The server was stopped during this run."
 
 
 @dataclass(frozen=True)
 class PipelineRequest:
-    """What to run; versions left out mean the newest that is ready."""
+    """What to run; versions left out mean the newest that is ready.
+
+    With an empty ``deployment`` the pipeline trains, and deploys nothing.
+    """
 
     __pydantic_config__ = STRICT
     code: str
@@ -68,8 +75,8 @@ class Pipelines:
     def start(self) -> None:
         """Fail what a crash interrupted: its process may be half-way; begin what was queued."""
         for run in self._database.pipeline_runs.where(state=PipelineState.RUNNING):
-            self._people.revoke_named(f"pipeline run {run.id}")
-            self._end(run.id, PipelineState.FAILED, "The server ended during this run; start it again.")
+            self._people.revoke_named(f"{_TOKEN} {run.id}")
+            self._end(run.id, PipelineState.FAILED, _ENDED)
         for run in self._database.pipeline_runs.where(state=PipelineState.QUEUED):
             self._submit(run)
 
@@ -78,7 +85,8 @@ class Pipelines:
         for process in list(self._processes.values()):
             process.stop()
 
-    def create(self, request: PipelineRequest, owner: str) -> PipelineRun:
+    def create(self, request: PipelineRequest, owner: str, id_: str = "") -> PipelineRun:
+        """Queue a run, under ``id_`` where it has one already."""
         parameters = dict(request.parameters or {})
         errors = tuple(
             FieldError("parameters", f"parameters has {name!r}; use a-z, 0-9 and '_' in names.")
@@ -91,7 +99,7 @@ class Pipelines:
         dataset = self._catalogue.get(RepositoryKind.DATASET, owner, request.dataset)
         self._catalogue.get(RepositoryKind.MODEL, owner, request.model)
         run = PipelineRun(
-            id=new_id(),
+            id=id_ or new_id(),
             owner=owner,
             file=request.file,
             code=code.name,
@@ -99,7 +107,7 @@ class Pipelines:
             dataset=dataset.name,
             dataset_version=self._catalogue.version(dataset, request.dataset_version).number,
             model=request.model,
-            deployment=check_name(request.deployment, "deployment"),
+            deployment=check_name(request.deployment, "deployment") if request.deployment else "",
             state=PipelineState.QUEUED,
             created_at=self._now(),
             parameters=parameters,
@@ -113,6 +121,30 @@ class Pipelines:
 
     def get(self, owner: str, run_id: str) -> PipelineRun:
         return self._database.pipeline_runs.get(run_id, owner=owner)
+
+    def find(self, run_id: str) -> PipelineRun | None:
+        return self._database.pipeline_runs.find(id=run_id)
+
+    @staticmethod
+    def was_interrupted(run: PipelineRun) -> bool:
+        """Tell whether a run failed only because the server ended."""
+        return run.state is PipelineState.FAILED and run.message in (_ENDED, _STOPPED)
+
+    def lineage(self, token_name: str) -> dict[str, Any]:
+        """Return what a version says of the run that makes it, by the name of its token."""
+        kind, _, run_id = token_name.rpartition(" ")
+        run = self.find(run_id) if kind == _TOKEN else None
+        if run is None:
+            return {}
+        retraining = self._database.retrainings.find(pipeline_run=run.id)
+        return {
+            "lineage": {
+                "pipeline_run": run.id,
+                "code": {"name": run.code, "version": run.code_version, "file": run.file},
+                "dataset": {"name": run.dataset, "version": run.dataset_version},
+                **({"retraining": retraining.id} if retraining else {}),
+            }
+        }
 
     def log(self, run: PipelineRun) -> str:
         """Return the end of what the run has written."""
@@ -135,7 +167,7 @@ class Pipelines:
         if not self._database.pipeline_runs.update(run.id, queued, state=PipelineState.RUNNING):
             return
         folder = self._home / "runs" / run.id
-        token, secret = self._people.issue(self._people.owner(run.owner), f"pipeline run {run.id}")
+        token, secret = self._people.issue(self._people.owner(run.owner), f"{_TOKEN} {run.id}")
         try:
             code = folder / "code"
             code.mkdir(parents=True, exist_ok=True)
@@ -171,7 +203,7 @@ class Pipelines:
             self._end(
                 run.id,
                 PipelineState.FAILED,
-                "The server was stopped during this run." if self._closing else process.last_line(),
+                _STOPPED if self._closing else process.last_line(),
             )
 
     def _note_steps(self, run: PipelineRun) -> None:

@@ -5,6 +5,7 @@ from tidegauge.stats.performance.classification import Classification, classify
 from tidegauge.stats.performance.confidence_sequence import Bounds, ConfidenceSequence, ProportionSequence
 from tidegauge.stats.performance.matthews import matthews
 from tidegauge.stats.performance.multilabel import MultilabelClassification, classify_multilabel
+from tidegauge.stats.performance.paired import Paired, compare_paired, mcnemar, paired_difference
 from tidegauge.stats.performance.pr_auc import pr_auc
 from tidegauge.stats.performance.probabilities import Probabilities, score_probabilities
 from tidegauge.stats.performance.regression import Regression, regress
@@ -19,6 +20,7 @@ __all__ = [
     "ConfidenceSequence",
     "Estimate",
     "MultilabelClassification",
+    "Paired",
     "Probabilities",
     "ProportionSequence",
     "Regression",
@@ -28,7 +30,10 @@ __all__ = [
     "calibration_error",
     "classify",
     "classify_multilabel",
+    "compare_paired",
     "matthews",
+    "mcnemar",
+    "paired_difference",
     "pr_auc",
     "regress",
     "roc_auc",
