@@ -53,7 +53,10 @@ from tidegauge.services.runs import Runs
 from tidegauge.services.schedule import Schedule
 from tidegauge.services.sources.custom import CustomFunctions
 from tidegauge.services.sources.files import Datasets
+from tidegauge.services.sources.foreign import ForeignLogs
+from tidegauge.services.sources.logs import Logs
 from tidegauge.services.sources.performance import CustomPerformance, LateFiles
+from tidegauge.services.sources.places import Places
 from tidegauge.services.supervisor import Supervisor
 from tidegauge.services.worker import Worker
 from tidegauge.settings import Settings
@@ -84,7 +87,7 @@ def open_database(settings: Settings) -> Database:
 class Monitoring:
     """What looks at windows: a server has it, and every worker beside it."""
 
-    log: InferenceLog
+    logs: Logs
     files: ObservationStore
     observing: Observing
     baselines: Baselines
@@ -106,7 +109,9 @@ def build_monitoring(
     """Build what looks at windows; ``flush`` writes what a collector of this process holds to the log."""
     log = InferenceLog(store)
     files = ObservationStore(database, store)
-    observing = Observing(database, log, files, now)
+    datasets, places = Datasets(catalogue), Places(database, now)
+    logs = Logs(database, log, datasets, now)
+    observing = Observing(database, logs, files, now)
     baselines = Baselines(database, store, catalogue)
     evidences = Evidences(store, files)
     health = Health(database, now)
@@ -117,7 +122,8 @@ def build_monitoring(
         observing,
         files,
         labels,
-        LateFiles(labels, store, Datasets(catalogue)),
+        LateFiles(places, labels, store, datasets),
+        ForeignLogs(places, logs, observing),
         CustomPerformance(CustomFunctions(catalogue, settings.home.absolute())),
         baselines,
         evidences,
@@ -128,7 +134,7 @@ def build_monitoring(
     )
     grace = timedelta(seconds=settings.flush_seconds + _GRACE_SECONDS)
     schedule = Schedule(database, runs, now, grace=grace, threads=settings.workers)
-    return Monitoring(log, files, observing, baselines, evidences, runs, schedule, health)
+    return Monitoring(logs, files, observing, baselines, evidences, runs, schedule, health)
 
 
 def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) -> Services:
@@ -158,7 +164,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
     baselines, evidences = monitoring.baselines, monitoring.evidences
     pipelines = Pipelines(database, catalogue, people, worker, home, settings.address, now)
     monitors = Monitors(database, store, catalogue, baselines, worker, now)
-    collecting = Collecting(database, store, monitoring.log, monitoring.files, catalogue, baselines)
+    collecting = Collecting(database, store, monitoring.logs, monitoring.files, catalogue, baselines)
     retrainings = Retrainings(
         database,
         Planning(database, catalogue, baselines, now),
@@ -188,7 +194,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         runs=monitoring.runs,
         retrainings=retrainings,
         reports=Reports(database, monitoring.runs, now),
-        acceptance=Acceptance(database, monitoring.log, monitoring.files, baselines, evidences, worker, now),
+        acceptance=Acceptance(database, monitoring.logs, monitoring.files, baselines, evidences, worker, now),
         channels=Channels(database, notifications, now),
         notifications=notifications,
         advice=Advice(database, baselines),

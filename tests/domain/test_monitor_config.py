@@ -32,6 +32,9 @@ FULL = MonitorConfig(
     drift=DriftConfig(
         enabled=True,
         custom=CustomFunction("metrics", 1, "drift.py:score"),
+        predict_data="dataset",
+        predict_dataset="logs",
+        predict_version=1,
         algorithm="custom",
         image=ImageShape(200, 200),
         train_data=TrainData("chest-xray", 1),
@@ -45,6 +48,7 @@ FULL = MonitorConfig(
     ),
     evidence=EvidenceConfig(per_source=PerSource("patient", 10)),
 )
+HERE = {"drift.predict_data": "cloudevents", "drift.predict_dataset": "", "drift.predict_version": None}
 FULL_IMAGE = MonitorConfig(
     drift=DriftConfig(enabled=True, image=ImageShape(200, 200), train_data=TrainData("chest-xray", 1))
 )
@@ -173,9 +177,11 @@ def test_a_text_that_cannot_be_is_told_with_its_field(name: str, value: str, sen
         ({"drift.algorithm": "chi_squared", "drift.custom": None}, "drift.algorithm"),
         ({"performance.compute": "labelled_data"}, "performance.custom"),
         ({"performance.custom": None}, "performance.custom"),
-        ({"drift.predict_data": "dataset"}, "drift.predict_dataset"),
-        ({"drift.predict_dataset": "other"}, "drift.predict_dataset"),
-        ({"drift.predict_prefix": "a/b"}, "drift.predict_prefix"),
+        ({"drift.predict_dataset": ""}, "drift.predict_dataset"),
+        ({**HERE, "drift.predict_dataset": "other"}, "drift.predict_dataset"),
+        ({**HERE, "drift.predict_prefix": "a/b"}, "drift.predict_prefix"),
+        ({**HERE, "drift.predict_version": 2}, "drift.predict_version"),
+        ({"performance.dataset": ""}, "performance.dataset_version"),
         ({"input_data_type": "tabular"}, "drift.image"),
         (
             {"input_data_type": "tabular", "drift.image": None, "drift.train_data.images_saved_as": "numpy"},

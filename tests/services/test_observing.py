@@ -12,7 +12,11 @@ import pytest
 from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.events import LATENCY_US, REQUEST_TYPE, RESPONSE_TYPE, STATUS, Event
 from tidegauge.domain.monitor_config import ImageShape
+from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.observing import Extraction, Observing
+from tidegauge.services.sources.files import Datasets
+from tidegauge.services.sources.logs import Logs
+from tidegauge.services.worker import Worker
 from tidegauge.stats.images import extract
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
@@ -39,8 +43,10 @@ class Part:
         )
         self.store = ObjectStore(str(folder / "store"))
         self.log = InferenceLog(self.store)
+        catalogue = Catalogue(self.database, self.store, Worker(), folder, lambda: NOW)
+        self.logs = Logs(self.database, self.log, Datasets(catalogue), lambda: NOW)
         self.files = ObservationStore(self.database, self.store)
-        self.observing = Observing(self.database, self.log, self.files, lambda: NOW)
+        self.observing = Observing(self.database, self.logs, self.files, lambda: NOW)
         self.heard: list[Observations] = []
 
     def write(self, segment: str, *events: Event, received: datetime = NOW) -> None:
@@ -181,7 +187,7 @@ def test_a_crash_before_the_database_knows_leaves_nothing_behind_that_counts(par
 
 def test_a_slower_reader_of_the_same_files_gives_way(part: Part) -> None:
     part.write("s1", *pair("a"))
-    other = Observing(part.database, part.log, part.files, lambda: NOW)
+    other = Observing(part.database, part.logs, part.files, lambda: NOW)
     reads = iter([lambda: other.advance("d1", EXTRACTION, part.heard.append), lambda: None])
     read = part.log.file
 
@@ -274,7 +280,7 @@ def test_files_that_another_worker_has_joined_meanwhile_stay_as_it_left_them(par
         part.write(f"s{number}", *pair(f"e{number}", NOW - 3 * HOUR + number * MINUTE))
         part.advance()
     join = part.files.join
-    other = Observing(part.database, part.log, ObservationStore(part.database, part.store), lambda: NOW)
+    other = Observing(part.database, part.logs, ObservationStore(part.database, part.store), lambda: NOW)
 
     def overtaken(files: Any, name: str) -> Any:
         mine = join(files, name)

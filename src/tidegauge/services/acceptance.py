@@ -20,9 +20,9 @@ from tidegauge.services.baselines import Baselines
 from tidegauge.services.evidence import Evidences
 from tidegauge.services.payloads import decode_images
 from tidegauge.services.runs import extraction_of
+from tidegauge.services.sources.logs import Logs
 from tidegauge.services.worker import Worker
 from tidegauge.storage.database import Database
-from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.observations import Observations, ObservationStore
 from tidegauge.storage.segments import Record
 
@@ -36,7 +36,7 @@ class Acceptance:
     def __init__(
         self,
         database: Database,
-        log: InferenceLog,
+        log: Logs,
         files: ObservationStore,
         baselines: Baselines,
         evidences: Evidences,
@@ -140,7 +140,7 @@ _RUNNABLE = (MonitorState.READY, MonitorState.ACTIVE)
 class _LoggedImages:
     """The images of logged requests, read when they are asked for: never all of them in memory."""
 
-    log: InferenceLog
+    log: Logs
     monitor: Monitor
     observed: Observations
 

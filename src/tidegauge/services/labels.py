@@ -143,18 +143,6 @@ class Labels:
         rows = self._database.labels.between("time", start, end, deployment_id=deployment_id)
         return tuple(row for row in rows if row.superseded_at is not None)
 
-    def tell(self, deployment_id: str, place: str, reason: str) -> None:
-        """Say in the problems of every run why a place cannot be read; without a reason it can again."""
-        where = {"deployment_id": deployment_id, "kind": "label", "source": place}
-        told = self._database.dead_letters.find(**where)
-        if (told.reason if told else "") == reason:
-            return
-        with self._database.transaction():
-            self._database.dead_letters.delete_where(**where)
-            if reason:
-                letter = DeadLetter(new_id(), deployment_id, "label", "", place, reason, None, self._now())
-                self._database.dead_letters.add(letter)
-
     def _take_in(self, file: LabelFile, info: ObjectInfo, folder: LabelFolder, touch: Touch) -> None:
         rows: list[Row] = []
         try:

@@ -17,9 +17,9 @@ from tidegauge.domain.monitor_config import ImageShape
 from tidegauge.domain.observation import DeadLetter, Half, LogFile, ObservationFile, Reader
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.services.payloads import decode_images, decode_scores
+from tidegauge.services.sources.logs import Logs, is_foreign
 from tidegauge.stats.images.features import ImageFeatures, extract
 from tidegauge.storage.database import Database
-from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.observations import Observations, ObservationStore, microseconds, numbered
 from tidegauge.storage.segments import Record
 
@@ -41,6 +41,7 @@ class Extraction:
     """What is read of each event: images of a shape (None: none), the scores of some classes.
 
     ``source`` names the event attribute that tells sources apart (a patient, a device); empty: none.
+    ``origin`` is where the log is read if not in this cluster, as ``dataset/prefix``.
     ``skew`` is how many seconds an event's time may lie after its arrival before its clock counts as wrong.
     """
 
@@ -48,6 +49,7 @@ class Extraction:
     classes: int
     source: str = ""
     skew: int = 300
+    origin: str = ""
 
     @property
     def id(self) -> str:
@@ -55,14 +57,20 @@ class Extraction:
         shape = self.shape
         parts = [_VERSION, self.classes, self.source, shape and [shape.height, shape.width, shape.channels]]
         order = shape.channel_order if shape else ""
-        return hashlib.sha256(orjson.dumps([parts, order])).hexdigest()[:16]
+        place = [self.origin] if self.origin else []
+        return hashlib.sha256(orjson.dumps([parts, order, *place])).hexdigest()[:16]
+
+    def reads(self, deployment_id: str, file_id: str) -> bool:
+        """Tell whether a file of the log is of the origin."""
+        foreign = is_foreign(deployment_id, file_id, self.origin)
+        return foreign if self.origin else not foreign
 
 
 class Observing:
     """Turns the log of a deployment into observations, batch by batch."""
 
     def __init__(
-        self, database: Database, log: InferenceLog, files: ObservationStore, now: Callable[[], datetime]
+        self, database: Database, log: Logs, files: ObservationStore, now: Callable[[], datetime]
     ) -> None:
         self._database = database
         self._log = log
@@ -195,13 +203,12 @@ class Observing:
         With it comes the number of the last file that was read.
         """
         records: list[tuple[str, Record]] = []
+        unread: list[DeadLetter] = []
         size = 0
         position = reader.position
         for file in files:
-            try:
-                found = self._log.file(reader.deployment_id, file.id)
-            except NotFoundError:
-                found = []  # deleted since: there is nothing to observe
+            found, faults = self._file(reader, file, extraction)
+            unread += faults
             records += [(file.id, record) for record in found]
             position = file.number
             size += sum(len(record.event.data) for record in found)
@@ -210,7 +217,7 @@ class Observing:
         skew = timedelta(seconds=extraction.skew)
         records, letters = self._on_time(reader, records, skew)
         pairs, halves, lonely = self._pair(reader, records, skew)
-        letters += lonely
+        letters += [*unread, *lonely]
         batch, undecodable = self._observe(reader, pairs, extraction)
         letters += undecodable
         sequence = reader.sequence + (1 if len(batch) else 0)
@@ -236,6 +243,26 @@ class Observing:
             self._database.dead_letters.add_all(letters)
         return batch, position
 
+    def _file(
+        self, reader: Reader, file: LogFile, extraction: Extraction
+    ) -> tuple[list[Record], list[DeadLetter]]:
+        """Return the events of a file, and what cannot be read of it."""
+        if not extraction.reads(reader.deployment_id, file.id):
+            return [], []
+        try:
+            content = self._log.content(reader.deployment_id, file.id)
+        except NotFoundError:
+            return [], []  # deleted since: there is nothing to observe
+        faults = [self._letter(reader, "", file.id, fault, None) for fault in content.faults]
+        return content.records, faults
+
+    def _earlier(self, reader: Reader, path: str) -> list[Record]:
+        """Return the events of a file that has been read before; none where it is there no more."""
+        try:
+            return self._log.file(reader.deployment_id, path)
+        except NotFoundError:
+            return []
+
     def _on_time(
         self, reader: Reader, records: list[tuple[str, Record]], skew: timedelta
     ) -> tuple[list[tuple[str, Record]], list[DeadLetter]]:
@@ -260,7 +287,7 @@ class Observing:
         earlier = [
             (path, record)
             for path in sorted(recalled)
-            for record in self._log.file(reader.deployment_id, path)
+            for record in self._earlier(reader, path)
             if record.event.id in waiting
         ]
         earlier, _ = self._on_time(reader, earlier, skew)  # told of when they came
@@ -325,7 +352,9 @@ class Observing:
         seen = self._files.event_ids(reader.deployment_id, reader.extractor, min(times), max(times))
         return [pair for pair in pairs if pair.request.event.id not in seen]
 
-    def _letter(self, reader: Reader, event_id: str, path: str, reason: str, time: datetime) -> DeadLetter:
+    def _letter(
+        self, reader: Reader, event_id: str, path: str, reason: str, time: datetime | None
+    ) -> DeadLetter:
         return DeadLetter(new_id(), reader.deployment_id, "event", event_id, path, reason, time, self._now())
 
 
@@ -385,4 +414,7 @@ class _Exchange:
 
 
 def _name(path: str) -> str:
-    return path.rpartition("/")[2].removesuffix(".parquet")
+    """Return what no other file of the log gives a batch that begins with it."""
+    if path.endswith(".parquet"):
+        return path.rpartition("/")[2].removesuffix(".parquet")
+    return hashlib.sha256(path.encode()).hexdigest()[:32]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tidegauge.domain.events import Event
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.images import encode_png
 from tidegauge.domain.metrics import EXPECTED, MetricType
@@ -36,6 +37,8 @@ from tidegauge.services.health import Health
 from tidegauge.services.labels import Labels, PostedLabel, Receipt
 from tidegauge.services.observing import Extraction, Observing
 from tidegauge.services.payloads import decode_images
+from tidegauge.services.sources.foreign import ForeignLogs
+from tidegauge.services.sources.logs import origin_of
 from tidegauge.services.sources.performance import CustomPerformance, LateFiles, precomputed
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
@@ -57,6 +60,7 @@ class Runs:
         files: ObservationStore,
         labels: Labels,
         late_files: LateFiles,
+        foreign: ForeignLogs,
         custom: CustomPerformance,
         baselines: Baselines,
         evidences: Evidences,
@@ -72,6 +76,7 @@ class Runs:
         self._files = files
         self._labels = labels
         self._late_files = late_files
+        self._foreign = foreign
         self._custom = custom
         self._baselines = baselines
         self._evidences = evidences
@@ -118,6 +123,8 @@ class Runs:
         def late(batch: Observations) -> None:
             self._touch(monitor, (moment(int(t)) for t in np.unique(batch.time)), Cause.LATE_EVENTS)
 
+        if monitor.config.drift.predict_data == "dataset":
+            self._foreign.take_down(monitor)
         self._observing.advance(monitor.deployment_id, extraction_of(monitor, baseline), late)
         config = monitor.config.performance
         if config.enabled:
@@ -156,13 +163,22 @@ class Runs:
         shape = monitor.config.drift.image
         if shown is None or shape is None:
             raise NotFoundError(f"The run has no image {index} of event {event_id!r}.")
-        around = self._log.read(monitor.deployment_id, shown.time, shown.time + timedelta(microseconds=1))
-        for event in around:
+        for event in self._around(monitor, event_id, shown.time):
             if event.id == event_id and event.type.endswith("request"):
                 pixels = decode_images(event, shape)
                 if index < len(pixels):
                     return encode_png(pixels[index])
         raise NotFoundError(f"The log has no image {index} of event {event_id!r} any more.")
+
+    def _around(self, monitor: Monitor, event_id: str, time: datetime) -> Iterable[Event]:
+        """Return events of the log, among them one of this time."""
+        end = time + timedelta(microseconds=1)
+        if monitor.config.drift.predict_data == "cloudevents":
+            return self._log.read(monitor.deployment_id, time, end)
+        extraction = extraction_of(monitor, self._baselines.load(monitor))
+        observed = self._files.window(monitor.deployment_id, extraction.id, time, end)
+        paths = {str(path) for path in observed.log_file[observed.event_id == event_id]}
+        return self._foreign.events(monitor, sorted(paths))
 
     def _compute(
         self, monitor: Monitor, start: datetime, end: datetime, cause: Cause
@@ -370,7 +386,13 @@ class Runs:
         letters = self._database.dead_letters.between(
             "time", start, end, deployment_id=monitor.deployment_id, kind="event"
         )
-        return tuple(f"Event {letter.event_id}: {letter.reason}" for letter in letters)
+        timeless = self._database.dead_letters.where(
+            deployment_id=monitor.deployment_id, kind="event", time=None, limit=_PROBLEMS_LISTED
+        )
+        return (
+            *(f"Event {letter.event_id}: {letter.reason}" for letter in letters),
+            *(f"{letter.source}: {letter.reason}" for letter in timeless),
+        )
 
     def _quiet(
         self, monitor: Monitor, extraction: Extraction, observed: Observations, end: datetime
@@ -406,6 +428,7 @@ def extraction_of(monitor: Monitor, baseline: Baseline) -> Extraction:
         len(baseline.classes),
         source.attribute if source else "",
         config.time.clock_skew_seconds,
+        origin_of(monitor),
     )
 
 

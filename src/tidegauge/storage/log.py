@@ -162,6 +162,20 @@ class InferenceLog:
         return folders
 
 
+def parse_log_file(deployment_id: str, data: bytes) -> list[Record]:
+    """Return the records of a file of another cluster's log; InvalidInputError where it is none."""
+    try:
+        table = pq.read_table(pa.BufferReader(data))
+        missing = [name for name in SCHEMA.names if name not in table.column_names]
+        if missing:
+            raise InvalidInputError(f"It is no file of an inference log: it has no column {missing[0]!r}.")
+        rows = table.select(SCHEMA.names).cast(SCHEMA).to_pylist()
+        return [_record(deployment_id, row) for row in rows]
+    except (pa.ArrowException, ValueError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise InvalidInputError(f"It cannot be read as a file of an inference log ({reason}).") from error
+
+
 @dataclass(frozen=True)
 class _RowGroup:
     """Part of a file of the log: some rows in order, and their first and last event time."""

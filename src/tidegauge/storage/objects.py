@@ -167,6 +167,12 @@ class Blobs:
     def get(self, digest: str) -> bytes:
         return self._store.get(self._path(digest))
 
+    def part(self, digest: str, start: int, end: int) -> bytes:
+        """Return the bytes from ``start`` to ``end``, without fetching the others."""
+        with io.BufferedReader(self._store.open(self._path(digest))) as file:
+            file.seek(start)
+            return file.read(end - start)
+
     @staticmethod
     def _path(digest: str) -> str:
         return f"blobs/{digest[:2]}/{digest}"

@@ -19,6 +19,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "minimum_samples": (1, 1_000_000),
     "health.frequency_minutes": (1, 1440),
     "drift.custom.version": (1, 1_000_000),
+    "drift.predict_version": (1, 1_000_000),
     "drift.image.height": (8, 8192),
     "drift.image.width": (8, 8192),
     "drift.image.channels": (1, 3),
@@ -132,12 +133,16 @@ def _switches(config: MonitorConfig) -> Iterator[FieldError]:
             f"performance.dataset_version is {performance.dataset_version}, but there is no "
             "performance.dataset; name it.",
         )
-    if drift.predict_prefix and drift.predict_data != "dataset":
-        yield FieldError(
-            "drift.predict_prefix",
-            f"drift.predict_prefix is given, but drift.predict_data is {drift.predict_data}; "
-            "leave it out or choose dataset.",
-        )
+    for name, is_given in (
+        ("drift.predict_prefix", bool(drift.predict_prefix)),
+        ("drift.predict_version", drift.predict_version is not None),
+    ):
+        if is_given and drift.predict_data != "dataset":
+            yield FieldError(
+                name,
+                f"{name} is given, but drift.predict_data is {drift.predict_data}; "
+                "leave it out or choose dataset.",
+            )
 
 
 def _inputs(config: MonitorConfig) -> Iterator[FieldError]:

@@ -104,6 +104,8 @@ class DriftConfig:
     """Where requests and predictions are read: cloudevents, the inference log of this cluster, or dataset."""
     predict_dataset: str = ""
     """Name of the Dataset with the logs of another cluster; for predict_data: dataset."""
+    predict_version: int | None = None
+    """Version of it; null: a folder as it is now, else the newest version."""
     predict_prefix: str = ""
     """Prefix in that Dataset, such as the id of the deployment there."""
 

@@ -18,7 +18,6 @@ _CARRIED_OUT: Mapping[str, tuple[object, ...]] = {
     "segments": ("",),
     "keep_images": (True,),
     "drift.algorithm": ("auto",),
-    "drift.predict_data": ("cloudevents",),
 }
 
 #: What an active monitor takes on without a new baseline.

@@ -26,8 +26,8 @@ from tidegauge.services.payloads import decode_images, is_unit
 from tidegauge.services.retraining.growing import Growing, pixel_digest
 from tidegauge.services.retraining.truth import Live, live_images
 from tidegauge.services.runs import extraction_of
+from tidegauge.services.sources.logs import Logs
 from tidegauge.storage.database import Database
-from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.objects import ObjectStore
 from tidegauge.storage.observations import ObservationStore
 
@@ -46,7 +46,7 @@ class Collecting:
         self,
         database: Database,
         store: ObjectStore,
-        log: InferenceLog,
+        log: Logs,
         files: ObservationStore,
         catalogue: Catalogue,
         baselines: Baselines,

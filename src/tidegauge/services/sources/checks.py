@@ -30,6 +30,10 @@ def source_errors(
         )
     elif performance.prefix:
         yield from _own_folder(deployment, performance.prefix)
+    drift = config.drift
+    if drift.predict_dataset:
+        name, version = drift.predict_dataset, drift.predict_version
+        yield from _dataset(datasets, deployment.owner, "drift.predict_dataset", name, version)
     if performance.custom:
         yield from _custom(catalogue, deployment.owner, "performance.custom", performance.custom)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from tidegauge.domain.catalogue import RepositoryKind, SourceType
+from tidegauge.domain.catalogue import RepositoryKind, SourceType, Version
 from tidegauge.domain.content import Manifest
 from tidegauge.errors import InvalidInputError, NotFoundError, UnavailableError
 from tidegauge.links.folders import inside, sub_path, walk
@@ -27,8 +27,21 @@ class Files(Protocol):
         ...
 
 
+class DatasetFiles(Files, Protocol):
+    """The files of a Dataset: ``version`` is its label, or ``live``."""
+
+    @property
+    def version(self) -> str: ...
+
+    def part(self, path: str, start: int, end: int) -> bytes:
+        """Return the bytes from ``start`` to ``end`` of a file, fewer where it ends before."""
+        ...
+
+
 class LiveFolder:
     """The files of a folder on this machine, as they are now; links that lead out of it are not followed."""
+
+    version = "live"
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -47,9 +60,14 @@ class LiveFolder:
             yield ObjectInfo(start + path, known.st_size, modified)
 
     def get(self, path: str) -> bytes:
+        return self.part(path, 0, -1)
+
+    def part(self, path: str, start: int, end: int) -> bytes:
         place = inside(self._folder, path, "path")
         try:
-            return place.read_bytes()
+            with place.open("rb") as file:
+                file.seek(start)
+                return file.read(end - start if end >= 0 else -1)
         except FileNotFoundError as error:
             raise NotFoundError(f"There is no file {path!r}.") from error
         except OSError as error:
@@ -59,10 +77,11 @@ class LiveFolder:
 class VersionFiles:
     """The files of a version, under the paths of its manifest."""
 
-    def __init__(self, manifest: Manifest, blobs: Blobs, created_at: datetime) -> None:
+    def __init__(self, manifest: Manifest, blobs: Blobs, version: Version) -> None:
         self._files = {file.path: file for file in manifest.files}
         self._blobs = blobs
-        self._created_at = created_at
+        self._created_at = version.created_at
+        self.version = version.label
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         start = f"{prefix.strip('/')}/".lstrip("/")
@@ -70,9 +89,15 @@ class VersionFiles:
             yield ObjectInfo(path, self._files[path].size, self._created_at)
 
     def get(self, path: str) -> bytes:
+        return self._blobs.get(self._digest(path))
+
+    def part(self, path: str, start: int, end: int) -> bytes:
+        return self._blobs.part(self._digest(path), start, end)
+
+    def _digest(self, path: str) -> str:
         if path not in self._files:
             raise NotFoundError(f"The version has no file {path!r}.")
-        return self._blobs.get(self._files[path].sha256)
+        return self._files[path].sha256
 
 
 class Datasets:
@@ -85,7 +110,7 @@ class Datasets:
         """Return the id of a Dataset of this owner; NotFoundError where they have none of this name."""
         return self._catalogue.get(RepositoryKind.DATASET, owner, name).id
 
-    def open(self, owner: str, name: str, version: int | None) -> Files:
+    def open(self, owner: str, name: str, version: int | None) -> DatasetFiles:
         """Return the files of a version; without one, of a folder as it is now, else of the newest version.
 
         Raises NotFoundError, ConflictError or InvalidInputError where there is nothing to read.
@@ -103,4 +128,4 @@ class Datasets:
             else self._catalogue.ready_version(RepositoryKind.DATASET, owner, name, version)
         )
         manifest = self._catalogue.manifest(repository, found)
-        return VersionFiles(manifest, self._catalogue.blobs, found.created_at)
+        return VersionFiles(manifest, self._catalogue.blobs, found)

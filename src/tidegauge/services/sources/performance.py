@@ -15,6 +15,7 @@ from tidegauge.errors import InvalidInputError, TidegaugeError
 from tidegauge.services.labels import LabelFolder, Labels, Touch
 from tidegauge.services.sources.custom import CustomFunctions
 from tidegauge.services.sources.files import Datasets
+from tidegauge.services.sources.places import Places
 from tidegauge.services.sources.rows import Columns, LabelRows, MetricRows
 from tidegauge.storage.objects import ObjectStore
 
@@ -24,7 +25,8 @@ _PLACE = "performance.dataset"
 class LateFiles:
     """Takes in the files that the performance of a monitor comes from, wherever they stand."""
 
-    def __init__(self, labels: Labels, store: ObjectStore, datasets: Datasets) -> None:
+    def __init__(self, places: Places, labels: Labels, store: ObjectStore, datasets: Datasets) -> None:
+        self._places = places
         self._labels = labels
         self._store = store
         self._datasets = datasets
@@ -37,9 +39,9 @@ class LateFiles:
         except TidegaugeError as error:
             if not monitor.config.performance.dataset:
                 raise
-            self._labels.tell(deployment.id, _PLACE, error.message)
+            self._places.tell(deployment.id, "label", _PLACE, error.message)
         else:
-            self._labels.tell(deployment.id, _PLACE, "")
+            self._places.tell(deployment.id, "label", _PLACE, "")
 
     def _folder(self, monitor: Monitor, deployment: Deployment) -> LabelFolder:
         config = monitor.config.performance

@@ -1,0 +1,39 @@
+"""What another cluster has logged: found in a Dataset, and read as this cluster's own log is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tidegauge.domain.events import Event
+from tidegauge.domain.monitor import Monitor
+from tidegauge.errors import TidegaugeError
+from tidegauge.services.observing import Observing
+from tidegauge.services.sources.logs import Logs
+from tidegauge.services.sources.places import Places
+
+_PLACE = "drift.predict_dataset"
+
+
+class ForeignLogs:
+    """Takes down what has come to the Dataset with the logs of another cluster."""
+
+    def __init__(self, places: Places, logs: Logs, observing: Observing) -> None:
+        self._places = places
+        self._logs = logs
+        self._observing = observing
+
+    def take_down(self, monitor: Monitor) -> None:
+        """Have new files read; a Dataset that cannot be read is told of in the runs and holds up nothing."""
+        deployment_id = monitor.deployment_id
+        try:
+            found = self._logs.scan(monitor)
+        except TidegaugeError as error:
+            self._places.tell(deployment_id, "event", _PLACE, error.message)
+            return
+        self._places.tell(deployment_id, "event", _PLACE, "")
+        self._observing.note([(deployment_id, id_) for id_ in found])
+
+    def events(self, monitor: Monitor, files: Sequence[str]) -> Iterator[Event]:
+        """Yield the events of some files of the log."""
+        for file in files:
+            yield from (record.event for record in self._logs.file(monitor.deployment_id, file))

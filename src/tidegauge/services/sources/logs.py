@@ -1,0 +1,246 @@
+"""Logs of other clusters: CloudEvents in files of a Dataset, beside the log of this cluster."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import Lock
+
+from tidegauge.domain.cloudevents import decode_json
+from tidegauge.domain.monitor import Monitor
+from tidegauge.domain.observation import LogFile
+from tidegauge.errors import InvalidInputError, NotFoundError
+from tidegauge.services.sources.files import DatasetFiles, Datasets
+from tidegauge.storage.database import Database
+from tidegauge.storage.log import InferenceLog, parse_log_file
+from tidegauge.storage.objects import ObjectInfo
+from tidegauge.storage.segments import Record
+
+_MARK = "dataset"  # second part of the ids of such files; no deployment has a folder of this name
+_ID = re.compile(rf"([^/]+)/{_MARK}/([^/]+)/([^/]+)/([^/]+)/(.+)#(\d+)-(\d+)-([0-9a-f]+)\Z", re.DOTALL)
+_HOUR = re.compile(r"(?:^|/)date=(\d{4}-\d{2}-\d{2})/hour=(\d{2})/[^/]+\.parquet\Z")
+_LINES = (".jsonl", ".ndjson")
+_PIECE = 8 << 20  # bytes of JSON lines that are read at once
+_SETTLED = timedelta(seconds=60)  # a last line without an end is taken as it is after so long
+_LISTED = 100  # lines of a piece that are told of one by one
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A file of a Dataset, or those of its lines from byte ``start`` to ``end``.
+
+    ``tag`` changes with the content; ``version`` is ``live`` or a version's label.
+    """
+
+    deployment: str
+    dataset: str
+    repository: str
+    version: str
+    path: str
+    start: int
+    end: int
+    tag: str
+
+    @property
+    def id(self) -> str:
+        """How the log's files name it."""
+        place = f"{self.deployment}/{_MARK}/{self.dataset}/{self.repository}/{self.version}/{self.path}"
+        return f"{place}#{self.start}-{self.end}-{self.tag}"
+
+    @classmethod
+    def parse(cls, id_: str) -> Piece | None:
+        """Return what an id stands for; None where it is a file of this cluster's log."""
+        found = _ID.match(id_)
+        if found is None:
+            return None
+        deployment, dataset, repository, version, path, start, end, tag = found.groups()
+        return cls(deployment, dataset, repository, version, path, int(start), int(end), tag)
+
+
+@dataclass(frozen=True)
+class LogContent:
+    """What a file of the log holds: events, and what could not be read of it."""
+
+    records: list[Record]
+    faults: tuple[str, ...] = ()
+
+
+def is_foreign(deployment_id: str, file_id: str, origin: str = "") -> bool:
+    """Tell whether a file of the log comes from a Dataset; with ``origin``: from this ``dataset/prefix``."""
+    if not file_id.startswith(f"{deployment_id}/{_MARK}/"):
+        return False
+    if not origin:
+        return True
+    dataset, _, prefix = origin.partition("/")
+    piece = Piece.parse(file_id)
+    return piece is not None and piece.dataset == dataset and f"{piece.path}/".startswith(_below(prefix))
+
+
+def origin_of(monitor: Monitor) -> str:
+    """Return where requests and predictions of a monitor are read, as ``dataset/prefix``; empty: here."""
+    drift = monitor.config.drift
+    return f"{drift.predict_dataset}/{drift.predict_prefix}" if drift.predict_data == "dataset" else ""
+
+
+class Logs:
+    """The files of a deployment's log, of this cluster and of others."""
+
+    def __init__(
+        self, database: Database, log: InferenceLog, datasets: Datasets, now: Callable[[], datetime]
+    ) -> None:
+        self._database = database
+        self._log = log
+        self._datasets = datasets
+        self._now = now
+        self._known: dict[str, tuple[int, dict[str, Piece]]] = {}
+        self._lock = Lock()
+
+    def files(self, deployment_id: str) -> list[str]:
+        """Return the paths of all files of this cluster's log."""
+        return self._log.files(deployment_id)
+
+    def file(self, deployment_id: str, id_: str) -> list[Record]:
+        """Return the events of one file; NotFoundError where it is there no more."""
+        return self.content(deployment_id, id_).records
+
+    def content(self, deployment_id: str, id_: str) -> LogContent:
+        """Return what one file holds; NotFoundError where it is there no more."""
+        piece = Piece.parse(id_)
+        if piece is None:
+            return LogContent(self._log.file(deployment_id, id_))
+        known = self._database.log_files.find(id=id_)
+        if known is None:
+            raise NotFoundError(f"There is no file {id_!r} in the log.")
+        files = self._open(piece)
+        try:
+            data = files.part(piece.path, piece.start, piece.end)
+            return _lines(piece, data, known) if _is_lines(piece.path) else _parquet(piece, data, known)
+        except InvalidInputError as error:
+            return LogContent([], (error.message,))
+
+    def scan(self, monitor: Monitor) -> list[str]:
+        """Return the ids of what has come to the Dataset of a monitor since, in the order of hours."""
+        drift = monitor.config.drift
+        files = self._datasets.open(monitor.owner, drift.predict_dataset, drift.predict_version)
+        last = self._last(monitor.deployment_id)
+        repository = self._datasets.identify(monitor.owner, drift.predict_dataset)
+        found: list[tuple[str, Piece]] = []
+        for info in files.list(drift.predict_prefix):
+            hour = _HOUR.search(info.path)
+            whole = Piece(
+                monitor.deployment_id,
+                drift.predict_dataset,
+                repository,
+                files.version,
+                info.path,
+                0,
+                info.size,
+                f"{int(info.modified.timestamp() * 1e6):x}",
+            )
+            before = last.get(_place(whole))
+            if hour and (before is None or before.id != whole.id):
+                found.append((f"{hour[1]}T{hour[2]}", whole))
+            elif _is_lines(info.path):
+                order = info.modified.strftime("%Y-%m-%dT%H")
+                found += ((order, piece) for piece in self._grown(files, info, whole, before))
+        found.sort(key=lambda pair: (pair[0], pair[1].path, pair[1].start))
+        return [piece.id for _, piece in found]
+
+    def _grown(
+        self, files: DatasetFiles, info: ObjectInfo, whole: Piece, before: Piece | None
+    ) -> Iterator[Piece]:
+        """Yield the whole lines that a file has got since, in pieces; a file that was replaced, all of it."""
+        if before and before.end == info.size:
+            return
+        start = 0
+        if before and before.end < info.size:
+            same = _tag(files.part(info.path, before.start, before.end)) == before.tag
+            start = before.end if same else 0
+        settled = files.version != "live" or info.modified < self._now() - _SETTLED
+        while start < info.size:
+            data = files.part(info.path, start, min(start + _PIECE, info.size))
+            size = data.rfind(b"\n") + 1
+            while not size and start + len(data) < info.size:  # a line longer than a piece
+                more = files.part(info.path, start + len(data), start + len(data) + _PIECE)
+                if not more:
+                    break
+                data += more
+                size = data.rfind(b"\n") + 1
+            is_last = start + len(data) >= info.size
+            if is_last and settled:
+                size = len(data)
+            if not size:
+                return
+            yield _part(whole, start, start + size, data[:size])
+            start += size
+
+    def _last(self, deployment_id: str) -> dict[str, Piece]:
+        """Return the piece of each file that was taken down last; those of earlier looks are remembered."""
+        with self._lock:
+            number, last = self._known.setdefault(deployment_id, (0, {}))
+            for file in self._database.log_files.between(
+                "number", number + 1, None, deployment_id=deployment_id, sort="number"
+            ):
+                piece = Piece.parse(file.id)
+                number = file.number
+                if piece is not None:
+                    last[_place(piece)] = piece
+            self._known[deployment_id] = (number, last)
+            return dict(last)
+
+    def _open(self, piece: Piece) -> DatasetFiles:
+        owner = self._database.deployments.get(piece.deployment).owner
+        if self._datasets.identify(owner, piece.dataset) != piece.repository:
+            raise NotFoundError(f"The dataset {piece.dataset!r} is another one by now.")
+        number = None if piece.version == "live" else int(piece.version.removeprefix("v"))
+        return self._datasets.open(owner, piece.dataset, number)
+
+
+def _place(piece: Piece) -> str:
+    return f"{piece.repository}/{piece.version}/{piece.path}"
+
+
+def _part(whole: Piece, start: int, end: int, data: bytes) -> Piece:
+    return Piece(
+        whole.deployment, whole.dataset, whole.repository, whole.version, whole.path, start, end, _tag(data)
+    )
+
+
+def _parquet(piece: Piece, data: bytes, known: LogFile) -> LogContent:
+    records = parse_log_file(piece.deployment, data)
+    # They came when they were found here: that decides what is late.
+    return LogContent([Record(piece.deployment, known.written_at, record.event) for record in records])
+
+
+def _lines(piece: Piece, data: bytes, known: LogFile) -> LogContent:
+    if _tag(data) != piece.tag:
+        raise InvalidInputError("It was changed after it had been found; what it has now is read anew.")
+    records: list[Record] = []
+    faults: list[str] = []
+    for number, line in enumerate(data.split(b"\n"), 1):
+        text = line.strip()
+        if not text:
+            continue
+        try:
+            events = decode_json(text, batch=text.startswith(b"["), now=known.written_at)
+        except InvalidInputError as error:
+            faults.append(f"Line {number} from byte {piece.start} on: {error.message}")
+            continue
+        records += (Record(piece.deployment, known.written_at, event) for event in events)
+    more = len(faults) - _LISTED
+    return LogContent(records, (*faults[:_LISTED], *([f"{more} more lines like these."] if more > 0 else [])))
+
+
+def _is_lines(path: str) -> bool:
+    return path.lower().endswith(_LINES)
+
+
+def _tag(data: bytes) -> str:
+    return f"{zlib.crc32(data):08x}"
+
+
+def _below(prefix: str) -> str:
+    return f"{prefix.strip('/')}/".lstrip("/")
