@@ -66,6 +66,7 @@ from tidegauge.storage.objects import ObjectStore
 from tidegauge.storage.observations import ObservationStore
 from tidegauge.ui import pages
 from tidegauge.ui import reports as report_pages
+from tidegauge.ui import retrainings as retraining_pages
 from tidegauge.web.access import may_ingest, signed_in
 
 _GRACE_SECONDS = 2.0  # for events that are under way to the collector when a window ends
@@ -289,6 +290,7 @@ def create_app(services: Services) -> FastAPI:
     )
     for router in routers:
         app.include_router(router, dependencies=closed)
+    app.include_router(retraining_pages.router)
     pages.install(app)
     return app
 

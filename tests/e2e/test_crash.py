@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,53 +14,14 @@ import orjson
 import pytest
 
 from parts import image, write_model
+from parts_server import Server
 from tidegauge.app import utc_now
 from tidegauge.client import Client, wait_for
 from tidegauge.domain.deployment import DeploymentState
-from tidegauge.errors import TidegaugeError
-from tidegauge.links.processes import free_port
 from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.objects import ObjectStore
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-class Server:
-    """``tidegauge up`` in a process that can be killed."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.port = free_port()
-        self.token = ""
-
-    def start(self) -> Client:
-        command = [
-            sys.executable,
-            "-m",
-            "tidegauge",
-            "up",
-            "--home",
-            str(self.home),
-            "--port",
-            str(self.port),
-        ]
-        self.log = self.home.with_suffix(f".{time.monotonic_ns()}.log")
-        with self.log.open("wb") as output:
-            self.process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        found = None
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self.process.poll() is None:
-            found = re.search(r"tg_[\w-]+", self.log.read_text())
-            self.token = self.token or (found.group() if found else "")
-            client = Client(f"http://127.0.0.1:{self.port}", self.token)
-            try:
-                client.me()
-            except TidegaugeError:
-                client.close()
-                time.sleep(0.1)
-                continue
-            return client
-        raise AssertionError(self.log.read_text())
 
 
 @pytest.fixture

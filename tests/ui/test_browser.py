@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from parts import SIDE, absent, running_server, write_images, write_model
+from parts import SIDE, running_server, write_images, write_model
 from tidegauge.client import Client
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
-_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    path = shutil.which("chromium")
-    if path is None:
-        absent("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_FLAGS)
-        yield browser.new_page(viewport={"width": 360, "height": 800})
-        browser.close()
 
 
 def monitored(client: Client, folder: Path) -> str:

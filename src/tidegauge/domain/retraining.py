@@ -233,6 +233,8 @@ class Comparison:
 def judge(rule: RetrainingRule, sets: tuple[PairedSet, ...]) -> tuple[bool, str]:
     """Tell whether the candidate passes on every set, and why, in one sentence."""
     told = [_judge(rule, one) for one in sets if one.judged]
+    if not told:
+        return False, "There is nothing to compare on."
     failing = [reason for passes, reason in told if not passes]
     if failing:
         return False, f"{'; '.join(failing)}."

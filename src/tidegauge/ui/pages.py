@@ -15,7 +15,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tidegauge import __version__
 from tidegauge.domain.metrics import EXPECTED, MetricType
 from tidegauge.domain.monitor import EvidenceResult, Monitor, MonitorRun, RunImage
+from tidegauge.domain.retraining import Retraining
 from tidegauge.errors import ForbiddenError, NotFoundError, NotSignedInError, TidegaugeError
+from tidegauge.services.bundle import Services
 from tidegauge.storage.rows import Query
 from tidegauge.ui import charts, words
 from tidegauge.web.access import COOKIE, OPEN, Caller, Everything
@@ -25,6 +27,7 @@ _HERE = Path(__file__).parent
 _SORTS = (("-id", "newest first"), ("name", "name"), ("status", "status"), ("state", "state"))
 _SHOWN = 2000  # windows on a monitor's page
 _IMAGES = 24  # of the last window on a monitor's page; the run's page has all
+_RETRAININGS = 20  # on a monitor's page
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -43,12 +46,12 @@ _templates.tests["synthetic"] = words.is_synthetic
 _templates.globals["version"] = __version__
 
 
-def _render(template: str, status: int = 200, **values: Any) -> HTMLResponse:
+def render(template: str, status: int = 200, **values: Any) -> HTMLResponse:
     values.setdefault("user", None)
     return HTMLResponse(_templates.get_template(template).render(**values), status, headers=_HEADERS)
 
 
-class _Page(APIRoute):
+class Page(APIRoute):
     """A route whose errors are pages, and that sends strangers to the sign-in."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -64,7 +67,7 @@ class _Page(APIRoute):
                 return RedirectResponse(f"/sign-in?next={words.quoted(request.url.path + query)}", 303)
             except TidegaugeError as error:
                 status, title = status_of(error)
-                return _render("error.html", status, title=title, message=error.message)
+                return render("error.html", status, title=title, message=error.message)
 
         return guarded
 
@@ -78,12 +81,12 @@ def _check_origin(request: Request) -> None:
         raise ForbiddenError("This form was sent from another site; open Tidegauge and send it again.")
 
 
-router = APIRouter(route_class=_Page, include_in_schema=False, default_response_class=HTMLResponse)
+router = APIRouter(route_class=Page, include_in_schema=False, default_response_class=HTMLResponse)
 
 
 @router.get("/sign-in", openapi_extra=OPEN)
 def sign_in_page(next: str = "/") -> Response:  # noqa: A002 - the name in the URL
-    return _render("sign_in.html", next=words.own_path(next), error="")
+    return render("sign_in.html", next=words.own_path(next), error="")
 
 
 @router.post("/sign-in", openapi_extra=OPEN)
@@ -98,7 +101,7 @@ def sign_in(
         services.people.authenticate(token.strip())
     except NotSignedInError:
         error = "The token is not valid; paste it whole, it begins with tg_."
-        return _render("sign_in.html", 401, next=target, error=error)
+        return render("sign_in.html", 401, next=target, error=error)
     response = RedirectResponse(target, 303, headers=_HEADERS)
     secure = request.url.scheme == "https"
     response.set_cookie(COOKIE, token.strip(), httponly=True, samesite="strict", secure=secure)
@@ -120,7 +123,7 @@ def monitors_page(
     page = services.monitors.page(caller.name, Query(50, cursor, sort, q))
     rows = [(monitor, services.monitors.last_run(monitor)) for monitor in page.items]
     query = f"?{request.url.query}" if request.url.query else ""
-    return _render(
+    return render(
         "monitors.html",
         user=caller,
         rows=rows,
@@ -150,7 +153,7 @@ def monitor_page(caller: Caller, services: Everything, monitor_id: str) -> Respo
         "latency",
     ]
     train_data = monitor.config.drift.train_data
-    return _render(
+    return render(
         "monitor.html",
         user=caller,
         monitor=monitor,
@@ -158,6 +161,7 @@ def monitor_page(caller: Caller, services: Everything, monitor_id: str) -> Respo
         alerts=detail.alerts,
         transitions=detail.transitions,
         events=services.monitors.alert_events(monitor, Query(20)).items,
+        retrainings=retrainings(services, monitor),
         runs=runs,
         last=runs[-1] if runs else None,
         has_evidence=has_evidence,
@@ -179,7 +183,7 @@ def monitor_page(caller: Caller, services: Everything, monitor_id: str) -> Respo
 def monitor_now(caller: Caller, services: Everything, monitor_id: str) -> Response:
     """The part of the page that refreshes itself: no charts and no tables for that."""
     monitor = services.monitors.get(caller.name, monitor_id)
-    return _render(
+    return render(
         "now.html",
         monitor=monitor,
         last=services.monitors.last_run(monitor),
@@ -211,7 +215,7 @@ def run_page(caller: Caller, services: Everything, monitor_id: str, run_id: str)
     monitor = services.monitors.get(caller.name, monitor_id)
     run = services.monitors.run(monitor, run_id)
     image = run.metric("image")
-    return _render(
+    return render(
         "run.html",
         user=caller,
         monitor=monitor,
@@ -232,6 +236,11 @@ def run_image(
     png = services.runs.image(monitor, services.monitors.run(monitor, run_id), event_id, index)
     headers = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
     return Response(png, media_type="image/png", headers=headers)
+
+
+def retrainings(services: Services, monitor: Monitor) -> tuple[Retraining, ...]:
+    """Return the last retrainings of a monitor, newest first."""
+    return services.retrainings.page(monitor, Query(_RETRAININGS)).items
 
 
 def install(app: FastAPI) -> None:
