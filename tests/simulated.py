@@ -202,16 +202,21 @@ class Site:
         self.services.collector.flush()
         for monitor in self.services.database.monitors.where():
             self.services.runs.catch_up(monitor)  # the schedule does so from time to time
-        self.services.schedule.plan()
+        self.look()
         count = 0
         while self.services.schedule.work():
             count += 1
         return count
 
+    def look(self) -> None:
+        """Make due what is due by the clock."""
+        while self.services.schedule.look():
+            pass
+
     def plan(self, most_waiting: int) -> None:
         """Make due what is due by the clock, and let workers of other processes keep up."""
         self.services.collector.flush()
-        self.services.schedule.plan()
+        self.look()
         while self.waiting() > most_waiting:
             time.sleep(0.02)
 

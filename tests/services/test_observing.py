@@ -53,7 +53,10 @@ class Part:
         self.observing.note(self.log.write(segment, [Record("d1", received, event) for event in events]))
 
     def advance(self) -> list[Observations]:
-        return self.observing.advance("d1", EXTRACTION, self.heard.append)
+        """Read all; return the batches that came of it."""
+        before = len(self.heard)
+        assert self.observing.advance("d1", EXTRACTION, self.heard.append)
+        return self.heard[before:]
 
     def window(self, start: datetime = NOW, end: datetime = NOW + HOUR) -> Observations:
         return self.files.window("d1", EXTRACTION.id, start, end)
@@ -188,7 +191,7 @@ def test_a_crash_before_the_database_knows_leaves_nothing_behind_that_counts(par
 def test_a_slower_reader_of_the_same_files_gives_way(part: Part) -> None:
     part.write("s1", *pair("a"))
     other = Observing(part.database, part.logs, part.files, lambda: NOW)
-    reads = iter([lambda: other.advance("d1", EXTRACTION, part.heard.append), lambda: None])
+    reads = iter([lambda: other.advance("d1", EXTRACTION, lambda _: None), lambda: None])
     read = part.log.file
 
     def overtaken(deployment_id: str, path: str) -> list[Record]:

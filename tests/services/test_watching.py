@@ -207,12 +207,36 @@ def test_a_claim_that_has_run_out_is_taken_up_by_another(ward: Ward) -> None:
     ward.send(START)
     ward.site.clock.now = START + STEP + timedelta(seconds=10)
     ward.services.collector.flush()
-    ward.services.schedule.plan()
+    ward.site.look()
     assert ward.database.due_windows.claim("dead", ward.site.clock(), timedelta(minutes=5))
     assert ward.services.schedule.work() is False
     ward.site.clock.now += timedelta(minutes=6)
     assert ward.services.schedule.work() is True
     assert ward.run(0).revision == 1
+
+
+def test_one_worker_at_a_time_looks_after_a_monitor_and_another_where_it_dies(ward: Ward) -> None:
+    monitors = ward.database.monitors
+    claimed = monitors.claim(ward.site.clock(), timedelta(minutes=2))
+    assert claimed is not None
+    assert claimed.id == ward.fresh().id
+    assert ward.services.schedule.look() is False
+    ward.site.clock.now += timedelta(minutes=3)
+    assert ward.services.schedule.look() is True
+    assert ward.services.schedule.look() is False
+    assert ward.fresh().look_at == ward.site.clock() + timedelta(seconds=30)
+
+
+def test_a_long_log_is_read_in_slices_and_windows_wait_for_all_of_it(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slices = iter([False, True])
+    monkeypatch.setattr(ward.services.runs, "catch_up", lambda *_: next(slices))
+    ward.site.clock.now = START + STEP + timedelta(seconds=10)
+    assert ward.services.schedule.look() is True
+    assert ward.database.due_windows.count() == 0
+    assert ward.services.schedule.look() is True
+    assert ward.database.due_windows.count() == 1
 
 
 def test_of_one_monitor_one_window_is_looked_at_at_a_time(ward: Ward) -> None:

@@ -122,6 +122,8 @@ class Monitor:
     message: str = ""  # why init, pending or error
     last_run_at: datetime | None = None
     due_from: datetime | None = None  # begin of the next window that the schedule has to make due
+    look_at: datetime | None = None  # when the schedule has to look for what is new
+    look_until: datetime | None = None  # end of the claim of the worker that does
     evidence: EvidenceState | None = None
 
     def unmet(self) -> str:

@@ -187,7 +187,7 @@ class Monitors:
     def start(self, monitor: Monitor, by: str, since: datetime | None = None) -> Monitor:
         """Look at every window from now on, or from ``since`` on."""
         begin = since or self._begin(monitor)
-        self._move(monitor, MonitorState.ACTIVE, by, "started", message="", due_from=begin)
+        self._move(monitor, MonitorState.ACTIVE, by, "started", message="", due_from=begin, look_at=None)
         return self._fresh(monitor)
 
     def _begin(self, monitor: Monitor) -> datetime:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -122,28 +124,32 @@ class Observing:
         return self._reader(deployment_id, extraction).sequence
 
     def advance(
-        self, deployment_id: str, extraction: Extraction, late: Callable[[Observations], None]
-    ) -> list[Observations]:
-        """Read all that the log has got since; return the new batches.
+        self,
+        deployment_id: str,
+        extraction: Extraction,
+        late: Callable[[Observations], None],
+        seconds: float = math.inf,
+    ) -> bool:
+        """Read what the log has got since, for so many seconds at most; return whether that was all.
 
         ``late`` hears each batch within the transaction that makes it count.
 
         Each batch counts with the transaction that moves the reader past its files: a crash before it
         leaves a file that nobody looks at, and the same name is written again.
         """
-        found: list[Observations] = []
+        deadline = time.monotonic() + seconds
         while True:
             reader = self._reader(deployment_id, extraction)
             files = self._database.log_files.between(
                 "number", reader.position + 1, None, deployment_id=deployment_id, sort="number", limit=_FILES
             )
             if not files:
-                return found
-            batch, position = self._read(reader, files, extraction, late)
-            if batch is not None and len(batch):
-                found.append(batch)
+                return True
+            position = self._read(reader, files, extraction, late)
             if position == files[-1].number and len(files) < _FILES:
-                return found
+                return True
+            if time.monotonic() >= deadline:
+                return False
 
     def tidy(self, deployment_id: str, extraction: Extraction, sequence: int) -> int:
         """Join the small files of each hour that is over; return how many files went into others.
@@ -197,11 +203,8 @@ class Observing:
         files: Sequence[LogFile],
         extraction: Extraction,
         late: Callable[[Observations], None],
-    ) -> tuple[Observations | None, int]:
-        """Read some files of the log; return what was observed, None where another reader was faster.
-
-        With it comes the number of the last file that was read.
-        """
+    ) -> int:
+        """Read some files of the log; return the number of the last that counts as read by this."""
         records: list[tuple[str, Record]] = []
         unread: list[DeadLetter] = []
         size = 0
@@ -236,12 +239,12 @@ class Observing:
                 halves=halves,
             )
             if not moved:
-                return None, reader.position
+                return reader.position  # another reader was faster
             if described:
                 self._database.observation_files.add(described)
                 late(batch)
             self._database.dead_letters.add_all(letters)
-        return batch, position
+        return position
 
     def _file(
         self, reader: Reader, file: LogFile, extraction: Extraction

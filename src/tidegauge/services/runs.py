@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -116,8 +117,11 @@ class Runs:
         self._alerting.kick()
         return saved
 
-    def catch_up(self, monitor: Monitor) -> None:
-        """Take in what the log and the label files have got since; what it touches is due again."""
+    def catch_up(self, monitor: Monitor, seconds: float = math.inf) -> bool:
+        """Take in what the log and the label files have got since; what it touches is due again.
+
+        Where the log alone takes longer than so many seconds, this stops there; return whether all was taken.
+        """
         baseline = self._baselines.load(monitor)
 
         def late(batch: Observations) -> None:
@@ -125,7 +129,9 @@ class Runs:
 
         if monitor.config.drift.predict_data == "dataset":
             self._foreign.take_down(monitor)
-        self._observing.advance(monitor.deployment_id, extraction_of(monitor, baseline), late)
+        extraction = extraction_of(monitor, baseline)
+        if not self._observing.advance(monitor.deployment_id, extraction, late, seconds):
+            return False
         config = monitor.config.performance
         if config.enabled:
             self._late_files.refresh(
@@ -133,6 +139,7 @@ class Runs:
                 self._database.deployments.get(monitor.deployment_id),
                 lambda times: self._touch(monitor, times, Cause.LATE_LABELS),
             )
+        return True
 
     def tidy(self, monitor: Monitor) -> None:
         """Join small files of observations that evidence has done with."""

@@ -22,7 +22,9 @@ _log = logging.getLogger(__name__)
 _LEASE = timedelta(seconds=20)  # a worker that has not renewed its claims by then is taken for dead
 _AT_ONCE = 500  # windows made due in one transaction
 _PAUSES = (5, 30, 120, 600, 3600)  # seconds before a window that failed is tried again
-_LATE_SECONDS = 10.0  # between looks for what comes late
+_LOOK_LEASE = timedelta(minutes=2)  # longer than any slice of reading takes
+_SLICE_SECONDS = 5.0  # of reading a log, before the next monitor has its turn
+_LATE = timedelta(seconds=30)  # between looks for what comes late
 _TIDY_SECONDS = 900.0  # between looks for small files to join
 _MOST_BACKFILL = 100_000
 
@@ -30,6 +32,7 @@ _MOST_BACKFILL = 100_000
 class Schedule:
     """Makes windows due and has them looked at, on any number of machines that share the database.
 
+    Every monitor is looked after by one worker at a time, when its next window ends and now and then between.
     Every window is made due once, by the transaction that moves its monitor's ``due_from`` past it. Claims
     run out, so what a dead worker left is taken up by another; a result counts once, by the transaction that
     deletes the wish for it.
@@ -54,12 +57,8 @@ class Schedule:
         self._name = f"{socket.gethostname()}-{os.getpid()}-{new_id()[-6:]}"
         self._stop = threading.Event()
         self._wake = threading.Condition()
-        self._look_at: dict[str, float] = {}
         self._tidy_at: dict[str, float] = {}
-        self._threads = [
-            threading.Thread(target=self._plan, name="schedule", daemon=True),
-            threading.Thread(target=self._renew, name="claims", daemon=True),
-        ]
+        self._threads = [threading.Thread(target=self._renew, name="claims", daemon=True)]
         self._threads += [
             threading.Thread(target=self._work, args=(number,), name=f"window-{number}", daemon=True)
             for number in range(threads)
@@ -98,17 +97,27 @@ class Schedule:
         self.kick()
         return len(found)
 
-    def plan(self) -> int:
-        """Make due what has become so since, and take in what came late; return how many windows."""
-        found = 0
-        for monitor in self._database.monitors.where(state=MonitorState.ACTIVE):
-            try:
-                found += self._plan_monitor(monitor)
-            except TidegaugeError as error:
-                _log.warning("monitor %s: %s", monitor.name, error)
-            except Exception:
-                _log.exception("monitor %s could not be planned", monitor.name)
-        return found
+    def look(self) -> bool:
+        """Look after one monitor whose time has come; tell whether there was one.
+
+        What its log and labels have got since is taken in, and then its windows that have ended are made due,
+        so that whoever looks at these finds everything read. A long log is read slice by slice, between which
+        other monitors have their turn.
+        """
+        monitor = self._database.monitors.claim(self._now(), _LOOK_LEASE)
+        if monitor is None:
+            return False
+        again = self._now() + _LATE
+        try:
+            again = self._look_after(monitor)
+        except NotFoundError:
+            pass  # it was deleted meanwhile
+        except TidegaugeError as error:
+            _log.warning("monitor %s: %s", monitor.name, error)
+        except Exception:
+            _log.exception("monitor %s could not be looked after", monitor.name)
+        self._database.monitors.update(monitor.id, look_at=again, look_until=None)
+        return True
 
     def work(self) -> bool:
         """Look at one window that is due; tell whether there was one."""
@@ -128,26 +137,27 @@ class Schedule:
             self._postpone(due, str(error))
         return True
 
-    def _plan_monitor(self, monitor: Monitor) -> int:
-        config = monitor.config
+    def _look_after(self, monitor: Monitor) -> datetime:
+        """Return when the next look is due."""
+        config, now = monitor.config, self._now()
         if monitor.due_from is None:  # active since before there was a schedule
-            begin = window_of(self._now(), config.frequency_minutes, config.time_zone)[0]
+            begin = window_of(now, config.frequency_minutes, config.time_zone)[0]
             self._database.monitors.update(monitor.id, {"due_from": None}, due_from=begin)
-            return 0
-        until = self._now() - self._grace - timedelta(seconds=config.time.grace_seconds)
+            return now
+        until = now - self._grace - timedelta(seconds=config.time.grace_seconds)
         found = list(windows_between(monitor.due_from, until, config.frequency_minutes, config.time_zone))
+        if not self._runs.catch_up(monitor, _SLICE_SECONDS):
+            return now
         clock = time.monotonic()
-        if found or clock >= self._look_at.get(monitor.id, 0.0):
-            # First, so that whoever looks at these windows finds everything read.
-            self._look_at[monitor.id] = clock + _LATE_SECONDS
-            self._runs.catch_up(monitor)
         if clock >= self._tidy_at.setdefault(monitor.id, clock + _TIDY_SECONDS):
             self._tidy_at[monitor.id] = clock + _TIDY_SECONDS
             self._runs.tidy(monitor)
-        return self._make_due(monitor, found)
+        self._make_due(monitor, found)
+        begin = found[-1][1] if found else monitor.due_from
+        end = window_of(begin, config.frequency_minutes, config.time_zone)[1]
+        return min(now + _LATE, max(now, end + (now - until)))
 
-    def _make_due(self, monitor: Monitor, found: list[Window]) -> int:
-        made = 0
+    def _make_due(self, monitor: Monitor, found: list[Window]) -> None:
         for place in range(0, len(found), _AT_ONCE):
             part = found[place : place + _AT_ONCE]
             expected = monitor.due_from if not place else part[0][0]
@@ -158,12 +168,10 @@ class Schedule:
                     due_from=part[-1][1],
                 )
                 if not moved:
-                    return made  # another worker was faster, or the monitor was stopped
+                    return  # another worker was faster, or the monitor was stopped
                 self._add(monitor, part, Cause.SCHEDULE)
-            made += len(part)
-        if made:
+        if found:
             self.kick()
-        return made
 
     def _add(self, monitor: Monitor, windows: list[Window], cause: Cause) -> None:
         for start, end in windows:
@@ -187,15 +195,6 @@ class Schedule:
             due_at=self._now() + timedelta(seconds=pause),
         )
 
-    def _plan(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self.plan()
-            except Exception:
-                # A database that is away for a moment must not end the schedule.
-                _log.exception("planning failed for a moment")
-            self._stop.wait(self._seconds)
-
     def _renew(self) -> None:
         """Keep the claims of this process while it lives, however long a window takes."""
         while not self._stop.wait(_LEASE.total_seconds() / 4):
@@ -208,7 +207,7 @@ class Schedule:
     def _work(self, number: int) -> None:
         while not self._stop.is_set():
             try:
-                worked = self.work()
+                worked = self.look() or self.work()
             except Exception:
                 _log.exception("worker %d failed for a moment", number)
                 worked = False

@@ -45,7 +45,7 @@ from tidegauge.domain.users import Token, User
 from tidegauge.errors import InvalidInputError, UnavailableError
 from tidegauge.storage import tables
 from tidegauge.storage.connections import Connections
-from tidegauge.storage.due import DueWindows
+from tidegauge.storage.due import DueWindows, WatchedMonitors
 from tidegauge.storage.rows import Rows
 
 _REMEDY = "Look at database_url and at the database's own log."
@@ -104,7 +104,7 @@ class Database:
         self.versions = Rows(connections, tables.versions, Version, "version")
         self.deployments = Rows(connections, tables.deployments, Deployment, "deployment")
         self.pipeline_runs = Rows(connections, tables.pipeline_runs, PipelineRun, "pipeline run")
-        self.monitors = Rows(connections, tables.monitors, Monitor, "monitor")
+        self.monitors = WatchedMonitors(connections, tables.monitors, Monitor, "monitor")
         self.transitions = Rows(connections, tables.transitions, Transition, "transition")
         self.monitor_runs = Rows(connections, tables.monitor_runs, MonitorRun, "monitor run")
         self.alerts = Rows(connections, tables.alerts, Alert, "alert")

@@ -1,58 +1,82 @@
-"""The windows that wait to be looked at, and who has claimed them."""
+"""The windows and the monitors that wait to be looked at, and who has claimed them.
+
+Claims go by conditional updates, so that any number of workers can share a table. Their statements are built
+once: to build one takes longer than to execute it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from sqlalchemy import (
-    BindParameter,
-    ColumnElement,
-    Select,
-    Update,
-    and_,
-    bindparam,
-    exists,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Select, Update, and_, bindparam, exists, or_, select, update
 
-from tidegauge.domain.monitor import DueWindow
+from tidegauge.domain.monitor import DueWindow, Monitor, MonitorState
 from tidegauge.storage.rows import Rows
 
+T = TypeVar("T")
 
-class DueWindows(Rows[DueWindow]):
-    """Claims go by conditional updates, so that any number of workers can share the table.
 
-    Their statements are built once: to build one takes longer than to execute it.
-    """
+class _Claims(Rows[T], Generic[T]):
+    """Rows that one worker at a time has; a claim that has run out counts as none, since its worker died."""
+
+    _until = ""  # name of the column with the end of the claim
+
+    def _claim(self, now: datetime, until: datetime, **values: Any) -> Mapping[str, Any] | None:
+        """Claim the first candidate; return its columns as they were, or None where there is none."""
+        given = {"claim_now": now, "claim_until": until, **values}
+        while True:
+            with self._connections.transaction(), self._connections.begin() as connection:
+                found = connection.execute(self._candidate, given).mappings().first()
+                if found is None:
+                    return None
+                if connection.execute(self._take, {**given, "claim_id": found["id"]}).rowcount == 1:
+                    return dict(found)
+
+    @property
+    def _candidate(self) -> Select[Any]:
+        raise NotImplementedError
+
+    @cached_property
+    def _take(self) -> Update:
+        return (
+            update(self._table).where(self._table.c.id == bindparam("claim_id"), self._free).values(self._set)
+        )
+
+    @property
+    def _set(self) -> dict[str, Any]:
+        return {self._until: self._time("claim_until")}
+
+    @property
+    def _free(self) -> ColumnElement[bool]:
+        until = self._table.c[self._until]
+        return or_(until.is_(None), until < self._time("claim_now"))
+
+    def _time(self, name: str) -> Any:
+        return bindparam(name, type_=self._table.c[self._until].type)
+
+
+class DueWindows(_Claims[DueWindow]):
+    """Windows by the time that they are due."""
+
+    _until = "claimed_until"
 
     def claim(self, worker: str, now: datetime, lease: timedelta) -> DueWindow | None:
         """Claim the window that waits longest, for ``lease``; None where there is none.
 
         Of one monitor only one window is claimed at a time, so that a slow monitor takes one worker at most.
-        A claim that has run out counts as none: its worker has died.
         """
-        values = {"claim_now": now, "claim_worker": worker, "claim_until": now + lease}
-        while True:
-            with self._connections.transaction(), self._connections.begin() as connection:
-                found = connection.execute(self._candidate, values).mappings().first()
-                if found is None:
-                    return None
-                claimed = connection.execute(self._take, {**values, "claim_id": found["id"]})
-                if claimed.rowcount == 1:
-                    return replace(
-                        self._adapter.validate_python(dict(found)),
-                        claimed_by=worker,
-                        claimed_until=now + lease,
-                    )
+        found = self._claim(now, now + lease, claim_worker=worker)
+        if found is None:
+            return None
+        return replace(self._adapter.validate_python(found), claimed_by=worker, claimed_until=now + lease)
 
     @cached_property
     def _candidate(self) -> Select[Any]:
-        table, now = self._table, bindparam("claim_now", type_=self._table.c.due_at.type)
+        table, now = self._table, self._time("claim_now")
         other = table.alias()
         busy = exists().where(
             and_(
@@ -63,20 +87,35 @@ class DueWindows(Rows[DueWindow]):
         )
         return (
             select(table)
-            .where(self._free(now), table.c.due_at <= now, ~busy)
+            .where(self._free, table.c.due_at <= now, ~busy)
             .order_by(table.c.due_at, table.c.start)
             .limit(1)
             .with_for_update(skip_locked=True)
         )
 
-    @cached_property
-    def _take(self) -> Update:
-        table, time = self._table, self._table.c.due_at.type
-        return (
-            update(table)
-            .where(table.c.id == bindparam("claim_id"), self._free(bindparam("claim_now", type_=time)))
-            .values(claimed_by=bindparam("claim_worker"), claimed_until=bindparam("claim_until", type_=time))
-        )
+    @property
+    def _set(self) -> dict[str, Any]:
+        return {**super()._set, "claimed_by": bindparam("claim_worker")}
 
-    def _free(self, now: BindParameter[Any]) -> ColumnElement[bool]:
-        return or_(self._table.c.claimed_until.is_(None), self._table.c.claimed_until < now)
+
+class WatchedMonitors(_Claims[Monitor]):
+    """Monitors by the time that the schedule has to look after them."""
+
+    _until = "look_until"
+
+    def claim(self, now: datetime, lease: timedelta) -> Monitor | None:
+        """Claim the active monitor that waits longest, for ``lease``; None where there is none."""
+        found = self._claim(now, now + lease)
+        return self._adapter.validate_python(found) if found else None
+
+    @cached_property
+    def _candidate(self) -> Select[Any]:
+        table = self._table
+        due = or_(table.c.look_at.is_(None), table.c.look_at <= self._time("claim_now"))
+        return (
+            select(table)
+            .where(table.c.state == MonitorState.ACTIVE.value, due, self._free)
+            .order_by(table.c.look_at)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )

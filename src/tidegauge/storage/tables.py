@@ -186,6 +186,8 @@ monitors = Table(
     _text("message"),
     _time("last_run_at", nullable=True),
     _time("due_from", nullable=True),
+    _time("look_at", nullable=True),
+    _time("look_until", nullable=True),
     Column("evidence", JSON(none_as_null=True)),
 )
 
@@ -289,6 +291,7 @@ monitor_runs = Table(
     # Whatever a scheduler does, a window has one result per revision.
     UniqueConstraint("monitor_id", "config_version", "start", "end", "revision"),
     Index(None, "monitor_id", "start"),
+    Index(None, "monitor_id", "end", "start"),  # which windows hold a moment
 )
 
 alerts = Table(

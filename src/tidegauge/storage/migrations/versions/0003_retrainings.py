@@ -8,7 +8,7 @@ from alembic import op
 from tidegauge.storage.tables import UtcDateTime
 
 revision = "0003"
-down_revision = "0002"
+down_revision = "0002b"
 branch_labels = None
 depends_on = None
 

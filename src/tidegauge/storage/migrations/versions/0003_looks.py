@@ -1,0 +1,24 @@
+"""Who looks after a monitor, and which windows hold a moment without reading all that came before."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from tidegauge.storage.tables import UtcDateTime
+
+revision = "0002b"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("monitors", sa.Column("look_at", UtcDateTime(), nullable=True))
+    op.add_column("monitors", sa.Column("look_until", UtcDateTime(), nullable=True))
+    op.create_index(
+        op.f("ix_monitor_runs_monitor_id_end_start"),
+        "monitor_runs",
+        ["monitor_id", "end", "start"],
+        unique=False,
+    )
