@@ -4,8 +4,7 @@
 
 A server collects; three `tidegauge worker` processes read the log, make windows due and look at them, and are
 killed with -9 at random, one every few seconds, and started again, for ten minutes. Each monitor gets a few
-images a minute. Lag is that of windows that ended meanwhile; the quick run has windows in arrears, and perhaps
-no others.
+images a minute. Lag is that of windows that ended meanwhile; the quick run has windows in arrears too.
 """
 
 from __future__ import annotations
