@@ -161,11 +161,14 @@ class Site:
             (place / f"{number:05d}.png").write_bytes(encode_png(image))
         self.register(RepositoryKind.DATASET, name, folder)
 
-    def monitor(self, dataset: str, side: int = 200, frequency: int = 5) -> Monitor:
-        """Create the monitor of the deployment, wait for its baseline, and start it."""
+    def monitor(self, dataset: str, side: int = 200, frequency: int = 5, **drift: Any) -> Monitor:
+        """Create the monitor of the deployment, wait for its baseline, and start it.
+
+        ``drift`` are fields of its configuration that are not as usual.
+        """
         config = MonitorConfig(
             frequency_minutes=frequency,
-            drift=DriftConfig(enabled=True, image=ImageShape(side, side), train_data=TrainData(dataset, 1)),
+            drift=DriftConfig(True, image=ImageShape(side, side), train_data=TrainData(dataset, 1), **drift),
             performance=PerformanceConfig(enabled=True),
         )
         monitors = self.services.monitors

@@ -51,7 +51,9 @@ from tidegauge.services.retraining.planning import Planning
 from tidegauge.services.retraining.promoting import Promoting
 from tidegauge.services.runs import Runs
 from tidegauge.services.schedule import Schedule
+from tidegauge.services.sources.bundle import Sources
 from tidegauge.services.sources.custom import CustomFunctions
+from tidegauge.services.sources.drift import CustomDrift
 from tidegauge.services.sources.files import Datasets
 from tidegauge.services.sources.foreign import ForeignLogs
 from tidegauge.services.sources.logs import Logs
@@ -111,6 +113,7 @@ def build_monitoring(
     log = InferenceLog(store)
     files = ObservationStore(database, store)
     datasets, places = Datasets(catalogue), Places(database, now)
+    functions = CustomFunctions(catalogue, settings.home.absolute())
     logs = Logs(database, log, datasets, now)
     observing = Observing(database, logs, files, now)
     baselines = Baselines(database, store, catalogue)
@@ -123,9 +126,12 @@ def build_monitoring(
         observing,
         files,
         labels,
-        LateFiles(places, labels, store, datasets),
-        ForeignLogs(places, logs, observing),
-        CustomPerformance(CustomFunctions(catalogue, settings.home.absolute())),
+        Sources(
+            LateFiles(places, labels, store, datasets),
+            ForeignLogs(places, logs, observing),
+            CustomPerformance(functions),
+            CustomDrift(functions, logs),
+        ),
         baselines,
         evidences,
         Alerting(database, notifications, now),

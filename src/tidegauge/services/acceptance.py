@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.monitor import Acknowledgement, Monitor, MonitorState
@@ -18,13 +15,12 @@ from tidegauge.errors import ConflictError, InvalidInputError, TidegaugeError
 from tidegauge.services import measuring
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.evidence import Evidences
-from tidegauge.services.payloads import decode_images
 from tidegauge.services.runs import extraction_of
+from tidegauge.services.sources.images import LoggedImages
 from tidegauge.services.sources.logs import Logs
 from tidegauge.services.worker import Worker
 from tidegauge.storage.database import Database
 from tidegauge.storage.observations import Observations, ObservationStore
-from tidegauge.storage.segments import Record
 
 _LEAST = 100  # images of an accepted window: with fewer, little can be promised
 _UNDER_WAY = "accepted window: "
@@ -102,7 +98,7 @@ class Acceptance:
         try:
             observed = self._observed(monitor, start, end)
             known = self._baselines.load(monitor)
-            images = _LoggedImages(self._log, monitor, observed.take(np.flatnonzero(observed.seen)))
+            images = LoggedImages(self._log, monitor, observed.take(np.flatnonzero(observed.seen)))
             counts = dict(Counter(measuring.predictions(observed, known.classes)))
             digest = self._baselines.accept(monitor, images, counts, progress)
         except TidegaugeError as error:
@@ -134,44 +130,3 @@ class Acceptance:
 
 
 _RUNNABLE = (MonitorState.READY, MonitorState.ACTIVE)
-
-
-@dataclass
-class _LoggedImages:
-    """The images of logged requests, read when they are asked for: never all of them in memory."""
-
-    log: Logs
-    monitor: Monitor
-    observed: Observations
-
-    def __post_init__(self) -> None:
-        self.paths = [
-            f"event {event} [{index}]"
-            for event, index in zip(self.observed.event_id, self.observed.index.tolist(), strict=True)
-        ]
-        self._file = lru_cache(maxsize=8)(self._read)
-
-    def __len__(self) -> int:
-        return len(self.observed)
-
-    def __getitem__(self, rows: npt.NDArray[np.int64], /) -> npt.NDArray[np.uint8]:
-        shape = self.monitor.config.drift.image
-        if shape is None:
-            raise InvalidInputError("The monitor has no image shape any more.")
-        found: dict[tuple[str, int], npt.NDArray[np.uint8]] = {}
-        images = []
-        for row in rows.tolist():
-            event_id, path = str(self.observed.event_id[row]), str(self.observed.log_file[row])
-            index = int(self.observed.index[row])
-            if (event_id, index) not in found:
-                record = self._file(path).get(event_id)
-                if record is None:
-                    raise InvalidInputError(f"The log has no event {event_id!r} any more.")
-                pixels = decode_images(record.event, shape)
-                found |= {(event_id, place): image for place, image in enumerate(pixels)}
-            images.append(found[event_id, index])
-        return np.stack(images)
-
-    def _read(self, path: str) -> dict[str, Record]:
-        records = self.log.file(self.monitor.deployment_id, path)
-        return {record.event.id: record for record in records if record.event.type.endswith("request")}

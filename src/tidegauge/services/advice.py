@@ -99,7 +99,8 @@ class Advice:
     def _clean(self, monitor: Monitor, runs: tuple[MonitorRun, ...]) -> dict[str, Clean]:
         found: dict[str, Clean] = {}
         baseline = self._baselines.load(monitor) if monitor.baseline else None
-        if baseline and baseline.image is not None:
+        ours = monitor.config.drift.algorithm != "custom"  # nothing is known of what functions of users say
+        if baseline and baseline.image is not None and ours:
             found["image"] = CleanNumbers(baseline.image.strangeness)
         if baseline and baseline.predictions:
             found["prediction"] = CleanCategories(baseline.predictions)

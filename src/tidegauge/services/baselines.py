@@ -41,6 +41,8 @@ from tidegauge.storage.objects import Blobs, ObjectStore
 
 _DESCRIPTION = "description"
 _EXPECTED = "expected."
+_SAMPLE = "sample"
+_MOST_SAMPLED = 500  # images that a function of a user compares windows with
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Baseline:
     """What a run compares with; ``image`` is None where drift is off.
 
     ``predictions`` counts the classes of the model's reference predictions; ``paths`` names the
-    training images in the order of the image baseline; ``expectation`` says what scores are worth.
+    training images in the order of the image baseline; ``expectation`` says what scores are worth;
+    ``sample`` are images of it for functions of users, uint8 ``[n, h, w, c]``, None where there are none.
     """
 
     image: ImageBaseline | None
@@ -57,6 +60,7 @@ class Baseline:
     classes: tuple[str, ...]
     positive: str | None
     expectation: Expectation | None = None
+    sample: npt.NDArray[np.uint8] | None = None
 
 
 class NamedImages(Protocol):
@@ -133,6 +137,8 @@ class Baselines:
             )
             arrays = baseline.to_arrays()
             description = {**description, "paths": images.paths}
+            if monitor.config.drift.algorithm == "custom":
+                arrays[_SAMPLE] = images[spread(len(images), _MOST_SAMPLED)]
         if expectation is not None:
             arrays |= {f"{_EXPECTED}{name}": array for name, array in expectation.to_arrays().items()}
         arrays[_DESCRIPTION] = np.frombuffer(orjson.dumps(description), np.uint8)
@@ -155,6 +161,7 @@ class Baselines:
             for name in list(arrays)
             if name.startswith(_EXPECTED)
         }
+        sample = arrays.pop(_SAMPLE, None)
         try:
             image = ImageBaseline.from_arrays(arrays) if arrays else None
             expectation = Expectation.from_arrays(expected) if expected else None
@@ -170,6 +177,7 @@ class Baselines:
             tuple(description["classes"]),
             description["positive"],
             expectation,
+            sample,
         )
 
     def _model(self, monitor: Monitor) -> tuple[Repository, Version]:
@@ -220,6 +228,15 @@ class _TrainingImages:
         for row, path in zip(indices, paths, strict=True):
             self.paths[row] = path
         return images
+
+
+def spread(n: int, most: int) -> npt.NDArray[np.int64]:
+    """Return the rows of at most so many of ``n`` things, evenly spread.
+
+    >>> spread(3, 10).tolist(), spread(10, 4).tolist()
+    ([0, 1, 2], [0, 3, 6, 9])
+    """
+    return np.linspace(0, n - 1, min(n, most)).round().astype(np.int64)
 
 
 def _tolerances(wanted: Tolerances) -> tuple[Tolerance, ...]:

@@ -38,9 +38,10 @@ from tidegauge.services.health import Health
 from tidegauge.services.labels import Labels, PostedLabel, Receipt
 from tidegauge.services.observing import Extraction, Observing
 from tidegauge.services.payloads import decode_images
-from tidegauge.services.sources.foreign import ForeignLogs
+from tidegauge.services.sources.bundle import Sources
+from tidegauge.services.sources.drift import FAILED
 from tidegauge.services.sources.logs import origin_of
-from tidegauge.services.sources.performance import CustomPerformance, LateFiles, precomputed
+from tidegauge.services.sources.performance import precomputed
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.observations import Observations, ObservationStore, microseconds, moment
@@ -60,9 +61,7 @@ class Runs:
         observing: Observing,
         files: ObservationStore,
         labels: Labels,
-        late_files: LateFiles,
-        foreign: ForeignLogs,
-        custom: CustomPerformance,
+        sources: Sources,
         baselines: Baselines,
         evidences: Evidences,
         alerting: Alerting,
@@ -76,9 +75,7 @@ class Runs:
         self._observing = observing
         self._files = files
         self._labels = labels
-        self._late_files = late_files
-        self._foreign = foreign
-        self._custom = custom
+        self._sources = sources
         self._baselines = baselines
         self._evidences = evidences
         self._alerting = alerting
@@ -127,14 +124,15 @@ class Runs:
         def late(batch: Observations) -> None:
             self._touch(monitor, (moment(int(t)) for t in np.unique(batch.time)), Cause.LATE_EVENTS)
 
-        if monitor.config.drift.predict_data == "dataset":
-            self._foreign.take_down(monitor)
+        found_all = self._sources.foreign_logs.take_down(monitor)
+        while not found_all and math.isinf(seconds):
+            found_all = self._sources.foreign_logs.take_down(monitor)
         extraction = extraction_of(monitor, baseline)
-        if not self._observing.advance(monitor.deployment_id, extraction, late, seconds):
+        if not self._observing.advance(monitor.deployment_id, extraction, late, seconds) or not found_all:
             return False
         config = monitor.config.performance
         if config.enabled:
-            self._late_files.refresh(
+            self._sources.late_files.refresh(
                 monitor,
                 self._database.deployments.get(monitor.deployment_id),
                 lambda times: self._touch(monitor, times, Cause.LATE_LABELS),
@@ -185,7 +183,7 @@ class Runs:
         extraction = extraction_of(monitor, self._baselines.load(monitor))
         observed = self._files.window(monitor.deployment_id, extraction.id, time, end)
         paths = {str(path) for path in observed.log_file[observed.event_id == event_id]}
-        return self._foreign.events(monitor, sorted(paths))
+        return self._sources.foreign_logs.events(monitor, sorted(paths))
 
     def _compute(
         self, monitor: Monitor, start: datetime, end: datetime, cause: Cause
@@ -214,6 +212,8 @@ class Runs:
             )
         if config.drift.enabled:
             moved, images = measuring.drift(baseline, observed)
+            if config.drift.algorithm == "custom":
+                moved = self._sources.drift.measure(monitor, baseline, observed, moved)
             metrics += moved
         if config.performance.enabled:
             metrics += measuring.expected(baseline, observed, alarm=bool(evidence and evidence.alarm))
@@ -234,7 +234,7 @@ class Runs:
             drift=Status.UNKNOWN,
             performance=Status.UNKNOWN,
             images=images,
-            problems=_listed(problems),
+            problems=_listed([*_failures(metrics), *problems]),
             cause=cause,
             evidence=evidence,
             late=int((observed.received > microseconds(earlier[0].created_at)).sum()) if earlier else 0,
@@ -253,6 +253,7 @@ class Runs:
         measured, unmeasured = self._performance(monitor, baseline, last.start, last.end, observed, labels)
         kept += measured
         problems = [
+            *_failures(kept),
             *unmeasured,
             *self._unread(monitor, last.start, last.end),
             *self._labels.problems(monitor.deployment_id, last.start, last.end),
@@ -282,7 +283,7 @@ class Runs:
             return precomputed(labels, self._labels.replaced(monitor.deployment_id, start, end)), ()
         truth, outputs = measuring.pairs(labels, observed, baseline.classes)
         if monitor.config.performance.compute == "custom":
-            return self._custom.measure(monitor, truth, outputs)
+            return self._sources.performance.measure(monitor, truth, outputs)
         positive = measuring.positive_class(monitor.config.performance.positive, baseline)
         return measuring.performance(truth, outputs, positive), ()
 
@@ -437,6 +438,10 @@ def extraction_of(monitor: Monitor, baseline: Baseline) -> Extraction:
         config.time.clock_skew_seconds,
         origin_of(monitor),
     )
+
+
+def _failures(metrics: list[Metric]) -> list[str]:
+    return [metric.detail[FAILED] for metric in metrics if FAILED in metric.detail]
 
 
 def _judged(run: MonitorRun, monitor: Monitor, metrics: list[Metric]) -> MonitorRun:

@@ -154,6 +154,11 @@ def _inputs(config: MonitorConfig) -> Iterator[FieldError]:
                 "drift.algorithm is chi_squared, which compares categories, and an image is none; "
                 "use kolmogorov_smirnov_and_chi_squared or auto.",
             )
+        if drift.algorithm == "custom" and not config.keep_images:
+            yield FieldError(
+                "keep_images",
+                "keep_images is False, but drift.algorithm is custom, and its function needs images.",
+            )
         return
     train = drift.train_data
     for name, given in (

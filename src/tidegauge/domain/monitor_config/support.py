@@ -17,7 +17,7 @@ _CARRIED_OUT: Mapping[str, tuple[object, ...]] = {
     "input_data_type": ("image",),
     "segments": ("",),
     "keep_images": (True,),
-    "drift.algorithm": ("auto",),
+    "drift.algorithm": ("auto", "custom"),
 }
 
 #: What an active monitor takes on without a new baseline.

@@ -34,6 +34,8 @@ def source_errors(
     if drift.predict_dataset:
         name, version = drift.predict_dataset, drift.predict_version
         yield from _dataset(datasets, deployment.owner, "drift.predict_dataset", name, version)
+    if drift.custom:
+        yield from _custom(catalogue, deployment.owner, "drift.custom", drift.custom)
     if performance.custom:
         yield from _custom(catalogue, deployment.owner, "performance.custom", performance.custom)
 

@@ -22,16 +22,22 @@ class ForeignLogs:
         self._logs = logs
         self._observing = observing
 
-    def take_down(self, monitor: Monitor) -> None:
-        """Have new files read; a Dataset that cannot be read is told of in the runs and holds up nothing."""
+    def take_down(self, monitor: Monitor) -> bool:
+        """Have new files read, some at once; return whether these are all.
+
+        A Dataset that cannot be read is told of in the runs and holds up nothing.
+        """
+        if monitor.config.drift.predict_data != "dataset":
+            return True
         deployment_id = monitor.deployment_id
         try:
-            found = self._logs.scan(monitor)
+            found, is_all = self._logs.scan(monitor)
         except TidegaugeError as error:
             self._places.tell(deployment_id, "event", _PLACE, error.message)
-            return
+            return True
         self._places.tell(deployment_id, "event", _PLACE, "")
         self._observing.note([(deployment_id, id_) for id_ in found])
+        return is_all
 
     def events(self, monitor: Monitor, files: Sequence[str]) -> Iterator[Event]:
         """Yield the events of some files of the log."""

@@ -24,6 +24,7 @@ _ID = re.compile(rf"([^/]+)/{_MARK}/([^/]+)/([^/]+)/([^/]+)/(.+)#(\d+)-(\d+)-([0
 _HOUR = re.compile(r"(?:^|/)date=(\d{4}-\d{2}-\d{2})/hour=(\d{2})/[^/]+\.parquet\Z")
 _LINES = (".jsonl", ".ndjson")
 _PIECE = 8 << 20  # bytes of JSON lines that are read at once
+_AT_ONCE = 200  # files, or pieces of them
 _SETTLED = timedelta(seconds=60)  # a last line without an end is taken as it is after so long
 _LISTED = 100  # lines of a piece that are told of one by one
 
@@ -121,15 +122,17 @@ class Logs:
         except InvalidInputError as error:
             return LogContent([], (error.message,))
 
-    def scan(self, monitor: Monitor) -> list[str]:
-        """Return the ids of what has come to the Dataset of a monitor since, in the order of hours."""
+    def scan(self, monitor: Monitor) -> tuple[list[str], bool]:
+        """Return the ids of what has come to the Dataset of a monitor since, by hour, some at once.
+
+        With them comes whether these are all.
+        """
         drift = monitor.config.drift
         files = self._datasets.open(monitor.owner, drift.predict_dataset, drift.predict_version)
-        last = self._last(monitor.deployment_id)
         repository = self._datasets.identify(monitor.owner, drift.predict_dataset)
-        found: list[tuple[str, Piece]] = []
-        for info in files.list(drift.predict_prefix):
-            hour = _HOUR.search(info.path)
+        last = self._last(monitor.deployment_id)
+        found: list[Piece] = []
+        for info in sorted(files.list(drift.predict_prefix), key=_order):
             whole = Piece(
                 monitor.deployment_id,
                 drift.predict_dataset,
@@ -141,13 +144,13 @@ class Logs:
                 f"{int(info.modified.timestamp() * 1e6):x}",
             )
             before = last.get(_place(whole))
-            if hour and (before is None or before.id != whole.id):
-                found.append((f"{hour[1]}T{hour[2]}", whole))
-            elif _is_lines(info.path):
-                order = info.modified.strftime("%Y-%m-%dT%H")
-                found += ((order, piece) for piece in self._grown(files, info, whole, before))
-        found.sort(key=lambda pair: (pair[0], pair[1].path, pair[1].start))
-        return [piece.id for _, piece in found]
+            if _is_lines(info.path):
+                found += self._grown(files, info, whole, before)
+            elif _HOUR.search(info.path) and (before is None or before.id != whole.id):
+                found.append(whole)
+            if len(found) >= _AT_ONCE:
+                return [piece.id for piece in found], False
+        return [piece.id for piece in found], True
 
     def _grown(
         self, files: DatasetFiles, info: ObjectInfo, whole: Piece, before: Piece | None
@@ -197,6 +200,12 @@ class Logs:
             raise NotFoundError(f"The dataset {piece.dataset!r} is another one by now.")
         number = None if piece.version == "live" else int(piece.version.removeprefix("v"))
         return self._datasets.open(owner, piece.dataset, number)
+
+
+def _order(info: ObjectInfo) -> tuple[str, str]:
+    """Sort files by hour, so that evidence takes events in about as they happened."""
+    hour = _HOUR.search(info.path)
+    return (f"{hour[1]}T{hour[2]}" if hour else info.modified.strftime("%Y-%m-%dT%H"), info.path)
 
 
 def _place(piece: Piece) -> str:
