@@ -199,7 +199,8 @@ class Runs:
         newest = not self._database.monitor_runs.between("start", end, None, limit=1, monitor_id=monitor.id)
         state = None
         if newest and config.drift.enabled and cause is not Cause.BACKFILL:
-            begin = self._observing.sequence_before(monitor.deployment_id, extraction, start)
+            known = monitor.evidence is not None
+            begin = 0 if known else self._observing.sequence_before(monitor.deployment_id, extraction, start)
             state = self._evidences.advance(monitor, baseline, extraction, begin, end)
         evidence = state.result if state else (last.evidence if last else None)
         metrics: list[Metric] = []
