@@ -23,6 +23,9 @@ from tidegauge.stats.advice import (
 )
 from tidegauge.stats.advice.clean import Clean
 from tidegauge.stats.advice.thresholds import Alerts
+from tidegauge.stats.scores import score_of_categories, score_of_numbers
+from tidegauge.stats.two_sample.kolmogorov_smirnov import kolmogorov_smirnov
+from tidegauge.stats.two_sample.total_variation import total_variation
 from tidegauge.storage.database import Database
 
 _MINUTES_A_DAY = 1440
@@ -99,10 +102,11 @@ class Advice:
     def _clean(self, monitor: Monitor, runs: tuple[MonitorRun, ...]) -> dict[str, Clean]:
         found: dict[str, Clean] = {}
         baseline = self._baselines.load(monitor) if monitor.baseline else None
-        ours = monitor.config.drift.algorithm != "custom"  # nothing is known of what functions of users say
+        algorithm = monitor.config.drift.algorithm
+        ours = algorithm != "custom" and score_of_numbers(algorithm) is kolmogorov_smirnov
         if baseline and baseline.image is not None and ours:
             found["image"] = CleanNumbers(baseline.image.strangeness)
-        if baseline and baseline.predictions:
+        if baseline and baseline.predictions and score_of_categories(algorithm) is total_variation:
             found["prediction"] = CleanCategories(baseline.predictions)
         for name in _PROPORTIONS:
             pairs = [measuring.hits(run).get(name, (0, 0)) for run in runs]

@@ -20,7 +20,8 @@ from tidegauge.stats.latency import summarise
 from tidegauge.stats.performance.classification import Classification, classify
 from tidegauge.stats.performance.confidence_sequence import ProportionSequence
 from tidegauge.stats.performance.expected import expect
-from tidegauge.stats.two_sample.total_variation import total_variation
+from tidegauge.stats.scores import score_images, score_of_categories
+from tidegauge.stats.two_sample.categories import Categories
 from tidegauge.storage.observations import Observations, moment
 
 #: Of all days of a year together: a confidence sequence a day, each for a share of it.
@@ -65,14 +66,17 @@ def predictions(observed: Observations, classes: tuple[str, ...]) -> list[str]:
     return [classes[choice] if classes else str(choice) for choice in best]
 
 
-def drift(baseline: Baseline, observed: Observations) -> tuple[list[Metric], tuple[RunImage, ...]]:
+def drift(
+    algorithm: str, baseline: Baseline, observed: Observations
+) -> tuple[list[Metric], tuple[RunImage, ...]]:
     """Compare a window with the baseline: its images, and what was predicted."""
     metrics: list[Metric] = []
     images: tuple[RunImage, ...] = ()
     if baseline.image is not None and observed.images is not None and observed.seen.any():
         found = compare(baseline.image, observed.images, _PERMUTATIONS)
         detail: dict[str, Any] = {"p_value": found.p_value, "attributes": dict(found.attributes)}
-        metrics.append(Metric("image", MetricType.DRIFT, found.score, found.n, Status.UNKNOWN, detail=detail))
+        score = score_images(algorithm, baseline.image, found)
+        metrics.append(Metric("image", MetricType.DRIFT, score, found.n, Status.UNKNOWN, detail=detail))
         seen = observed.take(np.flatnonzero(observed.seen))
         named = predictions(seen, baseline.classes)
         images = tuple(
@@ -91,12 +95,10 @@ def drift(baseline: Baseline, observed: Observations) -> tuple[list[Metric], tup
         metrics.append(Metric("image", MetricType.DRIFT, None, 0, Status.UNKNOWN))
     if baseline.predictions:
         counts = dict(Counter(predictions(observed, baseline.classes)))
-        variation = total_variation(baseline.predictions, counts)
+        moved = score_of_categories(algorithm)(Categories.of(baseline.predictions), Categories.of(counts))
         detail = {"window": counts, "baseline": dict(baseline.predictions)}
         metrics.append(
-            Metric(
-                "prediction", MetricType.DRIFT, variation.score, variation.n, Status.UNKNOWN, detail=detail
-            )
+            Metric("prediction", MetricType.DRIFT, moved.score, moved.n, Status.UNKNOWN, detail=detail)
         )
     return metrics, images
 

@@ -212,7 +212,7 @@ class Runs:
                 monitor.deployment_id, start, end, config.health.frequency_minutes
             )
         if config.drift.enabled:
-            moved, images = measuring.drift(baseline, observed)
+            moved, images = measuring.drift(config.drift.algorithm, baseline, observed)
             if config.drift.algorithm == "custom":
                 moved = self._sources.drift.measure(monitor, baseline, observed, moved)
             metrics += moved

@@ -17,7 +17,6 @@ _CARRIED_OUT: Mapping[str, tuple[object, ...]] = {
     "input_data_type": ("image",),
     "segments": ("",),
     "keep_images": (True,),
-    "drift.algorithm": ("auto", "custom"),
 }
 
 #: What an active monitor takes on without a new baseline.

@@ -197,8 +197,9 @@ class ImageDrift:
     ``score`` in [0, 1], the Kolmogorov-Smirnov distance of strangeness, and ``p_value`` are None where the
     window is empty or the baseline has fewer than 5 images; then strangeness is NaN and nearest -1. The
     p-value is that of the maximum mean discrepancy over all features, by permutations, since shifts
-    that make no image strange move the features of many. ``strangeness`` and ``nearest`` (index of the
-    training image that looks most alike) are in the order of the images; ``ranking`` has the strangest first.
+    that make no image strange move the features of many; ``discrepancy`` is its score, in [0, 1].
+    ``strangeness`` and ``nearest`` (index of the training image that looks most alike) are in the order of
+    the images; ``ranking`` has the strangest first.
     ``attributes``: the window's mean less the baseline's, in the baseline's standard deviations.
     """
 
@@ -209,6 +210,7 @@ class ImageDrift:
     nearest: Indices
     ranking: Indices
     attributes: Mapping[str, float]
+    discrepancy: float | None = None
 
 
 def fit_baseline(
@@ -269,6 +271,7 @@ def compare(
         nearest=nearest,
         ranking=np.argsort(-strangeness, kind="stable"),
         attributes={name: float(value) for name, value in zip(ATTRIBUTES, moved, strict=True)},
+        discrepancy=discrepancy.score,
     )
 
 
