@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,26 @@ def test_a_second_promotion_of_what_is_no_longer_served_is_refused(client: Clien
     with pytest.raises(ConflictError, match="serves v3 now, but v1 was compared"):
         client.retrainings.promote("tiny")
     assert client.retrainings.refuse("tiny").state is RetrainingState.REFUSED
+
+
+def test_an_alarm_begins_a_retraining_that_waits_for_a_decision(shared: Place) -> None:
+    client = shared.client
+    plan = plan_of()
+    rule = {
+        "name": "low",
+        "type": "performance",
+        "conditions": [{"name": "accuracy", "operator": "<", "bound": 0.9}],
+        "retrain": {"held_out": plan["held_out"], "pipeline": plan["pipeline"], "pause_hours": 0},
+    }
+    client.monitors.add_rule("tiny", rule)
+    now = datetime.now(UTC)
+    run = client.monitors.run("tiny", now - timedelta(hours=2), now)
+    assert run.metric("accuracy").value < 0.9
+    found = client.retrainings.wait("tiny", timeout=60)
+    assert (found.state, found.cause) == (RetrainingState.WAITING, "low"), found.message
+    assert found.plan.end - found.plan.start == timedelta(days=30)
+    client.retrainings.refuse("tiny")
+    # What the last one did is what the next one does.
+    again = client.retrainings.begin("tiny")
+    assert (again.plan.held_out, again.plan.pipeline.code) == (found.plan.held_out, "mine")
+    client.retrainings.refuse("tiny", again.id)

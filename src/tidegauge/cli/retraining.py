@@ -102,7 +102,8 @@ def retrain(
 
 def retraining(context: typer.Context, name: Name, which: Which = _LATEST, as_json: Json = False) -> None:
     """Show a retraining: what was collected, the comparison, and who did what."""
-    _show(connect(context).retrainings.get(name, which), name, as_json=as_json, check=False)
+    found = connect(context).retrainings.get(name, which)
+    _show(found, name, as_json=as_json, check=False)
 
 
 def retrainings(context: typer.Context, name: Name, as_json: Json = False) -> None:
@@ -181,8 +182,11 @@ def _show(found: Retraining, name: str, *, as_json: bool, check: bool = True) ->
         print_json(found)
     else:
         _print(found, name)
-    if check and found.state is RetrainingState.FAILED:
-        raise TidegaugeError(f"The retraining failed: {found.message}")
+    if found.state is RetrainingState.FAILED:
+        failure = f"The retraining failed: {found.message}"
+        if check:
+            raise TidegaugeError(failure)
+        say(failure, "yellow")
 
 
 def _print(found: Retraining, name: str) -> None:
@@ -200,7 +204,7 @@ def _print(found: Retraining, name: str) -> None:
         _print_set(found, one)
     if found.comparison:
         say(found.comparison.reason, "green" if found.comparison.passes else "yellow")
-    if found.message:
+    if found.message and found.state is not RetrainingState.FAILED:
         say(found.message, "yellow")
     show_list(
         found.history,
