@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from datetime import datetime
@@ -137,9 +138,7 @@ class Retrainings:
         if retraining.state not in _REFUSABLE:
             raise ConflictError(f"The retraining is {retraining.state.value}; there is nothing to refuse.")
         self._decide(retraining, RetrainingState.REFUSED, by, note or "refused", message=note)
-        run = self._pipelines.find(retraining.pipeline_run)
-        if run is not None and not run.state.ended:
-            self._pipelines.cancel(run)
+        self._end_pipeline(retraining.id)
         return self.get(monitor, retraining.id)
 
     def work(self) -> bool:
@@ -215,6 +214,7 @@ class Retrainings:
         run = self._pipelines.find(retraining.pipeline_run)
         if run is None:
             self._pipelines.create(self._request(retraining), monitor.owner, retraining.pipeline_run)
+            self._end_pipeline(retraining.id)
         elif not run.state.ended:
             running = ", ".join(step.name for step in run.steps if step.state == PipelineState.RUNNING)
             self._note(retraining, f"pipeline run {run.id}: {running or run.state.value}")
@@ -255,6 +255,14 @@ class Retrainings:
             why = f"v{retraining.candidate} is served; false alarms ever so far: at most {spent.spent:g}"
             if self._move(retraining, RetrainingState.PROMOTED, SYSTEM, why, progress=""):
                 self._database.acknowledgements.add(spent)
+
+    def _end_pipeline(self, retraining_id: str) -> None:
+        """Cancel the pipeline of a retraining that was refused, perhaps while it was being started."""
+        retraining = self._database.retrainings.get(retraining_id)
+        run = self._pipelines.find(retraining.pipeline_run)
+        if retraining.state.ended and run is not None and not run.state.ended:
+            with contextlib.suppress(ConflictError):  # it has ended meanwhile
+                self._pipelines.cancel(run)
 
     def _request(self, retraining: Retraining) -> PipelineRequest:
         pipeline, collected = retraining.plan.pipeline, retraining.collected
