@@ -92,6 +92,7 @@ def hour_of(features: ImageFeatures, hour: int, times: np.ndarray) -> Observatio
         latency=np.full(n, 1200),
         log_file=np.full(n, f"log/hour={hour:05d}.parquet", object),
         source=np.full(n, "", object),
+        segment=np.full(n, "", object),
         scores=np.tile(np.array([[0.2, 0.8]], np.float32), (n, 1)),
         seen=np.ones(n, np.bool_),
         images=features,

@@ -25,7 +25,7 @@ STRUCTURED_CONTENT_TYPE = "application/cloudevents+json"
 MAX_ERRORS = 20  # of one batch that are listed; the rest would only repeat them
 
 _REQUIRED = ("id", "source", "type")
-_CORE = frozenset({*_REQUIRED, "specversion", "time", "datacontenttype", "data", "data_base64"})
+CORE = frozenset({*_REQUIRED, "specversion", "time", "datacontenttype", "data", "data_base64"})
 _INTEGERS = frozenset({HEADER_LENGTH, STATUS, LATENCY_US})  # strings in binary mode, integers inside
 _NAME = re.compile(r"[a-z0-9]+")
 _INTEGER = re.compile(r"-?[0-9]{1,10}")
@@ -204,7 +204,7 @@ def _event(values: Mapping[str, Any], content_type: Any, data: bytes, index: int
         content_type=content_type,
         data=data,
         extensions={
-            name: _extension(name, value, index) for name, value in values.items() if name not in _CORE
+            name: _extension(name, value, index) for name, value in values.items() if name not in CORE
         },
     )
 

@@ -10,7 +10,8 @@ REQUEST_TYPE = "org.kubeflow.serving.inference.request"
 RESPONSE_TYPE = "org.kubeflow.serving.inference.response"
 BATCH_CONTENT_TYPE = "application/cloudevents-batch+json"
 
-# Extension attributes beside KServe's inferenceservicename, namespace and endpoint.
+KSERVE_ATTRIBUTES = ("inferenceservicename", "namespace", "endpoint")
+# Extension attributes beside KServe's.
 HEADER_LENGTH = "headerlength"  # bytes of JSON before the binary tensors (Inference-Header-Content-Length)
 STATUS = "status"  # HTTP status of the response, integer
 LATENCY_US = "latencyus"  # time the model server took, integer microseconds

@@ -43,6 +43,7 @@ class Extraction:
     """What is read of each event: images of a shape (None: none), the scores of some classes.
 
     ``source`` names the event attribute that tells sources apart (a patient, a device); empty: none.
+    ``segment`` names the one by whose values windows are looked at apart (a hospital); empty: none.
     ``origin`` is where the log is read if not in this cluster, as ``dataset/prefix``.
     ``skew`` is how many seconds an event's time may lie after its arrival before its clock counts as wrong.
     """
@@ -52,6 +53,7 @@ class Extraction:
     source: str = ""
     skew: int = 300
     origin: str = ""
+    segment: str = ""
 
     @property
     def id(self) -> str:
@@ -59,8 +61,9 @@ class Extraction:
         shape = self.shape
         parts = [_VERSION, self.classes, self.source, shape and [shape.height, shape.width, shape.channels]]
         order = shape.channel_order if shape else ""
-        place = [self.origin] if self.origin else []
-        return hashlib.sha256(orjson.dumps([parts, order, *place])).hexdigest()[:16]
+        named = {"segment": self.segment, "origin": self.origin}
+        further = [[name, value] for name, value in named.items() if value]
+        return hashlib.sha256(orjson.dumps([parts, order, *further])).hexdigest()[:16]
 
     def reads(self, deployment_id: str, file_id: str) -> bool:
         """Tell whether a file of the log is of the origin."""
@@ -336,7 +339,7 @@ class Observing:
                 event = exchange.request.event
                 letters.append(self._letter(reader, event.id, exchange.path, error.message, event.time))
                 scores, pixels = np.full((1, extraction.classes), np.nan, np.float32), None
-            parts.append(exchange.observed(scores, pixels is not None, extraction.source))
+            parts.append(exchange.observed(scores, pixels is not None, extraction))
             if pixels is not None:
                 images.append(pixels)
                 if sum(map(len, images)) >= _IMAGES:
@@ -388,7 +391,7 @@ class _Exchange:
             )
         return scores, pixels
 
-    def observed(self, scores: Scores, seen: bool, source: str) -> Observations:
+    def observed(self, scores: Scores, seen: bool, extraction: Extraction) -> Observations:
         """Return a row for each answer."""
         n = len(scores)
         event = self.request.event
@@ -409,7 +412,8 @@ class _Exchange:
             status=ints(self.status),
             latency=ints(-1 if latency is None else int(latency)),
             log_file=texts(self.path),
-            source=texts(str(event.extensions.get(source, ""))),
+            source=texts(str(event.extensions.get(extraction.source, ""))),
+            segment=texts(str(event.extensions.get(extraction.segment, ""))),
             scores=np.asarray(scores, np.float32),
             seen=np.full(n, seen),
             images=None,

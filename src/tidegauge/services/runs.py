@@ -438,6 +438,7 @@ def extraction_of(monitor: Monitor, baseline: Baseline) -> Extraction:
         source.attribute if source else "",
         config.time.clock_skew_seconds,
         origin_of(monitor),
+        config.segments,
     )
 
 

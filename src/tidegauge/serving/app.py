@@ -186,7 +186,10 @@ class ModelServer:
         mark = mark or EventMark(new_id(), self._clock())
         response.headers[EVENT_ID] = mark.id
         if self._log:
-            self._log.put(Exchange(mark.id, mark.time, int(seconds * 1e6), status, asked, answered))
+            microseconds = int(seconds * 1e6)
+            self._log.put(
+                Exchange(mark.id, mark.time, microseconds, status, asked, answered, mark.attributes)
+            )
         return response
 
     async def _compute(self, protocol: str, size: int, answer: Callable[[], Answer]) -> Answer:

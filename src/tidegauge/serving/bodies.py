@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from urllib.parse import unquote
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from tidegauge.domain.cloudevents import parse_time
+from tidegauge.domain.cloudevents import CORE, parse_time
+from tidegauge.domain.events import HEADER_LENGTH as HEADER_BYTES
+from tidegauge.domain.events import KSERVE_ATTRIBUTES, LATENCY_US, STATUS
 from tidegauge.domain.identity import new_id
 from tidegauge.errors import InvalidInputError, TooLargeError, UnsupportedMediaError
 
@@ -19,19 +23,31 @@ EVENT_ID = "ce-id"
 EVENT_TIME = "ce-time"
 
 _LONGEST_ID = 200
+_ATTRIBUTE = re.compile(r"ce-([a-z0-9]{1,20})")
+_MOST_ATTRIBUTES = 20
+_LONGEST_VALUE = 200
+#: Headers that say nothing of their own: CloudEvents' core attributes, and those that this server sets.
+_SETTLED = frozenset(
+    f"ce-{name}"
+    for name in (*CORE, "dataschema", "subject", HEADER_BYTES, STATUS, LATENCY_US, *KSERVE_ATTRIBUTES)
+)
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
 
 @dataclass(frozen=True)
 class EventMark:
-    """The id and time under which an inference is logged."""
+    """The id and time under which an inference is logged, and further attributes of its events."""
 
     id: str
     time: datetime
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 def event_mark(headers: Headers, clock: Callable[[], datetime]) -> EventMark:
-    """Return what ``ce-id`` and ``ce-time`` say, or a new id and now; InvalidInputError if malformed."""
+    """Return what ``ce-id`` and ``ce-time`` say, or a new id and now, with any other ``ce-`` header.
+
+    Those that the server sets itself are passed over. InvalidInputError if one is malformed.
+    """
     event_id = headers.get(EVENT_ID)
     if event_id is None:
         event_id = new_id()
@@ -39,15 +55,38 @@ def event_mark(headers: Headers, clock: Callable[[], datetime]) -> EventMark:
         raise InvalidInputError.of(
             EVENT_ID, f"The header ce-id must be 1 to {_LONGEST_ID} printable ASCII characters."
         )
+    attributes = _attributes(headers)
     stated = headers.get(EVENT_TIME)
     if stated is None:
-        return EventMark(event_id, clock())
+        return EventMark(event_id, clock(), attributes)
     try:
-        return EventMark(event_id, parse_time(stated))
+        return EventMark(event_id, parse_time(stated), attributes)
     except ValueError:
         raise InvalidInputError.of(
             EVENT_TIME, f"The header ce-time is {stated!r}; send RFC 3339 such as '2026-01-31T12:00:00Z'."
         ) from None
+
+
+def _attributes(headers: Headers) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for header, value in headers.items():
+        if not header.startswith("ce-") or header in _SETTLED:
+            continue
+        named = _ATTRIBUTE.fullmatch(header)
+        if named is None:
+            raise InvalidInputError.of(
+                header, f"The header {header} names no attribute; use 1 to 20 of a-z and 0-9 after ce-."
+            )
+        if not 0 < len(value) <= _LONGEST_VALUE or not (value.isascii() and value.isprintable()):
+            raise InvalidInputError.of(
+                header, f"The header {header} must be 1 to {_LONGEST_VALUE} printable ASCII characters."
+            )
+        found[named[1]] = unquote(value)
+    if len(found) > _MOST_ATTRIBUTES:
+        raise InvalidInputError.of(
+            "headers", f"The request has {len(found)} ce- headers; send {_MOST_ATTRIBUTES} at most."
+        )
+    return found
 
 
 def header_length(headers: Headers) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from tidegauge.domain.cloudevents import encode_batch
@@ -27,7 +27,7 @@ Payload = Mapping[str, Array] | RawBody
 
 @dataclass(frozen=True)
 class Exchange:
-    """A request and its response. Both events carry ``time``, so that both fall into one window."""
+    """A request and its response; both events carry ``time``, so that both fall into one window."""
 
     id: str
     time: datetime
@@ -35,6 +35,7 @@ class Exchange:
     status: int
     request: Payload
     response: Payload
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -55,6 +56,7 @@ class Origin:
 def encode_exchange(exchange: Exchange, origin: Origin) -> bytes:
     """Return both CloudEvents as JSON, the request first, each after a comma: a part of a batch."""
     shared = {
+        **exchange.attributes,
         "inferenceservicename": origin.model,
         "namespace": origin.namespace,
         "endpoint": origin.version,

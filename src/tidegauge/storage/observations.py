@@ -24,7 +24,7 @@ Texts = npt.NDArray[np.object_]
 _TIME = pa.timestamp("us", tz="UTC")
 _ROWS = 2048  # of a row group: a window of minutes reads little of an hour
 _PLAIN = ("reduced", "details", "embedding")
-_REPEATED = ["log_file", "source"]
+_REPEATED = ["log_file", "source", "segment"]
 _KEPT = 16  # small files in memory
 _NO_LATENCY = -1
 
@@ -36,7 +36,7 @@ class Observations:
     ``time`` and ``received`` ``[n]`` are microseconds since 1970; ``index`` is the place in the request;
     ``sequence`` the batch of reading. ``latency`` is in microseconds, -1 where the log has none. ``scores``
     ``[n, classes]`` are NaN where the request failed. ``seen`` ``[n]`` tells which have image features;
-    ``images`` has those, in order.
+    ``images`` has those, in order. ``source`` and ``segment`` are attributes of the event, empty where it has none.
     """
 
     event_id: Texts
@@ -48,6 +48,7 @@ class Observations:
     latency: Ints
     log_file: Texts
     source: Texts
+    segment: Texts
     scores: npt.NDArray[np.float32]
     seen: npt.NDArray[np.bool_]
     images: ImageFeatures | None
@@ -95,7 +96,7 @@ class Observations:
         """Return no observations."""
         ints, texts = np.empty(0, np.int64), np.empty(0, object)
         return Observations(
-            texts, ints, ints, ints, ints, ints, ints, texts, texts, np.empty((0, 0), np.float32),
+            texts, ints, ints, ints, ints, ints, ints, texts, texts, texts, np.empty((0, 0), np.float32),
             np.empty(0, np.bool_), None,
         )  # fmt: skip
 
@@ -232,6 +233,7 @@ def _parquet(batch: Observations) -> bytes:
         "latency_us": pa.array(batch.latency, mask=batch.latency == _NO_LATENCY),
         "log_file": pa.array(batch.log_file, pa.string()),
         "source": pa.array(batch.source, pa.string()),
+        "segment": pa.array(batch.segment, pa.string()),
     }
     for k, column in enumerate(batch.scores.T):
         columns[f"score_{k}"] = pa.array(column)
@@ -294,6 +296,7 @@ def _observations(table: pa.Table) -> Observations:
         latency=np.asarray(latency, np.int64),
         log_file=texts("log_file"),
         source=texts("source"),
+        segment=texts("segment") if "segment" in table.column_names else np.full(len(seen), "", object),
         scores=np.column_stack(scores) if scores else np.empty((len(seen), 0), np.float32),
         seen=seen,
         images=_images(table, seen) if "reduced" in table.column_names else None,
