@@ -36,7 +36,7 @@ class Observations:
     ``time`` and ``received`` ``[n]`` are microseconds since 1970; ``index`` is the place in the request;
     ``sequence`` the batch of reading. ``latency`` is in microseconds, -1 where the log has none. ``scores``
     ``[n, classes]`` are NaN where the request failed. ``seen`` ``[n]`` tells which have image features;
-    ``images`` has those, in order. ``source`` and ``segment`` are attributes of the event, empty where it has none.
+    ``images`` has those, in order. ``source`` and ``segment`` are attributes of the event, or empty.
     """
 
     event_id: Texts
