@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a retraining: it goes on, and nothing is made or promoted twice."""
+"""A server that ends in the middle of a retraining: it goes on, and nothing is made or promoted twice."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.process.wait()
 
 
-def kill_and_restart(server: Server, client: Client) -> Client:
-    server.process.send_signal(signal.SIGKILL)
+def end_and_restart(server: Server, client: Client, how: signal.Signals) -> Client:
+    server.process.send_signal(how)
     server.process.wait()
     client.close()
     return server.start()
 
 
-def test_a_retraining_survives_kill_minus_nine(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_retraining_outlives_its_server(server: Server, tmp_path: Path, how: signal.Signals) -> None:
     client = server.start()
     build(client, tmp_path).send(30)
     go = tmp_path / "go"
@@ -41,7 +42,7 @@ def test_a_retraining_survives_kill_minus_nine(server: Server, tmp_path: Path) -
     wait_for(begun.exists, bool, "the training", 60)
     interrupted = client.retrainings.get("tiny").pipeline_run
 
-    client = kill_and_restart(server, client)
+    client = end_and_restart(server, client, how)
     go.touch()  # for what was left of the first run, too: its token is good for nothing any more
     waiting = client.retrainings.wait("tiny", timeout=60)
     assert waiting.state is RetrainingState.WAITING, waiting.message
@@ -52,7 +53,7 @@ def test_a_retraining_survives_kill_minus_nine(server: Server, tmp_path: Path) -
     assert [version.number for version in client.models.versions("tiny")] == [2, 1]
 
     client.retrainings.promote("tiny")
-    client = kill_and_restart(server, client)
+    client = end_and_restart(server, client, how)
     done = client.retrainings.wait("tiny", timeout=60)
     assert done.state is RetrainingState.PROMOTED, done.message
     assert len(client.monitors.acknowledgements("tiny")) == 1
