@@ -196,6 +196,26 @@ def test_what_an_alert_cannot_carry_out_fails_in_a_sentence(
     assert found.under_way is None
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model_type": "regression"}, "only classifications can be compared"),
+        ({"keep_images": False}, "The monitor keeps no images"),
+        ({"drift.predict_data": "dataset"}, "reads another cluster's log"),
+        ({"drift.train_data": None}, "set drift.train_data first"),
+    ],
+)
+def test_a_monitor_that_cannot_retrain_is_refused_at_once(
+    services: Services, monitor: Monitor, changes: dict[str, object], sentence: str
+) -> None:
+    of_drift = {name.partition(".")[2]: value for name, value in changes.items() if "." in name}
+    whole = {name: value for name, value in changes.items() if "." not in name}
+    config = replace(monitor.config, drift=replace(monitor.config.drift, **of_drift), **whole)
+    with pytest.raises(ConflictError, match=sentence):
+        services.retrainings.begin(replace(monitor, config=config), RetrainingPlan(), "operator")
+    assert begun(services, monitor) == []
+
+
 # Promotion
 
 

@@ -83,6 +83,10 @@ class Planning:
             raise ConflictError(
                 "The monitor does not look at images; only monitors of images with drift can retrain."
             )
+        if config.model_type != "classification":
+            raise ConflictError("The model answers numbers; only classifications can be compared.")
+        if config.drift.predict_data != "cloudevents":
+            raise ConflictError("The monitor reads another cluster's log; retrain over there.")
         if config.drift.train_data is None:
             raise ConflictError("The monitor has no training data; set drift.train_data first.")
         if not config.keep_images:
