@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tidegauge.domain.alert import AlertRule, Condition, Subject
+from tidegauge.domain.metrics import MetricType
+from tidegauge.domain.monitor_config.file import MonitorFile, compare
+from tidegauge.domain.report import Change
 from tidegauge.domain.retraining import (
     DatasetVersion,
     Measured,
@@ -72,6 +77,20 @@ def test_an_action_plans_the_days_before() -> None:
     plan = RetrainAction(held_out=held_out, promote=Promote.AUTO, days=7, margin=0.1).plan(NOW)
     assert (plan.start, plan.end, plan.held_out) == (NOW - timedelta(days=7), NOW, held_out)
     assert (plan.promote, plan.margin) == (Promote.AUTO, 0.1)
+
+
+def test_a_file_that_changes_the_action_of_an_alert_says_so_in_words() -> None:
+    rule = AlertRule("low", MetricType.DRIFT, (Condition(on=Subject.EVIDENCE),))
+    action = RetrainAction(held_out=DatasetVersion("test", 1))
+    before, after = (MonitorFile("tiny", alerts=(one,)) for one in (rule, replace(rule, retrain=action)))
+    assert compare(before, after) == (
+        Change(
+            "alerts.low.retrain",
+            None,
+            "the last pipeline on 30 days, compared on test v1 by accuracy with margin 0.02, ask, "
+            "pause of 24 hours",
+        ),
+    )
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,16 @@ class RetrainAction(RetrainingRule):
             )
         return found
 
+    @property
+    def text(self) -> str:
+        """The action in words."""
+        held_out = f"compared on {self.held_out}" if self.held_out else "compared on what was held out last"
+        pipeline = f"{self.pipeline.code}:{self.pipeline.file}" if self.pipeline else "the last pipeline"
+        return (
+            f"{pipeline} on {self.days} days, {held_out} by {self.metric} with margin {self.margin:g}, "
+            f"{self.promote.value}, pause of {self.pause_hours:g} hours"
+        )
+
     def plan(self, now: datetime) -> RetrainingPlan:
         """Return what to do when the alert fires now."""
         shared = {part.name: getattr(self, part.name) for part in fields(RetrainingRule)}

@@ -157,7 +157,9 @@ def _words(item: Feature | Bounds | AlertRule) -> str:
 
 
 def _shown(value: Any) -> Any:
-    return [getattr(item, "text", item) for item in value] if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [getattr(item, "text", item) for item in value]
+    return getattr(value, "text", value)
 
 
 def _named(items: tuple[Any, ...] | None) -> dict[str, Any]:

@@ -73,12 +73,8 @@ class Comparing:
         try:
             sets = self._lay_out(monitor, retraining, shape, folder)
             answers = {}
-            for number, what in ((serving, "serving version"), (candidate, "candidate")):
-
-                def tell(text: str, what: str = what) -> None:
-                    progress(f"{what}: {text}")
-
-                answers[number] = self._answers(monitor, retraining, shape, number, folder, tell)
+            for number in (serving, candidate):
+                answers[number] = self._answers(monitor, retraining, shape, number, folder, progress)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         baseline = self._baselines.load(monitor)
@@ -122,7 +118,6 @@ class Comparing:
                 found.append(_Images(name, labels, len(labels) >= least, rows))
             begin += len(labels)
         images.flush()
-        (folder / "rows").write_text(str(begin))
         return found
 
     def _write(self, manifest: Manifest, shape: ImageShape, images: np.memmap, begin: int) -> tuple[str, ...]:
@@ -159,7 +154,7 @@ class Comparing:
             while process.wait(_POLL_SECONDS) is None:
                 if self._closing:
                     raise InterruptedComparisonError("The server was stopped during the comparison.")
-                progress(process.last_line())
+                progress(f"v{number}: {process.last_line() or 'is loaded'}")
         finally:
             process.stop()
         if process.exit_code:
