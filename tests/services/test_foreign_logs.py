@@ -14,6 +14,7 @@ import orjson
 import pytest
 
 from parts import CLASSES, SIDE, image
+from parts_bucket import bucket
 from simulated import OWNER, START, Site
 from tidegauge.domain.catalogue import RepositoryKind, Source, SourceType, VersionState
 from tidegauge.domain.events import REQUEST_TYPE, RESPONSE_TYPE
@@ -266,3 +267,70 @@ def test_the_logs_of_somebody_else_are_refused(pair: Pair) -> None:
     catalogue.create(RepositoryKind.DATASET, "theirs", "mallory", source, None)
     with pytest.raises(InvalidInputError, match="There is no dataset 'theirs'"):
         pair.watch(replace(LOGS, predict_dataset="theirs"))
+
+
+def in_bucket(pair: Pair, url: str, name: str = "far", sub_path: str = "") -> None:
+    source = Source(SourceType.S3, url, sub_path=sub_path)
+    pair.watching.services.catalogue.create(RepositoryKind.DATASET, name, OWNER, source, None)
+
+
+def test_logs_are_read_from_a_bucket_as_they_come(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    with bucket(pair.folder, monkeypatch) as url:
+        in_bucket(pair, f"{url}/theirs")
+        (pair.folder / "outside.jsonl").write_bytes(exchange("z", 1))
+        pair.watch(replace(LOGS, predict_dataset="far"))
+        pair.serve(0)
+        (pair.folder / "theirs" / "events.jsonl").write_bytes(exchange("a", 10) + line("b", 20) + b"\n")
+        pair.pass_by(0)
+        assert pair.requests(0) == 7
+        with (pair.folder / "theirs" / "events.jsonl").open("ab") as growing:
+            growing.write(line("b", 20, RESPONSE_TYPE) + b"\n")
+        pair.pass_by(1)
+        assert (pair.requests(0), pair.run(0).problems) == (8, ())
+
+
+def test_a_version_is_made_of_what_is_in_a_bucket(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    (pair.folder / "a").mkdir()
+    (pair.folder / "a" / "events.jsonl").write_bytes(exchange("a", 10))
+    (pair.folder / "ab.jsonl").write_bytes(exchange("b", 10))
+    with bucket(pair.folder, monkeypatch) as url:
+        in_bucket(pair, url, sub_path="a")
+        catalogue = pair.watching.services.catalogue
+        repository = catalogue.get(RepositoryKind.DATASET, OWNER, "far")
+        version = catalogue.add_version(repository)
+        while (found := pair.database.versions.get(version.id)).state is VersionState.IMPORTING:
+            time.sleep(0.01)
+    assert [file.path for file in catalogue.manifest(repository, found).files] == ["events.jsonl"]
+
+
+def test_a_bucket_that_does_not_answer_is_refused(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    with bucket(pair.folder, monkeypatch):
+        in_bucket(pair, "s3://other")
+        with pytest.raises(InvalidInputError, match="The object store does not answer"):
+            pair.watch(replace(LOGS, predict_dataset="far"))
+
+
+@pytest.mark.parametrize(
+    ("url", "sub_path"),
+    [
+        ("s3://", ""),
+        ("http://logs", ""),
+        ("s3://logs/../x", ""),
+        ("s3://logs/a", ".."),
+        ("s3://logs/a", "b/../.."),
+        ("s3://logs/%2e%2e", ""),
+        ("s3://logs/a?versions", ""),
+        ("s3://logs//a", ""),
+    ],
+)
+def test_a_prefix_that_could_lead_elsewhere_is_refused(pair: Pair, url: str, sub_path: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"source\.url"):
+        in_bucket(pair, url, sub_path=sub_path)
+
+
+@pytest.mark.parametrize("url", ["s3://logs", "s3://logs/ours", "s3://logs/ours/0/log"])
+def test_the_bucket_of_the_store_is_no_dataset(pair: Pair, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair.watching.services.store, "url", "s3://logs/ours/")
+    with pytest.raises(InvalidInputError, match="where this cluster has its store"):
+        in_bucket(pair, url)
+    in_bucket(pair, "s3://logs/ours2")

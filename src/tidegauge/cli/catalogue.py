@@ -64,7 +64,9 @@ def build(kind: RepositoryKind) -> typer.Typer:
         git: Annotated[str, typer.Option(help="Git URL to read versions from.")] = "",
         branch: Annotated[str, typer.Option(help="Branch of the git repository.")] = "",
         sub_path: Annotated[str, typer.Option(help="Folder within the source.")] = "",
-        folder: Annotated[str, typer.Option(help="Folder on the server's machine.")] = "",
+        folder: Annotated[
+            str, typer.Option(help="Folder on the server's machine, or s3://bucket/prefix.")
+        ] = "",
         form: Annotated[
             ContentForm | None, typer.Option(help="Form of the files; default: recognised.")
         ] = None,

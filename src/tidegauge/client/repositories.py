@@ -42,10 +42,15 @@ class Repositories:
         folder: str | Path = "",
         form: str | None = None,
     ) -> Repository:
-        """Create a repository from git, from a folder on the server's machine, or (neither) for uploads."""
+        """Create a repository from git, from a folder, or (neither) for uploads.
+
+        ``folder`` is one on the server's machine, or s3://bucket/prefix.
+        """
         if git and folder:
             raise InvalidInputError.of("folder", "Give git or folder, not both.")
-        kind = "git" if git else "folder" if folder else "upload"
+        kind = "git" if git else "upload"
+        if folder:
+            kind = "s3" if str(folder).startswith("s3://") else "folder"
         source = {"type": kind, "url": git or str(folder), "branch": branch, "sub_path": sub_path}
         body = {"name": name, "source": source, "form": form}
         return self._client.read(Repository, "POST", self._path, body)

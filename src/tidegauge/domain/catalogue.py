@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +12,9 @@ from typing import Any
 from tidegauge.domain.content import ContentForm, Problem
 from tidegauge.domain.strict import STRICT
 from tidegauge.errors import FieldError, InvalidInputError
+
+# Nothing that reading the URL would change: a prefix must not lead out of itself.
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,62}(/(?!\.{1,2}(/|\Z))[^/\\%?#\s\0]+)*/?\Z")
 
 
 class RepositoryKind(StrEnum):
@@ -32,17 +36,26 @@ class SourceType(StrEnum):
     GIT = "git"
     FOLDER = "folder"
     UPLOAD = "upload"
+    S3 = "s3"
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where versions come from. ``url`` is a git URL or a folder on the server's machine."""
+    """Where versions come from.
+
+    ``url`` is a git URL, a folder on the server's machine or s3://bucket/prefix.
+    """
 
     __pydantic_config__ = STRICT
     type: SourceType
     url: str = ""
     branch: str = ""
     sub_path: str = ""
+
+    @property
+    def whole_url(self) -> str:
+        """The URL with the sub-path."""
+        return "/".join(part for part in (self.url.rstrip("/"), self.sub_path.strip("/")) if part)
 
     def check(self) -> None:
         """Raise InvalidInputError with every field that does not fit the type."""
@@ -56,7 +69,15 @@ class Source:
         elif not self.url:
             what = "a git URL" if self.type is SourceType.GIT else "a folder on the server's machine"
             errors.append(FieldError("source.url", f"source.url is empty; give {what}."))
-        if self.type is SourceType.FOLDER and self.branch:
+        elif self.type is SourceType.S3 and not _BUCKET.match(self.whole_url):
+            errors.append(
+                FieldError(
+                    "source.url",
+                    f"source.url with source.sub_path is {self.whole_url!r}; give s3://bucket/prefix without "
+                    "'..' and without the characters % ? # and \\.",
+                )
+            )
+        if self.type in (SourceType.FOLDER, SourceType.S3) and self.branch:
             errors.append(
                 FieldError("source.branch", f"source.branch is {self.branch!r}; only a git source has one.")
             )

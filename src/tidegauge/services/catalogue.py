@@ -62,6 +62,7 @@ class Catalogue:
         self, kind: RepositoryKind, name: str, owner: str, source: Source, form: ContentForm | None
     ) -> Repository:
         source.check()
+        self._check_apart(source)
         if kind is not RepositoryKind.DATASET and form not in (None, ContentForm.FILES):
             raise InvalidInputError.of("form", f"form is {form!r}; only a dataset has one.")
         if kind is not RepositoryKind.DATASET:
@@ -69,6 +70,15 @@ class Catalogue:
         return self._database.repositories.add(
             Repository(new_id(), kind, check_name(name), owner, source, form, self._now())
         )
+
+    def _check_apart(self, source: Source) -> None:
+        """Refuse a bucket's prefix that this cluster keeps everything in: it holds what is of others too."""
+        ours, theirs = (f"{url.rstrip('/')}/" for url in (self._store.url, source.whole_url))
+        if source.type is SourceType.S3 and (ours.startswith(theirs) or theirs.startswith(ours)):
+            raise InvalidInputError.of(
+                "source.url",
+                f"{source.whole_url!r} is where this cluster has its store; give another prefix.",
+            )
 
     def page(self, kind: RepositoryKind, owner: str, query: Query) -> Page[Repository]:
         return self._database.repositories.page(query, kind=kind, owner=owner)
@@ -223,6 +233,13 @@ class Catalogue:
         if source.type is SourceType.GIT:
             commit = git.fetch(source.url, source.branch, scratch)
             return folders.sub_path(scratch, source.sub_path), {"commit": commit}
+        if source.type is SourceType.S3:
+            bucket = ObjectStore(source.whole_url)
+            for info in bucket.list(""):
+                place = folders.inside(scratch, info.path, "source.url")
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(bucket.get(info.path))
+            return scratch, {}
         folder = Path(source.url).expanduser()
         if not folder.is_dir():
             raise InvalidInputError.of(

@@ -8,7 +8,7 @@ import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +61,18 @@ def _answering() -> Iterator[None]:
     except FileNotFoundError as error:
         raise NotFoundError(f"The store has no such object: {error}") from error
     except (OSError, obstore.exceptions.BaseError) as error:
-        raise UnavailableError(f"The object store does not answer: {error}") from error
+        reason = str(error).strip().partition("\n")[0].rstrip(".")  # what follows is for programmers
+        raise UnavailableError(f"The object store does not answer: {reason}.") from error
 
 
 class ObjectStore:
     """Objects by path. Writes are atomic: a reader sees the old object or the whole new one."""
 
-    def __init__(self, url: str) -> None:
-        """Open a folder (a plain path or ``file://``) or a bucket (``s3://``, ``gs://``, ``az://``)."""
+    def __init__(self, url: str, seconds: int | None = None) -> None:
+        """Open a folder (a plain path or ``file://``) or a bucket (``s3://``, ``gs://``, ``az://``).
+
+        ``seconds`` is how long a bucket that does not answer is asked; None: as long as is usual.
+        """
         self.url = url
         self._store: AnyStore
         self._folder: Path | None = None
@@ -79,7 +83,10 @@ class ObjectStore:
             self._store = LocalStore(str(folder), automatic_cleanup=True)
             return
         try:
-            self._store = from_url(url)
+            limit = None if seconds is None else timedelta(seconds=seconds)
+            self._store = from_url(
+                url, retry_config={"max_retries": 2, "retry_timeout": limit} if limit else None
+            )
         except (ValueError, obstore.exceptions.BaseError) as error:
             raise InvalidInputError.of(
                 "store_url",

@@ -105,7 +105,7 @@ class DriftConfig:
     predict_dataset: str = ""
     """Name of the Dataset with the logs of another cluster; for predict_data: dataset."""
     predict_version: int | None = None
-    """Version of it; null: a folder as it is now, else the newest version."""
+    """Version of it; null: a folder or bucket as it is now, else the newest version."""
     predict_prefix: str = ""
     """Prefix in that Dataset, such as the id of the deployment there."""
 
@@ -128,7 +128,7 @@ class PerformanceConfig:
     dataset: str = ""
     """Name of the Dataset with the files; empty: the store of this cluster."""
     dataset_version: int | None = None
-    """Version of it; null: a folder as it is now, else the newest version."""
+    """Version of it; null: a folder or bucket as it is now, else the newest version."""
     prefix: str = ""
     """Where the files are; empty, without a dataset: <deployment id>/livedata."""
     groundtruth_column: str = "label"

@@ -44,7 +44,7 @@ def _dataset(
     datasets: Datasets, owner: str, field: str, name: str, version: int | None
 ) -> Iterator[FieldError]:
     try:
-        datasets.open(owner, name, version)
+        datasets.check(owner, name, version)
     except TidegaugeError as error:
         yield FieldError(field, f"{field}: {error.message}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from io import BufferedReader
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +13,9 @@ from tidegauge.domain.content import Manifest
 from tidegauge.errors import InvalidInputError, NotFoundError, UnavailableError
 from tidegauge.links.folders import inside, sub_path, walk
 from tidegauge.services.catalogue import Catalogue
-from tidegauge.storage.objects import Blobs, ObjectInfo
+from tidegauge.storage.objects import Blobs, ObjectInfo, ObjectStore
+
+_BUCKET_SECONDS = 15  # a bucket that is away must not hold up its monitor
 
 
 class Files(Protocol):
@@ -100,6 +103,30 @@ class VersionFiles:
         return self._files[path].sha256
 
 
+class Bucket:
+    """The files below a prefix of a bucket, as they are now."""
+
+    version = "live"
+
+    def __init__(self, url: str) -> None:
+        self._store = ObjectStore(url, _BUCKET_SECONDS)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        return self._store.list(prefix)
+
+    def get(self, path: str) -> bytes:
+        return self._store.get(path)
+
+    def part(self, path: str, start: int, end: int) -> bytes:
+        with BufferedReader(self._store.open(path)) as file:
+            file.seek(start)
+            return file.read(end - start)
+
+    def check(self) -> None:
+        """Raise UnavailableError where the bucket does not answer."""
+        self._store.check()
+
+
 class Datasets:
     """Opens Datasets for reading, those of one owner at a time."""
 
@@ -110,13 +137,21 @@ class Datasets:
         """Return the id of a Dataset of this owner; NotFoundError where they have none of this name."""
         return self._catalogue.get(RepositoryKind.DATASET, owner, name).id
 
+    def check(self, owner: str, name: str, version: int | None) -> None:
+        """Raise what ``open`` does, and UnavailableError for a bucket that does not answer."""
+        files = self.open(owner, name, version)
+        if isinstance(files, Bucket):
+            files.check()
+
     def open(self, owner: str, name: str, version: int | None) -> DatasetFiles:
-        """Return the files of a version; without one, of a folder as it is now, else of the newest version.
+        """Return the files of a version; without one, a folder or bucket as it is, else the newest version.
 
         Raises NotFoundError, ConflictError or InvalidInputError where there is nothing to read.
         """
         repository = self._catalogue.get(RepositoryKind.DATASET, owner, name)
         source = repository.source
+        if version is None and source.type is SourceType.S3:
+            return Bucket(source.whole_url)
         if version is None and source.type is SourceType.FOLDER:
             folder = Path(source.url).expanduser()
             if not folder.is_dir():
