@@ -19,7 +19,8 @@ from tidegauge.domain.monitor import Cause, Metric, MonitorRun, MonitorState
 from tidegauge.domain.monitor_config import CustomFunction, MonitorConfig, PerformanceConfig
 from tidegauge.domain.status import Status
 from tidegauge.domain.thresholds import Threshold
-from tidegauge.errors import InvalidInputError
+from tidegauge.errors import ConflictError, InvalidInputError
+from tidegauge.services.labels import PostedLabel
 
 STEP = timedelta(minutes=5)
 METRICS = PerformanceConfig(enabled=True, compute="precomputed_metrics")
@@ -140,6 +141,12 @@ def test_of_several_rows_of_a_window_the_latest_counts(ward: Ward) -> None:
     ward.drop("b.csv", f"timestamp,accuracy\n{at(0.9)},0.75\n")
     assert ward.values()["accuracy"] == 0.75
     assert ward.metrics()["accuracy"].detail["corrections"] == 1
+
+
+def test_labels_by_event_are_refused_where_they_would_count_for_nothing(ward: Ward) -> None:
+    ward.watch(METRICS)
+    with pytest.raises(ConflictError, match="takes metrics that somebody else computes"):
+        ward.services.runs.post_labels(ward.monitor, [PostedLabel("a", "A")], OWNER)
 
 
 def test_what_is_no_metric_or_no_value_is_told_and_never_used(ward: Ward) -> None:

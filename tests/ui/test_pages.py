@@ -14,7 +14,7 @@ from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import Metric, Monitor, MonitorRun, MonitorState, RunImage
-from tidegauge.domain.monitor_config import MonitorConfig
+from tidegauge.domain.monitor_config import DriftConfig, MonitorConfig, PerformanceConfig
 from tidegauge.domain.status import Status
 from tidegauge.domain.thresholds import parse_thresholds
 from tidegauge.services.bundle import Services
@@ -151,6 +151,30 @@ def test_the_run_page_says_what_moved(signed_in: TestClient) -> None:
     assert "sharpness is 7.9 standard deviations below the baseline" in page
     assert "a problem" in page
     assert "NORMAL/a.png" in page
+
+
+def test_pages_say_where_data_and_metrics_come_from(signed_in: TestClient) -> None:
+    services = services_of(signed_in)
+    monitor = make_monitor(services, "elsewhere")
+    config = MonitorConfig(
+        drift=DriftConfig(predict_data="dataset", predict_dataset="their-logs", predict_prefix="ward"),
+        performance=PerformanceConfig(True, "precomputed_metrics", dataset="figures", dataset_version=3),
+    )
+    run = make_run(services, monitor)
+    detail = {"rows": 3, "corrections": 1, "uncounted": 1}
+    accuracy = Metric("accuracy", MetricType.PERFORMANCE, 0.9, 1, Status.UNKNOWN, detail=detail)
+    services.database.monitors.update(monitor.id, config=config)
+    services.database.monitor_runs.update(run.id, metrics=(accuracy,))
+    page = signed_in.get(f"/monitors/{monitor.id}").text
+    for part in (
+        "dataset their-logs, as it is now, below ward",
+        "dataset figures, v3",
+        "precomputed metrics",
+    ):
+        assert part in page
+    page = signed_in.get(f"/monitors/{monitor.id}/runs/{run.id}").text
+    assert "accuracy: the latest of 3 rows; 1 corrected" in page
+    assert "<td>not counted</td>" in page
 
 
 def test_phantoms_are_called_synthetic(signed_in: TestClient) -> None:

@@ -149,6 +149,11 @@ class Runs:
 
     def post_labels(self, monitor: Monitor, labels: list[PostedLabel], by: str) -> Receipt:
         """Take in labels by event id; the windows that they touch are due again."""
+        if monitor.config.performance.compute == "precomputed_metrics":
+            raise ConflictError(
+                "The monitor takes metrics that somebody else computes (performance.compute), and no labels; "
+                "drop files with the metrics."
+            )
         self._flush()
         self.catch_up(monitor)
         extraction = extraction_of(monitor, self._baselines.load(monitor))

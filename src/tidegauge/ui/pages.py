@@ -159,6 +159,7 @@ def monitor_page(caller: Caller, services: Everything, monitor_id: str) -> Respo
         monitor=monitor,
         deployment=detail.deployment,
         alerts=detail.alerts,
+        places=words.places(monitor.config),
         transitions=detail.transitions,
         events=services.monitors.alert_events(monitor, Query(20)).items,
         retrainings=retrainings(services, monitor),
@@ -223,6 +224,7 @@ def run_page(caller: Caller, services: Everything, monitor_id: str, run_id: str)
         evidence=words.evidence(run.evidence, _alpha(monitor)),
         moved=words.moved(image.detail.get("attributes", {})) if image else [],
         images=_strangest_first(run),
+        rows=words.rows(run.metrics),
         is_synthetic=words.is_synthetic(monitor.name)
         or any(words.is_synthetic(image.nearest) for image in run.images),
     )

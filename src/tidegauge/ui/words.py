@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from math import exp
 from urllib.parse import quote
 
 from tidegauge.domain.monitor import EvidenceResult, Metric
+from tidegauge.domain.monitor_config import MonitorConfig
 
 _ABBREVIATIONS = frozenset({"auc", "mae", "mape", "mcc", "mse", "pr", "rmse", "roc", "smape"})
 _MOVED = 2.0  # standard deviations from which an attribute is named
@@ -44,6 +45,45 @@ def metric(found: Metric | None) -> str:
     if found.low is None or found.high is None:
         return number(found.value)
     return f"{number(found.value)} ({number(found.low)} to {number(found.high)})"
+
+
+def places(config: MonitorConfig) -> list[tuple[str, str]]:
+    """Say where a monitor has its data and its metrics from, where that is not the usual place.
+
+    >>> places(MonitorConfig()), _dataset("logs", None, "ward"), _dataset("logs", 2, "")
+    ([], 'dataset logs, as it is now, below ward', 'dataset logs, v2')
+    """
+    drift, performance = config.drift, config.performance
+    found = []
+    if drift.predict_data == "dataset":
+        where = _dataset(drift.predict_dataset, drift.predict_version, drift.predict_prefix)
+        found.append(("Requests and predictions", where))
+    if drift.custom:
+        found.append(("Drift", f"{drift.custom.function} of {drift.custom.code} v{drift.custom.version}"))
+    if performance.enabled and performance.custom:
+        custom = performance.custom
+        found.append(("Performance", f"{custom.function} of {custom.code} v{custom.version}"))
+    elif performance.enabled and performance.compute != "labelled_data":
+        found.append(("Performance", plain(performance.compute)))
+    if performance.enabled and performance.dataset:
+        where = _dataset(performance.dataset, performance.dataset_version, performance.prefix)
+        found.append(("Labels" if performance.compute != "precomputed_metrics" else "Metrics", where))
+    return found
+
+
+def _dataset(name: str, version: int | None, prefix: str) -> str:
+    state = "as it is now" if version is None else f"v{version}"
+    return f"dataset {name}, {state}{f', below {prefix}' if prefix else ''}"
+
+
+def rows(metrics: Iterable[Metric]) -> list[str]:
+    """Say of metrics that files have brought which rows there were."""
+    return [
+        f"{plain(metric.name)}: the latest of {metric.detail['rows']} rows"
+        f"{f'; {count} corrected' if (count := metric.detail['corrections']) else ''}"
+        for metric in metrics
+        if "corrections" in metric.detail and (metric.detail["rows"] > 1 or metric.detail["corrections"])
+    ]
 
 
 def moved(attributes: Mapping[str, float]) -> list[str]:
