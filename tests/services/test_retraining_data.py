@@ -38,10 +38,14 @@ def observed(*rows: tuple[str, int, str | None]) -> Observations:
     times = np.array([microseconds(NOW + timedelta(seconds=second)) for _, second, _ in rows], np.int64)
     zeros = np.zeros(n, np.int64)
     names = np.array([event for event, _, _ in rows], object)
-    files = np.array(["a.parquet"] * n, object)
-    return Observations(
-        names, zeros, times, times, zeros, zeros, zeros, files, files, scores, np.ones(n, bool), None
-    )
+    texts = np.array(["a.parquet"] * n, object)
+    plain = {"event_id": names, "time": times, "received": times, "scores": scores}
+    plain |= {"seen": np.ones(n, bool), "images": None}
+    for name in ("log_file", "source", "segment"):
+        plain[name] = texts
+    for name in ("index", "sequence", "status", "latency"):
+        plain[name] = zeros
+    return Observations(**plain)
 
 
 def label(value: str, event: str = "", output: str = "", second: int = 0, received: int = 0) -> Label:
