@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import orjson
@@ -16,12 +18,17 @@ import pytest
 from parts import CLASSES, SIDE, image
 from parts_bucket import bucket
 from simulated import OWNER, START, Site
+from tidegauge.app import build_monitoring
 from tidegauge.domain.catalogue import RepositoryKind, Source, SourceType, VersionState
 from tidegauge.domain.events import REQUEST_TYPE, RESPONSE_TYPE
 from tidegauge.domain.images import decode_image
 from tidegauge.domain.monitor import Feature, FeatureKind, MonitorRun, MonitorState, ValueType
 from tidegauge.domain.monitor_config import DriftConfig, ImageShape, MonitorConfig, TrainData
-from tidegauge.errors import InvalidInputError
+from tidegauge.errors import InvalidInputError, UnavailableError
+from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.notifications import Notifications
+from tidegauge.services.sources.files import Bucket
+from tidegauge.services.worker import Worker
 
 STEP = timedelta(minutes=5)
 LOGS = DriftConfig(predict_data="dataset", predict_dataset="logs")
@@ -259,6 +266,56 @@ def test_a_dataset_that_goes_away_holds_up_no_window_and_is_told_of(pair: Pair) 
     assert run.problems[0].startswith("drift.predict_dataset: The folder ")
     pair.folder.with_name("moved").rename(pair.folder)
     assert pair.pass_by(1).problems == ()
+
+
+def test_a_bucket_that_goes_away_while_it_is_read_holds_up_no_window(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with bucket(pair.folder, monkeypatch) as url:
+        in_bucket(pair, url)
+        pair.watch(replace(LOGS, predict_dataset="far"))
+        pair.serve(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(Bucket, "part", unavailable)
+            run = pair.pass_by(0)
+        assert run.problems == ("drift.predict_dataset: The object store does not answer.",)
+        pair.pass_by(1)
+    assert (pair.requests(0), pair.run(0).problems) == (6, ())
+
+
+def unavailable(*_: object) -> bytes:
+    raise UnavailableError("The object store does not answer.")
+
+
+def test_a_file_whose_name_cannot_be_kept_is_told_of(pair: Pair) -> None:
+    pair.watch()
+    (pair.folder / os.fsdecode(b"\xff.jsonl")).write_bytes(exchange("a", 10))
+    run = pair.pass_by(0)
+    assert run.problems == ("drift.predict_dataset: The file name '\ufffd.jsonl' is not UTF-8; rename it.",)
+
+
+def test_two_workers_that_look_at_once_read_everything_once(pair: Pair) -> None:
+    pair.watch()
+    settings, clock = pair.watching.services.settings, pair.watching.clock
+    store = pair.watching.services.store
+    catalogue = Catalogue(pair.database, store, Worker(), settings.home, clock)
+    notifications = Notifications(pair.database, settings.address, clock)
+    others = [
+        build_monitoring(settings, pair.database, store, catalogue, notifications, lambda: None, clock)
+        for _ in range(3)
+    ]
+    file = pair.folder / "events.jsonl"
+    for round_ in range(8):
+        with file.open("ab") as growing:
+            growing.write(b"".join(exchange(f"{round_}-{k}", round_ * 20 + k) for k in range(15)))
+        threads = [Thread(target=other.runs.catch_up, args=(pair.monitor,)) for other in others]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    pair.pass_by(0)
+    assert pair.requests(0) == 120
+    assert sum(file.rows for file in pair.database.observation_files.where()) == 120
 
 
 def test_the_logs_of_somebody_else_are_refused(pair: Pair) -> None:

@@ -29,7 +29,7 @@ from tidegauge.domain.observation import Label
 from tidegauge.domain.status import Status, worst
 from tidegauge.domain.verdicts import judge, part_status
 from tidegauge.domain.windows import span, window_of
-from tidegauge.errors import ConflictError, NotFoundError
+from tidegauge.errors import ConflictError, NotFoundError, UnavailableError
 from tidegauge.services import measuring
 from tidegauge.services.alerting import Alerting
 from tidegauge.services.baselines import Baseline, Baselines
@@ -128,7 +128,12 @@ class Runs:
         while not found_all and math.isinf(seconds):
             found_all = self._sources.foreign_logs.take_down(monitor)
         extraction = extraction_of(monitor, baseline)
-        if not self._observing.advance(monitor.deployment_id, extraction, late, seconds) or not found_all:
+        try:
+            read_all = self._observing.advance(monitor.deployment_id, extraction, late, seconds)
+        except UnavailableError as error:
+            self._sources.foreign_logs.tell(monitor, error)
+            read_all = True  # as far as can be
+        if not read_all or not found_all:
             return False
         config = monitor.config.performance
         if config.enabled:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tidegauge.domain.catalogue import RepositoryKind, SourceType, Version
-from tidegauge.domain.content import Manifest
+from tidegauge.domain.content import Manifest, printable
 from tidegauge.errors import InvalidInputError, NotFoundError, UnavailableError
 from tidegauge.links.folders import inside, sub_path, walk
 from tidegauge.services.catalogue import Catalogue
@@ -54,7 +54,13 @@ class LiveFolder:
         if not below.is_dir():
             return
         start = f"{prefix.strip('/')}/".lstrip("/")
-        for path in walk(below).paths:
+        try:
+            paths = walk(below).paths
+        except OSError as error:
+            raise UnavailableError(f"The folder {str(below)!r} cannot be read: {error.strerror}.") from error
+        for path in paths:
+            if printable(path) != path:
+                raise InvalidInputError(f"The file name {printable(path)!r} is not UTF-8; rename it.")
             try:
                 known = (below / path).stat()
             except OSError:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tidegauge.domain.events import Event
 from tidegauge.domain.monitor import Monitor
-from tidegauge.errors import TidegaugeError
+from tidegauge.errors import TidegaugeError, UnavailableError
 from tidegauge.services.observing import Observing
 from tidegauge.services.sources.logs import Logs
 from tidegauge.services.sources.places import Places
@@ -38,6 +38,12 @@ class ForeignLogs:
         self._places.tell(deployment_id, "event", _PLACE, "")
         self._observing.note([(deployment_id, id_) for id_ in found])
         return is_all
+
+    def tell(self, monitor: Monitor, error: UnavailableError) -> None:
+        """Say that a file could not be read, which is tried again; of this cluster's log, raise that."""
+        if monitor.config.drift.predict_data != "dataset":
+            raise error
+        self._places.tell(monitor.deployment_id, "event", _PLACE, error.message)
 
     def events(self, monitor: Monitor, files: Sequence[str]) -> Iterator[Event]:
         """Yield the events of some files of the log."""
