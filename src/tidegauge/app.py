@@ -36,6 +36,7 @@ from tidegauge.services.channels import Channels
 from tidegauge.services.collector import Collector
 from tidegauge.services.deployments import Deployments
 from tidegauge.services.evidence import Evidences
+from tidegauge.services.findings import Findings
 from tidegauge.services.health import Health
 from tidegauge.services.labels import Labels
 from tidegauge.services.monitors import Monitors
@@ -120,22 +121,23 @@ def build_monitoring(
     evidences = Evidences(store, files)
     health = Health(database, now)
     labels = Labels(database, now)
+    sources = Sources(
+        LateFiles(places, labels, store, datasets),
+        ForeignLogs(places, logs, observing),
+        CustomPerformance(functions),
+        CustomDrift(functions, logs),
+    )
     runs = Runs(
         database,
         log,
         observing,
         files,
         labels,
-        Sources(
-            LateFiles(places, labels, store, datasets),
-            ForeignLogs(places, logs, observing),
-            CustomPerformance(functions),
-            CustomDrift(functions, logs),
-        ),
+        sources,
         baselines,
         evidences,
+        Findings(labels, sources, health),
         Alerting(database, notifications, now),
-        health,
         flush,
         now,
     )

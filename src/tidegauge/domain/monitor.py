@@ -10,7 +10,7 @@ from typing import Any
 
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor_config import MonitorConfig
-from tidegauge.domain.status import Status
+from tidegauge.domain.status import Status, worst
 from tidegauge.domain.strict import STRICT
 from tidegauge.domain.thresholds import Threshold
 from tidegauge.errors import ConflictError
@@ -91,7 +91,7 @@ class EvidenceState:
 
     ``sequence`` is the last batch of observations that was taken in; ``checkpoint`` the path of the arrays
     as they were at ``checkpoint_sequence``. ``resets`` counts acknowledged alarms, each of which spends
-    ``alpha`` again.
+    ``alpha`` again. ``segments`` have evidence of their own, each with a share of alpha.
     """
 
     sequence: int
@@ -100,6 +100,23 @@ class EvidenceState:
     resets: int
     alpha: float
     result: EvidenceResult | None = None
+    segments: Mapping[str, EvidenceState] = field(default_factory=dict)  # in the order of their appearance
+
+    @property
+    def acknowledged(self) -> int:
+        """How often evidence was begun again, segments included."""
+        return self.resets + sum(state.resets for state in self.segments.values())
+
+    @property
+    def settled(self) -> int:
+        """The batch up to which observations will not be taken in again, whatever crashes."""
+        return min([self.checkpoint_sequence, *(s.checkpoint_sequence for s in self.segments.values())])
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """The segments with an alarm; empty text stands for the whole."""
+        states = {"": self, **self.segments}
+        return tuple(name for name, state in states.items() if state.result and state.result.alarm)
 
 
 @dataclass(frozen=True)
@@ -190,11 +207,37 @@ class Cause(StrEnum):
 
 
 @dataclass(frozen=True)
+class SegmentResult:
+    """What was found of the ``n`` observations of one segment in a window."""
+
+    name: str
+    n: int
+    health: Status
+    drift: Status
+    performance: Status
+    metrics: tuple[Metric, ...] = ()
+    evidence: EvidenceResult | None = None
+
+    @property
+    def status(self) -> Status:
+        return worst([self.health, self.drift, self.performance])
+
+    def part(self, type_: MetricType) -> Status:
+        """Return the verdict of one part of the monitor."""
+        parts = {MetricType.HEALTH: self.health, MetricType.DRIFT: self.drift}
+        return parts.get(type_, self.performance)
+
+    def metric(self, name: str) -> Metric | None:
+        return next((metric for metric in self.metrics if metric.name == name), None)
+
+
+@dataclass(frozen=True)
 class MonitorRun:
     """What a monitor found in one window [start, end); later revisions replace earlier ones.
 
     ``late`` counts the events that arrived after the window had been looked at first; ``quiet_minutes`` is
-    the time from the last event to the end of the window, None where there never was one.
+    the time from the last event to the end of the window, None where there never was one. The verdicts are
+    the worst of the whole and of its ``segments``.
     """
 
     id: str
@@ -215,6 +258,7 @@ class MonitorRun:
     evidence: EvidenceResult | None = None
     late: int = 0
     quiet_minutes: float | None = None
+    segments: tuple[SegmentResult, ...] = ()
 
     def part(self, type_: MetricType) -> Status:
         """Return the verdict of one part of the monitor."""

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import EvidenceResult, Metric, Monitor
+from tidegauge.domain.monitor import EvidenceResult, Metric, Monitor, MonitorRun, SegmentResult
 from tidegauge.domain.status import Status, worst
 from tidegauge.domain.thresholds import evaluate
+
+_PARTS = (MetricType.HEALTH, MetricType.DRIFT, MetricType.PERFORMANCE)
 
 
 def judge(metric: Metric, monitor: Monitor) -> Metric:
@@ -20,6 +22,38 @@ def judge(metric: Metric, monitor: Monitor) -> Metric:
     taken = metric.type is MetricType.HEALTH or "uncounted" in metric.detail
     minimum = 1 if taken else monitor.config.minimum_samples
     return replace(metric, status=evaluate(metric.value, threshold, metric.n, minimum))
+
+
+def judge_run(run: MonitorRun, monitor: Monitor) -> MonitorRun:
+    """Return the run with its verdicts: of the whole, or of a segment where that is worse."""
+    judged, parts = _verdicts(monitor, run.metrics, run.evidence)
+    health, drift, performance = (
+        worst([verdict, *(segment.part(part) for segment in run.segments)])
+        for part, verdict in zip(_PARTS, parts, strict=True)
+    )
+    return replace(
+        run,
+        metrics=judged,
+        status=worst([health, drift, performance]),
+        health=health,
+        drift=drift,
+        performance=performance,
+    )
+
+
+def judge_segment(
+    monitor: Monitor, name: str, n: int, metrics: Iterable[Metric], evidence: EvidenceResult | None
+) -> SegmentResult:
+    """Return what was found of a segment, by the thresholds of the monitor."""
+    judged, (health, drift, performance) = _verdicts(monitor, metrics, evidence)
+    return SegmentResult(name, n, health, drift, performance, judged, evidence)
+
+
+def _verdicts(
+    monitor: Monitor, metrics: Iterable[Metric], evidence: EvidenceResult | None
+) -> tuple[tuple[Metric, ...], tuple[Status, ...]]:
+    judged = tuple(judge(metric, monitor) for metric in metrics)
+    return judged, tuple(part_status(part, judged, monitor, evidence) for part in _PARTS)
 
 
 def part_status(

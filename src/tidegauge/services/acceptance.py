@@ -55,8 +55,7 @@ class Acceptance:
 
     def acknowledge(self, monitor: Monitor, by: str, note: str) -> Acknowledgement:
         """Begin evidence again after an alarm."""
-        state = monitor.evidence
-        if state is None or state.result is None or not state.result.alarm:
+        if monitor.evidence is None or not monitor.evidence.alarms:
             raise ConflictError("The monitor has no drift alarm; there is nothing to acknowledge.")
         fresh = self._evidences.acknowledge(monitor, self._baselines.load(monitor))
         if fresh is None:
@@ -122,7 +121,7 @@ class Acceptance:
         return self._files.window(monitor.deployment_id, extraction.id, start, end)
 
     def _acknowledgement(self, monitor: Monitor, by: str, note: str) -> Acknowledgement:
-        alpha = monitor.evidence.alpha if monitor.evidence else monitor.config.evidence.alpha
+        alpha = monitor.config.evidence.alpha  # of the whole and of all segments together
         before = self._database.acknowledgements.count(monitor_id=monitor.id)
         return Acknowledgement(
             new_id(), monitor.id, by, self._now(), note, alpha, min(1.0, alpha * (before + 2))

@@ -109,7 +109,7 @@ class Advice:
         if baseline and baseline.predictions and score_of_categories(algorithm) is total_variation:
             found["prediction"] = CleanCategories(baseline.predictions)
         for name in _PROPORTIONS:
-            pairs = [measuring.hits(run).get(name, (0, 0)) for run in runs]
+            pairs = [measuring.hits(run.metrics).get(name, (0, 0)) for run in runs]
             right, n = (sum(column) for column in zip(*pairs, strict=True)) if pairs else (0, 0)
             if n >= _LEAST_LABELS:
                 found[name] = CleanProportion(right / n, n)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from tidegauge.domain.monitor import EvidenceResult, EvidenceState, Monitor
 from tidegauge.errors import NotFoundError
+from tidegauge.services import segments
 from tidegauge.services.baselines import Baseline
 from tidegauge.services.observing import Extraction
 from tidegauge.stats.evidence import Evidence, EvidenceStep
@@ -22,6 +24,7 @@ from tidegauge.storage.observations import Observations, ObservationStore, micro
 
 _EVERY = 2000  # observations between checkpoints: what a crash makes a worker take in again
 _CACHED = 64  # monitors whose evidence a worker keeps in memory
+_WHOLE = ""  # in the place of the name of a segment
 
 
 @dataclass
@@ -54,7 +57,7 @@ class Evidences:
     def __init__(self, store: ObjectStore, files: ObservationStore) -> None:
         self._store = store
         self._files = files
-        self._folds: dict[str, _Fold] = {}
+        self._folds: dict[str, dict[str, _Fold]] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -72,64 +75,104 @@ class Evidences:
         if image is None or image.space is None:
             return None
         with self._lock(monitor.id):
-            fold = self._resume(monitor, image, begin)
-            fold.evidence.minimum_effect = monitor.config.evidence.minimum_effect  # of an active monitor, too
-            for batch in self._files.after(monitor.deployment_id, extraction.id, fold.sequence):
+            folds = self._resume(monitor, image, begin)
+            for fold in folds.values():  # an active monitor may change it, too
+                fold.evidence.minimum_effect = monitor.config.evidence.minimum_effect
+            least = min(fold.sequence for fold in folds.values())
+            for batch in self._files.after(monitor.deployment_id, extraction.id, least):
                 if len(batch) and batch.time.min() >= microseconds(end):
                     break
-                _take_in(fold, image, batch)
-            return self._state(monitor, fold)
+                self._take_in(monitor, folds, image, batch)
+            return self._state(monitor, folds)
 
     def acknowledge(self, monitor: Monitor, baseline: Baseline) -> EvidenceState | None:
-        """Begin again after an alarm, at the last observation taken in."""
+        """Begin again, at the last observation taken in, wherever there is an alarm: whole or segment."""
         if baseline.image is None or monitor.evidence is None:
             return None
         with self._lock(monitor.id):
-            fold = self._resume(monitor, baseline.image, 0)
-            fold.evidence.acknowledge()
-            return self._state(monitor, fold, save=True)
+            folds = self._resume(monitor, baseline.image, 0)
+            alarmed = monitor.evidence.alarms
+            for name in alarmed:
+                folds[name].evidence.acknowledge()
+            return self._state(monitor, folds, save=alarmed)
 
     def forget(self, monitor_id: str) -> None:
         """Drop what is in memory, since what was computed was not saved, or the baseline is another."""
         with self._guard:
             self._folds.pop(monitor_id, None)
 
-    def _resume(self, monitor: Monitor, image: ImageBaseline, begin: int) -> _Fold:
+    def _resume(self, monitor: Monitor, image: ImageBaseline, begin: int) -> dict[str, _Fold]:
+        """Return the folds of the whole (under the empty text) and of the segments, in memory or as saved."""
         state = monitor.evidence
-        fold = self._folds.get(monitor.id)
-        resets = state.resets if state else 0
-        if fold is not None and fold.baseline != monitor.baseline:
-            fold = None  # a window was accepted, perhaps on another worker
-        if fold is not None and state is not None:
-            if fold.sequence <= state.sequence and fold.evidence.resets == resets:
-                return fold
-        elif fold is not None and state is None and fold.sequence == begin and not fold.counts:
-            return fold
-        fold = self._load(monitor, state) if state and state.checkpoint else None
-        if fold is None:
-            wanted = monitor.config.evidence
-            fresh = Evidence(
-                image,
-                alpha=wanted.alpha,
-                life=wanted.life,
-                per_source=wanted.per_source.gap if wanted.per_source else None,
-            )
-            fresh.resets = resets
-            fold = _Fold(fresh, monitor.baseline, state.checkpoint_sequence if state else begin, [], [])
-        with self._guard:
-            if len(self._folds) >= _CACHED:
-                self._folds.pop(next(iter(self._folds)))
-            self._folds[monitor.id] = fold
-        return fold
+        states = {_WHOLE: state, **(state.segments if state else {})}
+        known = self._folds.get(monitor.id)
+        if known is None or not _goes_on(known, states, monitor.baseline, begin):
+            known = {
+                name: self._begun(monitor, image, number, saved, begin)
+                for number, (name, saved) in enumerate(states.items())
+            }
+            with self._guard:
+                if len(self._folds) >= _CACHED:
+                    self._folds.pop(next(iter(self._folds)))
+                self._folds[monitor.id] = known
+        return known
 
-    def _state(self, monitor: Monitor, fold: _Fold, *, save: bool = False) -> EvidenceState:
+    def _begun(
+        self, monitor: Monitor, image: ImageBaseline, number: int, state: EvidenceState | None, begin: int
+    ) -> _Fold:
+        """Return a fold from its checkpoint, or a fresh one; segments are numbered from 1."""
+        fold = self._load(monitor, state) if state and state.checkpoint else None
+        if fold is not None:
+            return fold
+        wanted = monitor.config.evidence
+        fresh = Evidence(
+            image,
+            alpha=wanted.alpha * _share(number, bool(monitor.config.segments)),
+            life=wanted.life,
+            minimum_effect=wanted.minimum_effect,
+            per_source=wanted.per_source.gap if wanted.per_source else None,
+        )
+        fresh.resets = state.resets if state else 0
+        return _Fold(fresh, monitor.baseline, state.checkpoint_sequence if state else begin, [], [])
+
+    def _take_in(
+        self, monitor: Monitor, folds: dict[str, _Fold], image: ImageBaseline, batch: Observations
+    ) -> None:
+        """Take a batch into the whole and into its segments; a segment that is new begins with it."""
+        before = max((fold.sequence for fold in folds.values()), default=0)
+        if monitor.config.segments and batch.sequence.max(initial=0) > before:
+            for name in segments.named(batch, tuple(folds)[1:]):
+                if name not in folds:
+                    folds[name] = self._begun(monitor, image, len(folds), None, before)
+        names = segments.pooled(batch, tuple(folds)[1:])
+        for name, fold in folds.items():
+            new = batch.sequence > fold.sequence
+            rows = new if name == _WHOLE else new & (names == name)
+            _take_in(fold, image, batch if rows.all() else batch.take(np.flatnonzero(rows)))
+            fold.sequence = max(fold.sequence, int(batch.sequence.max(initial=0)))
+
+    def _state(self, monitor: Monitor, folds: dict[str, _Fold], save: Sequence[str] = ()) -> EvidenceState:
+        state = monitor.evidence
+        before = {_WHOLE: state, **state.segments} if state else {}
+        # All at once, so that small files can be joined up to there however little some segment has.
+        due = any(_seen(fold) - fold.saved >= _EVERY for fold in folds.values())
+        states = {
+            name: self._saved(monitor, number, fold, before.get(name), save=due or name in save)
+            for number, (name, fold) in enumerate(folds.items())
+        }
+        whole = states.pop(_WHOLE)
+        return replace(whole, segments=states)
+
+    def _saved(
+        self, monitor: Monitor, number: int, fold: _Fold, before: EvidenceState | None, *, save: bool
+    ) -> EvidenceState:
+        """Return where a fold stands, with a checkpoint where one is due."""
         step = fold.evidence.step()
-        before = monitor.evidence
         checkpoint = before.checkpoint if before else ""
         at = before.checkpoint_sequence if before else fold.sequence
         raised = step.alarm and not (before and before.result and before.result.alarm)
-        if save or before is None or raised or _seen(fold) - fold.saved >= _EVERY:
-            checkpoint, at = self._save(monitor.id, fold), fold.sequence
+        if save or before is None or raised:
+            checkpoint, at = self._save(monitor.id, number, fold), fold.sequence
         return EvidenceState(
             sequence=fold.sequence,
             checkpoint=checkpoint,
@@ -139,7 +182,7 @@ class Evidences:
             result=_result(fold, step),
         )
 
-    def _save(self, monitor_id: str, fold: _Fold) -> str:
+    def _save(self, monitor_id: str, number: int, fold: _Fold) -> str:
         arrays = fold.evidence.to_arrays()
         arrays["marks.counts"] = np.array(fold.counts, np.int64)
         arrays["marks.lengths"] = np.array([len(times) for times in fold.times], np.int64)
@@ -147,7 +190,8 @@ class Evidences:
         arrays["marks.sequence"] = np.array(fold.sequence)
         sink = io.BytesIO()
         np.savez_compressed(sink, allow_pickle=False, **arrays)
-        path = f"monitors/{monitor_id}/evidence/{fold.evidence.resets:04d}-{fold.sequence:012d}.npz"
+        place = f"segment-{number:02d}/" if number else ""
+        path = f"monitors/{monitor_id}/evidence/{place}{fold.evidence.resets:04d}-{fold.sequence:012d}.npz"
         self._store.put(path, sink.getvalue())
         fold.saved = _seen(fold)
         return path
@@ -172,8 +216,34 @@ class Evidences:
             return self._locks.setdefault(monitor_id, threading.Lock())
 
 
+def _share(number: int, has_segments: bool) -> float:
+    """Return the share of alpha of the whole (0) or of a segment, by the order of appearance.
+
+    The whole gets half of it, the segments 1/2, 1/6, 1/12, ... of the other half: together never more than 1.
+    """
+    if not has_segments:
+        return 1.0
+    return 0.5 / (number * (number + 1)) if number else 0.5
+
+
+def _goes_on(
+    folds: Mapping[str, _Fold], states: Mapping[str, EvidenceState | None], baseline: str, begin: int
+) -> bool:
+    """Tell whether what is in memory is what was saved, or has seen less of the same."""
+    if folds.keys() != states.keys():
+        return False
+    for name, fold in folds.items():
+        state = states[name]
+        if fold.baseline != baseline:
+            return False  # a window was accepted, perhaps on another worker
+        if state is None and (fold.sequence != begin or fold.counts):
+            return False
+        if state is not None and (fold.sequence > state.sequence or fold.evidence.resets != state.resets):
+            return False
+    return True
+
+
 def _take_in(fold: _Fold, image: ImageBaseline, batch: Observations) -> None:
-    fold.sequence = max(fold.sequence, int(batch.sequence.max(initial=0)))
     rows = np.flatnonzero(batch.seen)
     if batch.images is None or not len(rows):
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from tidegauge.domain.labels import label_text
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import Metric, MonitorRun, RunImage
+from tidegauge.domain.monitor import Metric, RunImage
 from tidegauge.domain.observation import Label
 from tidegauge.domain.status import Status
 from tidegauge.services.baselines import Baseline
@@ -192,11 +192,11 @@ def proportions(result: Classification) -> Counts:
     return found
 
 
-def hits(run: MonitorRun | None) -> Counts:
-    """Return hits and samples that a run has found."""
+def hits(metrics: Iterable[Metric]) -> Counts:
+    """Return hits and samples that metrics were made of."""
     return {
         metric.name: (int(metric.detail["hits"][0]), int(metric.detail["hits"][1]))
-        for metric in (run.metrics if run else ())
+        for metric in metrics
         if "hits" in metric.detail
     }
 

@@ -13,35 +13,32 @@ import numpy as np
 from tidegauge.domain.events import Event
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.images import encode_png
-from tidegauge.domain.metrics import EXPECTED, MetricType
+from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import (
     Cause,
     DueWindow,
+    EvidenceResult,
     EvidenceState,
     Metric,
     Monitor,
     MonitorRun,
     MonitorState,
-    RunImage,
     Tally,
 )
-from tidegauge.domain.observation import Label
-from tidegauge.domain.status import Status, worst
-from tidegauge.domain.verdicts import judge, part_status
+from tidegauge.domain.status import Status
+from tidegauge.domain.verdicts import judge_run
 from tidegauge.domain.windows import span, window_of
 from tidegauge.errors import ConflictError, NotFoundError, UnavailableError
 from tidegauge.services import measuring
 from tidegauge.services.alerting import Alerting
 from tidegauge.services.baselines import Baseline, Baselines
 from tidegauge.services.evidence import Evidences
-from tidegauge.services.health import Health
+from tidegauge.services.findings import Findings
 from tidegauge.services.labels import Labels, PostedLabel, Receipt
 from tidegauge.services.observing import Extraction, Observing
 from tidegauge.services.payloads import decode_images
 from tidegauge.services.sources.bundle import Sources
-from tidegauge.services.sources.drift import FAILED
 from tidegauge.services.sources.logs import origin_of
-from tidegauge.services.sources.performance import precomputed
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.observations import Observations, ObservationStore, microseconds, moment
@@ -49,6 +46,7 @@ from tidegauge.storage.observations import Observations, ObservationStore, micro
 _TRIES = 5
 _PROBLEMS_LISTED = 20
 _RUNNABLE = (MonitorState.READY, MonitorState.ACTIVE)
+_PARTS = (MetricType.HEALTH, MetricType.DRIFT, MetricType.PERFORMANCE)
 
 
 class Runs:
@@ -64,8 +62,8 @@ class Runs:
         sources: Sources,
         baselines: Baselines,
         evidences: Evidences,
+        findings: Findings,
         alerting: Alerting,
-        health: Health,
         flush: Callable[[], None],
         now: Callable[[], datetime],
     ) -> None:
@@ -79,7 +77,7 @@ class Runs:
         self._baselines = baselines
         self._evidences = evidences
         self._alerting = alerting
-        self._health = health
+        self._findings = findings
         self._flush = flush
         self._now = now
 
@@ -147,7 +145,7 @@ class Runs:
     def tidy(self, monitor: Monitor) -> None:
         """Join small files of observations that evidence has done with."""
         extraction = extraction_of(monitor, self._baselines.load(monitor))
-        done = monitor.evidence.checkpoint_sequence if monitor.evidence else 0
+        done = monitor.evidence.settled if monitor.evidence else 0
         if not monitor.config.drift.enabled:
             done = self._observing.sequence(monitor.deployment_id, extraction)
         self._observing.tidy(monitor.deployment_id, extraction, done)
@@ -213,25 +211,9 @@ class Runs:
             begin = 0 if known else self._observing.sequence_before(monitor.deployment_id, extraction, start)
             state = self._evidences.advance(monitor, baseline, extraction, begin, end)
         evidence = state.result if state else (last.evidence if last else None)
-        metrics: list[Metric] = []
-        images: tuple[RunImage, ...] = ()
-        problems = list(self._unread(monitor, start, end))
-        if config.health.enabled:
-            metrics += measuring.health(observed, start, end)
-            metrics += self._health.of_window(
-                monitor.deployment_id, start, end, config.health.frequency_minutes
-            )
-        if config.drift.enabled:
-            moved, images = measuring.drift(config.drift.algorithm, baseline, observed)
-            if config.drift.algorithm == "custom":
-                moved = self._sources.drift.measure(monitor, baseline, observed, moved)
-            metrics += moved
-        if config.performance.enabled:
-            metrics += measuring.expected(baseline, observed, alarm=bool(evidence and evidence.alarm))
-            measured, unmeasured = self._performance(monitor, baseline, start, end, observed)
-            metrics += measured
-            problems += unmeasured
-            problems += self._labels.problems(monitor.deployment_id, start, end)
+        found = self._findings.look(
+            monitor, baseline, (start, end), observed, evidence, _standing(state, monitor, last)
+        )
         run = MonitorRun(
             id=new_id(),
             monitor_id=monitor.id,
@@ -244,59 +226,37 @@ class Runs:
             health=Status.UNKNOWN,
             drift=Status.UNKNOWN,
             performance=Status.UNKNOWN,
-            images=images,
-            problems=_listed([*_failures(metrics), *problems]),
+            metrics=found.metrics,
+            images=found.images,
+            problems=_listed([*self._unread(monitor, start, end), *found.problems]),
             cause=cause,
             evidence=evidence,
+            segments=found.segments,
             late=int((observed.received > microseconds(earlier[0].created_at)).sum()) if earlier else 0,
             quiet_minutes=self._quiet(monitor, extraction, observed, end),
         )
-        return _judged(run, monitor, metrics), state
+        return judge_run(run, monitor), state
 
     def _relabelled(self, monitor: Monitor, baseline: Baseline, last: MonitorRun) -> MonitorRun:
         """Return a run with the labels of now: they change performance, and nothing else."""
-        labels = self._labels.of_window(monitor.deployment_id, last.start, last.end)
-        observed = Observations.none()
-        if any(not label.output for label in labels):
-            extraction = extraction_of(monitor, baseline)
-            observed = self._files.window(monitor.deployment_id, extraction.id, last.start, last.end)
-        kept = [m for m in last.metrics if m.type is not MetricType.PERFORMANCE or m.name in EXPECTED]
-        measured, unmeasured = self._performance(monitor, baseline, last.start, last.end, observed, labels)
-        kept += measured
-        problems = [
-            *_failures(kept),
-            *unmeasured,
-            *self._unread(monitor, last.start, last.end),
-            *self._labels.problems(monitor.deployment_id, last.start, last.end),
-        ]
+        extraction = extraction_of(monitor, baseline)
+        found = self._findings.look_at_labels(
+            monitor,
+            baseline,
+            last,
+            lambda: self._files.window(monitor.deployment_id, extraction.id, last.start, last.end),
+            _standing(None, monitor, last),
+        )
         run = replace(
             last,
             id=new_id(),
             created_at=self._now(),
             cause=Cause.LATE_LABELS,
-            problems=_listed(problems),
+            metrics=found.metrics,
+            problems=_listed([*self._unread(monitor, last.start, last.end), *found.problems]),
+            segments=found.segments,
         )
-        return _judged(run, monitor, kept)
-
-    def _performance(
-        self,
-        monitor: Monitor,
-        baseline: Baseline,
-        start: datetime,
-        end: datetime,
-        observed: Observations,
-        labels: tuple[Label, ...] | None = None,
-    ) -> tuple[list[Metric], tuple[str, ...]]:
-        """Return the metrics of labels (or files, or functions), and why some have no value."""
-        if labels is None:
-            labels = self._labels.of_window(monitor.deployment_id, start, end)
-        if monitor.config.performance.compute == "precomputed_metrics":
-            return precomputed(labels, self._labels.replaced(monitor.deployment_id, start, end)), ()
-        truth, outputs = measuring.pairs(labels, observed, baseline.classes)
-        if monitor.config.performance.compute == "custom":
-            return self._sources.performance.measure(monitor, truth, outputs)
-        positive = measuring.positive_class(monitor.config.performance.positive, baseline)
-        return measuring.performance(truth, outputs, positive), ()
+        return judge_run(run, monitor)
 
     def _save(
         self,
@@ -336,20 +296,39 @@ class Runs:
             return
         changes: dict[str, Any] = {"status": run.status, "last_run_at": run.end}
         now = self._database.monitors.get(monitor.id)
-        resets = monitor.evidence.resets if monitor.evidence else 0
+        known = monitor.evidence.acknowledged if monitor.evidence else 0
         fresh = now.evidence
-        same = now.baseline == monitor.baseline and (fresh is None or fresh.resets == resets)
+        same = now.baseline == monitor.baseline and (fresh is None or fresh.acknowledged == known)
         if state and same and (fresh is None or fresh.sequence <= state.sequence):
             changes["evidence"] = state  # nobody has begun it anew meanwhile, or come farther
         self._database.monitors.update(monitor.id, **changes)
 
     def _tallied(self, monitor: Monitor, run: MonitorRun, before: tuple[MonitorRun, ...]) -> MonitorRun:
         """Give proportions the bounds that hold all day, from all labels of the day that have come so far."""
-        found, old = measuring.hits(run), measuring.hits(before[-1] if before else None)
-        if not found:
-            return run
+        last = before[-1] if before else None
         day, _ = window_of(run.start, 1440, monitor.config.time_zone)
-        id_ = f"{monitor.id}/{day.isoformat()}"
+        old = {segment.name: segment.metrics for segment in last.segments} if last else {}
+        return replace(
+            run,
+            metrics=self._sure(monitor, day, "", run.metrics, last.metrics if last else ()),
+            segments=tuple(
+                replace(one, metrics=self._sure(monitor, day, one.name, one.metrics, old.get(one.name, ())))
+                for one in run.segments
+            ),
+        )
+
+    def _sure(
+        self,
+        monitor: Monitor,
+        day: datetime,
+        segment: str,
+        metrics: tuple[Metric, ...],
+        before: tuple[Metric, ...],
+    ) -> tuple[Metric, ...]:
+        found, old = measuring.hits(metrics), measuring.hits(before)
+        if not found and not old:
+            return metrics
+        id_ = f"{monitor.id}/{day.isoformat()}" + (f"/{segment}" if segment else "")
         tally = self._database.tallies.find(id=id_)
         counts = dict(tally.counts) if tally else {}
         for name in {*found, *old}:
@@ -361,14 +340,11 @@ class Runs:
         else:
             self._database.tallies.add(Tally(id_, monitor.id, day, counts))
         bounds = {name: measuring.surely(counts[name]) for name in found}
-        return replace(
-            run,
-            metrics=tuple(
-                replace(metric, surely_low=known[0], surely_high=known[1])
-                if metric.type is MetricType.PERFORMANCE and (known := bounds.get(metric.name))
-                else metric
-                for metric in run.metrics
-            ),
+        return tuple(
+            replace(metric, surely_low=known[0], surely_high=known[1])
+            if metric.type is MetricType.PERFORMANCE and (known := bounds.get(metric.name))
+            else metric
+            for metric in metrics
         )
 
     def _touch(self, monitor: Monitor, times: Iterable[datetime], cause: Cause) -> None:
@@ -452,24 +428,15 @@ def extraction_of(monitor: Monitor, baseline: Baseline) -> Extraction:
     )
 
 
-def _failures(metrics: list[Metric]) -> list[str]:
-    return [metric.detail[FAILED] for metric in metrics if FAILED in metric.detail]
-
-
-def _judged(run: MonitorRun, monitor: Monitor, metrics: list[Metric]) -> MonitorRun:
-    judged = tuple(judge(metric, monitor) for metric in metrics)
-    health, drift, performance = (
-        part_status(part, judged, monitor, run.evidence)
-        for part in (MetricType.HEALTH, MetricType.DRIFT, MetricType.PERFORMANCE)
-    )
-    return replace(
-        run,
-        metrics=judged,
-        status=worst([health, drift, performance]),
-        health=health,
-        drift=drift,
-        performance=performance,
-    )
+def _standing(
+    state: EvidenceState | None, monitor: Monitor, last: MonitorRun | None
+) -> dict[str, EvidenceResult | None]:
+    """Return where the evidence of each segment that it has met stood at the end of a window."""
+    met = state or monitor.evidence
+    if state is None:
+        found = {segment.name: segment.evidence for segment in last.segments} if last else {}
+        return {name: found.get(name) for name in (met.segments if met else found)}
+    return {name: of_segment.result for name, of_segment in state.segments.items()}
 
 
 def _listed(problems: list[str]) -> tuple[str, ...]:

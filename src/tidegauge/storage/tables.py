@@ -288,6 +288,7 @@ monitor_runs = Table(
     Column("evidence", JSON(none_as_null=True)),
     Column("late", Integer, nullable=False),
     Column("quiet_minutes", Float),
+    _json("segments"),
     # Whatever a scheduler does, a window has one result per revision.
     UniqueConstraint("monitor_id", "config_version", "start", "end", "revision"),
     Index(None, "monitor_id", "start"),

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 _CARRIED_OUT: Mapping[str, tuple[object, ...]] = {
     "model_type": ("classification",),
     "input_data_type": ("image",),
-    "segments": ("",),
     "keep_images": (True,),
 }
 
