@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -161,13 +161,16 @@ class Site:
             (place / f"{number:05d}.png").write_bytes(encode_png(image))
         self.register(RepositoryKind.DATASET, name, folder)
 
-    def monitor(self, dataset: str, side: int = 200, frequency: int = 5, **drift: Any) -> Monitor:
+    def monitor(
+        self, dataset: str, side: int = 200, frequency: int = 5, segments: str = "", **drift: Any
+    ) -> Monitor:
         """Create the monitor of the deployment, wait for its baseline, and start it.
 
         ``drift`` are fields of its configuration that are not as usual.
         """
         config = MonitorConfig(
             frequency_minutes=frequency,
+            segments=segments,
             drift=DriftConfig(True, image=ImageShape(side, side), train_data=TrainData(dataset, 1), **drift),
             performance=PerformanceConfig(enabled=True),
         )
@@ -182,7 +185,13 @@ class Site:
         self.monitor_id = monitor.id
         return monitors.start(monitor, OWNER)
 
-    def send(self, images: Image, scores: npt.NDArray[np.float32], times: list[datetime]) -> list[str]:
+    def send(
+        self,
+        images: Image,
+        scores: npt.NDArray[np.float32],
+        times: list[datetime],
+        attributes: Mapping[str, str] | None = None,
+    ) -> list[str]:
         """Log a request with its answer for each image, through the collector; return the event ids."""
         events: list[Event] = []
         ids = []
@@ -193,8 +202,8 @@ class Site:
             body, length = encode_binary(tensor, "inputs", compact=True)
             answer, answer_length = encode_binary({"output_1": score[np.newaxis]}, "outputs", compact=True)
             binary = "application/octet-stream"
-            asked = {HEADER_LENGTH: length}
-            told = {HEADER_LENGTH: answer_length, STATUS: 200, LATENCY_US: 1200}
+            asked = {**(attributes or {}), HEADER_LENGTH: length}
+            told = {**(attributes or {}), HEADER_LENGTH: answer_length, STATUS: 200, LATENCY_US: 1200}
             events.append(Event(ids[-1], source, REQUEST_TYPE, moment, binary, body, asked))
             events.append(Event(ids[-1], source, RESPONSE_TYPE, moment, binary, answer, told))
         self.services.collector.accept(self.deployment.id, events, self.clock())

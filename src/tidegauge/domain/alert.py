@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from tidegauge.domain.identity import check_name
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import Metric, MonitorRun
+from tidegauge.domain.monitor import Metric, MonitorRun, SegmentResult
 from tidegauge.domain.retraining import RetrainAction
 from tidegauge.domain.status import Status
 from tidegauge.domain.strict import STRICT
@@ -59,7 +59,8 @@ class Condition:
 
     Evidence without a bound means its alarm. A status is compared by rank: healthy, warning, critical.
     ``surely``: the whole confidence sequence must be past the bound, so that noise cannot fire it, and the
-    whole of it on the other side before it is over.
+    whole of it on the other side before it is over. ``segment`` names the segment that is judged: empty is
+    the whole, ``*`` the whole and every segment.
     """
 
     __pydantic_config__ = STRICT
@@ -69,6 +70,7 @@ class Condition:
     bound: float | None = None
     status: Status | None = None
     surely: bool = False
+    segment: str = ""
 
     def check(self) -> None:
         """Raise InvalidInputError where a part is missing that this kind of condition needs."""
@@ -80,43 +82,66 @@ class Condition:
             raise InvalidInputError.of("status", "status is missing; use healthy, warning or critical.")
         if self.surely and self.on is not Subject.METRIC:
             raise InvalidInputError.of("surely", "surely is for metrics only; leave it out.")
+        if self.segment and self.on is Subject.QUIET:
+            raise InvalidInputError.of(
+                "segment",
+                f"segment is {self.segment!r}, but minutes without events are the whole's; leave it out.",
+            )
 
     @property
     def text(self) -> str:
         """The condition in words."""
+        place = {"": "", EVERY: " in any segment"}.get(self.segment, f" in {self.segment}")
         if self.on is Subject.EVIDENCE and self.bound is None:
-            return "drift alarm"
+            return f"drift alarm{place}"
         if self.on is Subject.STATUS:
-            return f"status {self.operator.value} {self.status.value if self.status else ''}"
+            return f"status {self.operator.value} {self.status.value if self.status else ''}{place}"
         name = {Subject.EVIDENCE: "evidence", Subject.QUIET: "minutes without events"}.get(self.on, self.name)
-        return f"{name} {'surely ' if self.surely else ''}{self.operator.value} {self.bound:g}"
+        return f"{name} {'surely ' if self.surely else ''}{self.operator.value} {self.bound:g}{place}"
 
     def holds(self, run: MonitorRun, type_: MetricType) -> tuple[bool | None, float | None]:
         """Tell whether it holds in ``run`` and at which value.
 
         None: there is nothing to judge, or it is undecided: the bound is within the confidence sequence.
         """
-        if self.on is Subject.METRIC:
-            return self._metrics(run, type_)
-        if self.on is Subject.STATUS:
-            rank = _RANK.get(run.part(type_))
-            return (None if rank is None else self._compare(rank, _RANK[self.status or Status.HEALTHY])), rank
-        if self.on is Subject.QUIET:
-            return self._bounded(run.quiet_minutes)
-        if run.evidence is None:
-            return None, None
-        if self.bound is None:
-            return run.evidence.alarm, run.evidence.log_e
-        return self._bounded(run.evidence.log_e)
-
-    def _metrics(self, run: MonitorRun, type_: MetricType) -> tuple[bool | None, float | None]:
-        found = [m for m in run.metrics if m.type is type_ and self.name in (m.name, EVERY)]
-        judged = [item for item in map(self._judge, found) if item[1] is not None]
+        judged = self._judged(run, type_)
         for wanted in (True, None, False):  # what is undecided is not over
-            for item in judged:
-                if item[0] is wanted:
-                    return item
+            for verdict, value, _ in judged:
+                if verdict is wanted:
+                    return verdict, value
         return None, None
+
+    def where(self, run: MonitorRun, type_: MetricType) -> tuple[str, ...]:
+        """Return the segments that it holds in; the whole is none."""
+        return tuple(dict.fromkeys(name for verdict, _, name in self._judged(run, type_) if verdict and name))
+
+    def _judged(self, run: MonitorRun, type_: MetricType) -> list[tuple[bool | None, float, str]]:
+        """Judge what there is to judge: verdict, value and segment of each."""
+        parts: dict[str, MonitorRun | SegmentResult] = {"": run, **{one.name: one for one in run.segments}}
+        names = list(parts) if self.segment == EVERY else [name for name in (self.segment,) if name in parts]
+        found = [
+            (verdict, value, name)
+            for name in names
+            for verdict, value in self._of_part(parts[name], type_, run.quiet_minutes)
+        ]
+        return [(verdict, value, name) for verdict, value, name in found if value is not None]
+
+    def _of_part(
+        self, part: MonitorRun | SegmentResult, type_: MetricType, quiet: float | None
+    ) -> list[tuple[bool | None, float | None]]:
+        if self.on is Subject.METRIC:
+            metrics = (m for m in part.metrics if m.type is type_ and self.name in (m.name, EVERY))
+            return [self._judge(metric) for metric in metrics]
+        if self.on is Subject.STATUS:
+            rank = _RANK.get(part.part(type_))
+            wanted = _RANK[self.status or Status.HEALTHY]
+            return [] if rank is None else [(self._compare(rank, wanted), rank)]
+        if self.on is Subject.QUIET:
+            return [self._bounded(quiet)]
+        if part.evidence is None:
+            return []
+        alarmed = part.evidence.alarm, part.evidence.log_e
+        return [alarmed if self.bound is None else self._bounded(part.evidence.log_e)]
 
     def _judge(self, metric: Metric) -> tuple[bool | None, float | None]:
         if not self.surely:
@@ -192,6 +217,10 @@ class AlertRule:
         if self.combine is Combine.ANY:
             return (True if True in verdicts else None if None in verdicts else False), value
         return (False if False in verdicts else None if None in verdicts else True), value
+
+    def where(self, run: MonitorRun) -> tuple[str, ...]:
+        """Return the segments that its conditions hold in; the whole is none."""
+        return tuple(dict.fromkeys(name for one in self.conditions for name in one.where(run, self.type)))
 
     def fires(self, runs: Sequence[MonitorRun]) -> bool:
         """Tell whether it fires at the last of these windows, which are in order of time."""

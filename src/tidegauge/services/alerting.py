@@ -207,17 +207,21 @@ def summarise(monitor: Monitor, alert: Alert, run: MonitorRun, value: float, tol
         Cause.LATE_LABELS: " This was found now, from labels that came late.",
         Cause.LATE_EVENTS: " This was found now, from events that came late.",
     }.get(run.cause, "")
-    evidence = run.evidence
+    where = alert.rule.where(run)
+    place = f" of {', '.join(where)}" if where else ""
+    known = {segment.name: segment.evidence for segment in run.segments}
+    evidence = known[where[0]] if where else run.evidence
     about_evidence = any(condition.on is Subject.EVIDENCE for condition in alert.rule.conditions)
     if about_evidence and evidence is not None:
         since = f" since {evidence.since:%Y-%m-%d %H:%M} UTC" if evidence.since else ""
         return (
-            f"{monitor.name}: the inputs have drifted{since}; {evidence.feature} leads, "
+            f"{monitor.name}: the inputs{place} have drifted{since}; {evidence.feature} leads, "
             f"{abs(evidence.effect):.1f} standard deviations {'above' if evidence.effect > 0 else 'below'} "
             f"the baseline.{late}"
         )
     again = " still" if told is Told.REPEATED else ""
-    return f"{monitor.name}: {alert.rule.text}{again} holds in the window {window} ({value:.3g}).{late}"
+    said = f"{alert.rule.text}{again} holds" + (f" in {', '.join(where)}," if where else "")
+    return f"{monitor.name}: {said} in the window {window} ({value:.3g}).{late}"
 
 
 def facts(run: MonitorRun) -> tuple[str, ...]:
