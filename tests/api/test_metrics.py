@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 
 from parts import absent
 from parts_prometheus import (
+    EVIDENCE,
     METRICS,
     MINUTE,
     MetricsPage,
@@ -31,7 +32,7 @@ from tidegauge.api.metrics import FAMILIES
 from tidegauge.app import build_services, create_app
 from tidegauge.domain.deployment import DeploymentState, Origin
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import Metric, Monitor, MonitorState
+from tidegauge.domain.monitor import Metric, Monitor, MonitorState, SegmentResult
 from tidegauge.domain.status import Status
 from tidegauge.services.bundle import Services
 from tidegauge.settings import load_settings
@@ -71,6 +72,24 @@ def test_an_empty_installation_has_a_page(services: Services) -> None:
     services.database.close()
     assert page.value("tidegauge_events_received_total") == 0
     assert page.value("tidegauge_schedule_lag_seconds") == 0
+
+
+def test_segments_have_series_of_their_own(services: Services) -> None:
+    now = datetime.now(UTC)
+    database = services.database
+    monitor = add_monitor(database, add_deployment(database, "xray", now), now)
+    low = replace(METRICS[2], value=0.5)
+    west = SegmentResult("west", 6, Status.HEALTHY, Status.CRITICAL, Status.WARNING, (low,))
+    add_run(database, monitor, now, segments=(west,))
+    of_west = replace(EVIDENCE, alpha=0.00025)
+    database.monitors.update(monitor.id, evidence=replace(EVIDENCE, segments={"west": of_west}))
+    page = scrape(services)
+    services.database.close()
+    own = {"monitor_id": monitor.id, "segment": "west"}
+    assert page.value("tidegauge_monitor_value", **own, name="accuracy") == 0.5
+    assert page.value("tidegauge_monitor_status", **own, part="drift", status="critical") == 1
+    assert page.value("tidegauge_monitor_drift_alarm", **own) == 1
+    assert page.value("tidegauge_monitor_evidence_threshold", **own) == pytest.approx(math.log(4000))
 
 
 def test_a_page_says_what_the_rows_say(services: Services) -> None:

@@ -13,7 +13,7 @@ from tidegauge.app import build_services, create_app
 from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import Metric, Monitor, MonitorRun, MonitorState, RunImage
+from tidegauge.domain.monitor import Metric, Monitor, MonitorRun, MonitorState, RunImage, SegmentResult
 from tidegauge.domain.monitor_config import DriftConfig, MonitorConfig, PerformanceConfig
 from tidegauge.domain.status import Status
 from tidegauge.domain.thresholds import parse_thresholds
@@ -206,3 +206,17 @@ def test_what_is_absent_is_a_page(signed_in: TestClient) -> None:
     answer = signed_in.get("/monitors/none")
     assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
     assert "There is no monitor &#39;none&#39;." in answer.text
+
+
+def test_a_run_shows_its_segments_beside_each_other(signed_in: TestClient) -> None:
+    services = services_of(signed_in)
+    monitor = make_monitor(services, "regions")
+    run = make_run(services, monitor)
+    found = Metric("accuracy", MetricType.PERFORMANCE, 0.625, 8, Status.WARNING)
+    west = SegmentResult(EVIL, 8, Status.HEALTHY, Status.UNKNOWN, Status.WARNING, (found,))
+    services.database.monitor_runs.update(run.id, segments=(west,))
+    for page in (f"/monitors/{monitor.id}/runs/{run.id}", f"/monitors/{monitor.id}"):
+        text = signed_in.get(page).text
+        assert "<h2>Segments</h2>" in text
+        assert "0.625" in text
+        assert EVIL not in text

@@ -236,6 +236,8 @@ class _Scrape:
             self._page.one_of("tidegauge_monitor_status", part, "status", Status, monitor.status)
             if monitor.evidence is not None:
                 self._evidence(own, monitor.evidence)
+                for name, of_segment in monitor.evidence.segments.items():
+                    self._evidence(f"{own},{_labels(segment=name)}", of_segment)
         for page in self._last_runs.pages(self._database, {monitor.id: monitor for monitor in monitors}):
             self._page.take_over(page)
 
@@ -304,9 +306,16 @@ def _run_page(monitor: Monitor, run: MonitorRun) -> _Page:
     page.add("tidegauge_monitor_late_events", own, run.late)
     if run.quiet_minutes is not None:
         page.add("tidegauge_monitor_quiet_seconds", own, run.quiet_minutes * 60)
-    page.add("tidegauge_monitor_values_left_out", own, max(0, len(run.metrics) - _MOST))
-    for metric in run.metrics[:_MOST]:
-        _add_value(page, own, metric, monitor.thresholds.get(metric.name))
+    values = [(own, metric) for metric in run.metrics]
+    for segment in run.segments:
+        of_segment = f"{own},{_labels(segment=segment.name)}"
+        for type_ in MetricType:
+            part = f'{of_segment},part="{type_.value}"'
+            page.one_of("tidegauge_monitor_status", part, "status", Status, segment.part(type_))
+        values += [(of_segment, metric) for metric in segment.metrics]
+    page.add("tidegauge_monitor_values_left_out", own, max(0, len(values) - _MOST))
+    for labels, metric in values[:_MOST]:
+        _add_value(page, labels, metric, monitor.thresholds.get(metric.name))
     return page
 
 

@@ -30,7 +30,7 @@ from tidegauge.cli.output import (
 )
 from tidegauge.domain.alert import Alert, Severity, Subject
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import FeatureKind, MonitorRun, ValueType
+from tidegauge.domain.monitor import FeatureKind, MonitorRun, SegmentResult, ValueType
 from tidegauge.domain.status import Status
 from tidegauge.errors import InvalidInputError, NotFoundError
 
@@ -199,11 +199,6 @@ def runs(
     as_json: Json = False,
 ) -> None:
     """List the windows that were looked at."""
-
-    def value(run: MonitorRun, metric: str) -> Any:
-        found = run.metric(metric)
-        return found.value if found else None
-
     show_list(
         connect(context).monitors.runs(
             name,
@@ -217,9 +212,9 @@ def runs(
             ("drift", lambda r: r.drift),
             ("performance", lambda r: r.performance),
             ("health", lambda r: r.health),
-            ("image", lambda r: value(r, "image")),
-            ("prediction", lambda r: value(r, "prediction")),
-            ("accuracy", lambda r: value(r, "accuracy")),
+            ("image", lambda r: _value(r, "image")),
+            ("prediction", lambda r: _value(r, "prediction")),
+            ("accuracy", lambda r: _value(r, "accuracy")),
         ],
         as_json=as_json,
         empty=f"No window was looked at yet; do it with: tidegauge monitor run {name} --from T --to T",
@@ -242,6 +237,9 @@ def add_alert(
     surely: Annotated[
         bool, typer.Option(help="Only if the whole confidence sequence is past the bound.")
     ] = False,
+    segment: Annotated[
+        str, typer.Option(help="Segment that is judged; * for any, and the whole; left out: the whole.")
+    ] = "",
     breaches: Annotated[int, typer.Option(help="Windows in a row before it fires.")] = 1,
     severity: Annotated[Severity, typer.Option(help="How bad it is.")] = Severity.WARNING,
     channel: Annotated[list[str] | None, typer.Option(help="Channel to tell; may be repeated.")] = None,
@@ -270,6 +268,7 @@ def add_alert(
             "bound": bound,
             "status": status.value if status else None,
             "surely": surely,
+            "segment": segment,
         }
         about = MetricType.DRIFT if on is Subject.EVIDENCE else type_
         rule |= {
@@ -359,5 +358,26 @@ def _show_run(run: MonitorRun) -> None:
         as_json=False,
         empty="Nothing was measured.",
     )
+    if run.segments:
+        show_list(
+            run.segments,
+            [
+                ("segment", lambda s: s.name),
+                ("observations", lambda s: s.n),
+                ("image", lambda s: _value(s, "image")),
+                ("prediction", lambda s: _value(s, "prediction")),
+                ("accuracy", lambda s: _value(s, "accuracy")),
+                ("drift", lambda s: s.drift),
+                ("performance", lambda s: s.performance),
+                ("health", lambda s: s.health),
+            ],
+            as_json=False,
+            empty="",
+        )
     for problem in run.problems:
         say(problem, "yellow")
+
+
+def _value(found: MonitorRun | SegmentResult, metric: str) -> float | None:
+    measured = found.metric(metric)
+    return measured.value if measured else None
