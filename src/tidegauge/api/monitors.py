@@ -81,6 +81,12 @@ def add_feature(caller: Caller, services: Everything, monitor_id: str, body: Fea
     return services.monitors.add_feature(services.monitors.get(caller.name, monitor_id), body, caller.name)
 
 
+@router.put("/{monitor_id}/schema")
+def set_schema(caller: Caller, services: Everything, monitor_id: str, body: tuple[Feature, ...]) -> Monitor:
+    """Replace the whole schema."""
+    return services.monitors.set_schema(services.monitors.get(caller.name, monitor_id), body, caller.name)
+
+
 @router.delete("/{monitor_id}/schema/{name}")
 def remove_feature(caller: Caller, services: Everything, monitor_id: str, name: str) -> Monitor:
     return services.monitors.remove_feature(services.monitors.get(caller.name, monitor_id), name, caller.name)

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,9 +30,19 @@ from tidegauge.cli.output import (
 )
 from tidegauge.domain.alert import Alert, Severity, Subject
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import FeatureKind, MonitorRun, SegmentResult, ValueType
+from tidegauge.domain.monitor import (
+    FeatureKind,
+    Monitor,
+    MonitorRun,
+    MonitorState,
+    SegmentResult,
+    ValueType,
+)
 from tidegauge.domain.status import Status
 from tidegauge.errors import InvalidInputError, NotFoundError
+
+if TYPE_CHECKING:
+    from tidegauge.client import Client
 
 app = typer.Typer(help="Monitors of deployments.", no_args_is_help=True)
 monitor_config.register(app)
@@ -93,6 +103,29 @@ def baseline(context: typer.Context, name: Name, as_json: Json = False) -> None:
     show(baselined(client, client.monitors.baseline(name)), as_json=as_json)
 
 
+def _settled(client: Client, monitor: Monitor) -> Monitor:
+    """Wait for the baseline that other columns of a table need."""
+    waits = monitor.state is MonitorState.BASELINING and monitor.config.input_data_type == "tabular"
+    return baselined(client, monitor) if waits else monitor
+
+
+@app.command()
+def features(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """Show the schema: what was inferred from the training data, and what was given by hand."""
+    monitor = connect(context).monitors.get(name)
+    show_list(
+        list(monitor.schema),
+        [
+            ("name", lambda feature: feature.name),
+            ("kind", lambda feature: feature.kind.value),
+            ("value type", lambda feature: feature.value_type.value),
+            ("selected", lambda feature: "yes" if feature.selected else "no"),
+        ],
+        as_json=as_json,
+        empty=f"The schema is empty; begin it with: tidegauge monitor add-feature {name} prediction",
+    )
+
+
 @app.command("add-feature")
 def add_feature(
     context: typer.Context,
@@ -102,11 +135,15 @@ def add_feature(
     value_type: Annotated[
         ValueType, typer.Option(help="How its values are to be read.")
     ] = ValueType.CATEGORICAL,
+    selected: Annotated[
+        bool, typer.Option("--selected/--left-out", help="Whether it has a score and evidence.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
-    """Add a row to the schema."""
-    changed = connect(context).monitors.add_feature(name, feature, kind.value, value_type.value)
-    show(changed, as_json=as_json)
+    """Add a row to the schema, or change the one of this name; of a table that makes a new baseline."""
+    client = connect(context)
+    changed = client.monitors.add_feature(name, feature, kind.value, value_type.value, selected=selected)
+    show(_settled(client, changed), as_json=as_json)
 
 
 @app.command("remove-feature")
@@ -116,8 +153,9 @@ def remove_feature(
     feature: Annotated[str, typer.Argument(help="Name of the feature.")],
     as_json: Json = False,
 ) -> None:
-    """Remove a row from the schema."""
-    show(connect(context).monitors.remove_feature(name, feature), as_json=as_json)
+    """Remove a row from the schema; of a table that makes a new baseline."""
+    client = connect(context)
+    show(_settled(client, client.monitors.remove_feature(name, feature)), as_json=as_json)
 
 
 @app.command()

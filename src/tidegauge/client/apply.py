@@ -89,7 +89,10 @@ class Plan:
         return tuple(change for change in self.changes if change.field.startswith(section))
 
     def _rebuilds(self) -> bool:
-        return bool(needs_baseline(change.field.removeprefix(_CONFIG) for change in self.about(_CONFIG)))
+        config = self.document.wanted.config
+        of_table = config.input_data_type == "tabular" and config.drift.enabled
+        needing = needs_baseline(change.field.removeprefix(_CONFIG) for change in self.about(_CONFIG))
+        return bool(needing) or (of_table and bool(self.about("schema.")))
 
     def _keeps(self, alert: Alert) -> bool:
         rules = self.document.wanted.alerts
@@ -174,7 +177,10 @@ def carry_out(client: Client, todo: Plan, wait: Callable[[Monitor], Monitor]) ->
     monitor = _configure(client, todo, before)
     if monitor.state is MonitorState.BASELINING:
         monitor = wait(monitor)
-    _carry_schema(client, monitor, wanted)
+    if wanted.schema is not None and wanted.schema != monitor.schema:
+        monitor = client.monitors.set_schema(monitor.id, wanted.schema)
+        if monitor.state is MonitorState.BASELINING:
+            monitor = wait(monitor)
     if todo.about("thresholds.") and wanted.thresholds is not None:
         client.monitors.set_thresholds(monitor.id, to_jsonable_python(wanted.thresholds))
     if todo.about("alerts."):
@@ -196,20 +202,6 @@ def _configure(client: Client, todo: Plan, before: Monitor | None) -> Monitor:
     if before.state is MonitorState.ERROR and wanted.state:
         return client.monitors.baseline(before.id)
     return client.monitors.get(before.id)
-
-
-def _carry_schema(client: Client, monitor: Monitor, wanted: MonitorFile) -> None:
-    if wanted.schema is None:
-        return
-    for feature in wanted.schema:
-        if feature not in monitor.schema:
-            client.monitors.add_feature(
-                monitor.id, feature.name, feature.kind.value, feature.value_type.value
-            )
-    names = {feature.name for feature in wanted.schema}
-    for feature in monitor.schema:
-        if feature.name not in names:
-            client.monitors.remove_feature(monitor.id, feature.name)
 
 
 def _carry_alerts(client: Client, monitor: Monitor, todo: Plan) -> None:

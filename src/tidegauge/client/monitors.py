@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +17,7 @@ from tidegauge.domain.monitor import (
     Acknowledgement,
     ConfigVersion,
     DueWindow,
+    Feature,
     Monitor,
     MonitorRun,
     MonitorState,
@@ -60,9 +61,16 @@ class Monitors:
         """Make the baseline anew; ``wait`` tells when it is done."""
         return self._client.read(Monitor, "POST", f"{self._at(key)}/baseline")
 
-    def add_feature(self, key: str, name: str, kind: str, value_type: str) -> Monitor:
-        body = {"name": name, "kind": kind, "value_type": value_type}
+    def add_feature(
+        self, key: str, name: str, kind: str, value_type: str, *, selected: bool = True
+    ) -> Monitor:
+        """Add a row to the schema, or replace the one with its name."""
+        body = {"name": name, "kind": kind, "value_type": value_type, "selected": selected}
         return self._client.read(Monitor, "POST", f"{self._at(key)}/schema", body)
+
+    def set_schema(self, key: str, features: Sequence[Feature]) -> Monitor:
+        """Replace the whole schema."""
+        return self._client.read(Monitor, "PUT", f"{self._at(key)}/schema", list(features))
 
     def remove_feature(self, key: str, name: str) -> Monitor:
         path = f"{self._at(key)}/schema/{quote(name, safe='')}"

@@ -13,7 +13,10 @@ from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.status import Status, worst
 from tidegauge.domain.strict import STRICT
 from tidegauge.domain.thresholds import Threshold
-from tidegauge.errors import ConflictError
+from tidegauge.errors import ConflictError, InvalidInputError
+
+#: The name of the score of predictions, which no column may have.
+PREDICTION = "prediction"
 
 
 class MonitorState(StrEnum):
@@ -59,12 +62,24 @@ class ValueType(StrEnum):
 
 @dataclass(frozen=True)
 class Feature:
-    """A row of the monitor's schema."""
+    """A row of the monitor's schema; one that is not ``selected`` has no score and no evidence."""
 
     __pydantic_config__ = STRICT
     name: str
     kind: FeatureKind
     value_type: ValueType
+    selected: bool = True
+
+    def check(self) -> None:
+        """Raise InvalidInputError for a name that no feature can have."""
+        if not self.name.strip():
+            raise InvalidInputError.of("name", "name is empty; name the feature.")
+        if self.kind is FeatureKind.INPUT and self.name == PREDICTION:
+            raise InvalidInputError.of(
+                "name",
+                f"name is {PREDICTION!r}, which is the score of predictions; rename the column, or choose "
+                "the kind prediction_output.",
+            )
 
 
 @dataclass(frozen=True)
@@ -145,13 +160,40 @@ class Monitor:
 
     def unmet(self) -> str:
         """Say what the schema lacks before the monitor can be ready; empty when complete."""
-        has_prediction = any(feature.kind is FeatureKind.PREDICTION for feature in self.schema)
-        if self.config.drift.enabled and not has_prediction:
-            return (
+        if not self.config.drift.enabled:
+            return ""
+        found = []
+        predictions = [feature for feature in self.schema if feature.kind is FeatureKind.PREDICTION]
+        if not predictions:
+            found.append(
                 "The schema has no prediction output; add it with Update Schema "
                 "(tidegauge monitor add-feature NAME prediction)."
             )
-        return ""
+        if self.config.model_type == "regression":
+            found += (
+                f"The prediction output {feature.name!r} is categorical, but a regression answers with "
+                "numbers; make it continuous."
+                for feature in predictions
+                if feature.value_type is ValueType.CATEGORICAL
+            )
+        if self.config.input_data_type == "tabular" and not self.inputs(selected=True):
+            found.append(
+                "The schema has no selected input feature; add one with Update Schema "
+                "(tidegauge monitor add-feature NAME COLUMN --kind input_feature)."
+            )
+        return " ".join(found)
+
+    def inputs(self, *, selected: bool = False) -> tuple[Feature, ...]:
+        """Return the input features of the schema, or the selected ones alone."""
+        return tuple(
+            feature
+            for feature in self.schema
+            if feature.kind is FeatureKind.INPUT and (feature.selected or not selected)
+        )
+
+    def watches_predictions(self) -> bool:
+        """Tell whether predictions have a score of their own."""
+        return not any(f.kind is FeatureKind.PREDICTION and not f.selected for f in self.schema)
 
 
 @dataclass(frozen=True)
@@ -185,13 +227,16 @@ class Metric:
 
 @dataclass(frozen=True)
 class RunImage:
-    """One image of the window: its event, its position in the request, how strange it is."""
+    """One image of the window: its event, its position in the request, how strange it is.
+
+    Answers that are numbers have no ``confidence``.
+    """
 
     event_id: str
     index: int
     time: datetime
     prediction: str
-    confidence: float
+    confidence: float | None
     strangeness: float
     nearest: str  # the nearest image of the training data
 

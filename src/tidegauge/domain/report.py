@@ -236,7 +236,7 @@ class Picture:
     index: int
     time: datetime
     prediction: str
-    confidence: float
+    confidence: float | None
     strangeness: float
     nearest: str
     png_base64: str

@@ -22,7 +22,7 @@ from tidegauge.services.worker import Worker
 from tidegauge.storage.database import Database
 from tidegauge.storage.observations import Observations, ObservationStore
 
-_LEAST = 100  # images of an accepted window: with fewer, little can be promised
+_LEAST = 100  # images or rows of an accepted window: with fewer, little can be promised
 _UNDER_WAY = "accepted window: "
 
 
@@ -59,7 +59,7 @@ class Acceptance:
             raise ConflictError("The monitor has no drift alarm; there is nothing to acknowledge.")
         fresh = self._evidences.acknowledge(monitor, self._baselines.load(monitor))
         if fresh is None:
-            raise ConflictError("The monitor has no baseline of images; there is nothing to acknowledge.")
+            raise ConflictError("The monitor has no baseline of drift; there is nothing to acknowledge.")
         done = self._acknowledgement(monitor, by, note)
         with self._database.transaction():
             self._database.acknowledgements.add(done)
@@ -72,8 +72,8 @@ class Acceptance:
             raise ConflictError(
                 f"The monitor is {monitor.state.value}; a window is accepted once it is ready or active."
             )
-        if monitor.config.drift.image is None or not monitor.config.drift.enabled:
-            raise ConflictError("The monitor does not look at images; there is no baseline to replace.")
+        if not monitor.config.drift.enabled:
+            raise ConflictError("The monitor does not look at drift; there is no baseline to replace.")
         if monitor.progress:
             raise ConflictError(f"The monitor is busy ({monitor.progress}); wait until it is done.")
         start, end = span(start, end)
@@ -82,10 +82,10 @@ class Acceptance:
         if count < _LEAST:
             raise InvalidInputError.of(
                 "start",
-                f"From {start.isoformat()} to {end.isoformat()} there are {count} images; "
+                f"From {start.isoformat()} to {end.isoformat()} there are {count} images or rows; "
                 f"give a span with {_LEAST} or more.",
             )
-        self._database.monitors.update(monitor.id, progress=f"{_UNDER_WAY}0 of {count} images", message="")
+        self._database.monitors.update(monitor.id, progress=f"{_UNDER_WAY}0 of {count}", message="")
         self._worker.submit(monitor.id, lambda: self._build(monitor.id, start, end, by, note))
         return self._database.monitors.get(monitor.id)
 
@@ -97,9 +97,10 @@ class Acceptance:
         try:
             observed = self._observed(monitor, start, end)
             known = self._baselines.load(monitor)
-            images = LoggedImages(self._log, monitor, observed.take(np.flatnonzero(observed.seen)))
-            counts = dict(Counter(measuring.predictions(observed, known.classes)))
-            digest = self._baselines.accept(monitor, images, counts, progress)
+            seen = observed.take(np.flatnonzero(observed.seen))
+            images = LoggedImages(self._log, monitor, seen) if known.image is not None else None
+            named = () if known.numbers else measuring.predictions(observed, known.classes)
+            digest = self._baselines.accept(monitor, observed, images, dict(Counter(named)), progress)
         except TidegaugeError as error:
             self._fail(monitor_id, error.message)
             return

@@ -18,12 +18,14 @@ import polars as pl
 from tidegauge.domain.catalogue import Repository, RepositoryKind, Version
 from tidegauge.domain.content import Manifest
 from tidegauge.domain.labels import label_text
-from tidegauge.domain.monitor import Monitor
+from tidegauge.domain.monitor import Feature, FeatureKind, Monitor
 from tidegauge.domain.monitor_config import ImageShape, TrainData
 from tidegauge.domain.monitor_config.parts import Tolerances
+from tidegauge.domain.schema import TableColumn, complete, infer_prediction
 from tidegauge.errors import ConflictError, InvalidInputError
 from tidegauge.services import content
 from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.tabular.training import TrainingTable, read_training_table
 from tidegauge.stats.images import ImageBaseline, fit_baseline
 from tidegauge.stats.images.changes import (
     Tolerance,
@@ -36,21 +38,29 @@ from tidegauge.stats.images.changes import (
     zoomed,
 )
 from tidegauge.stats.performance.expected import Expectation, fit_expectation
+from tidegauge.stats.tables import TableBaseline
+from tidegauge.stats.tables import fit_baseline as fit_table
+from tidegauge.stats.two_sample.numbers import Numbers
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import Blobs, ObjectStore
+from tidegauge.storage.observations import Observations
 
 _DESCRIPTION = "description"
 _EXPECTED = "expected."
 _SAMPLE = "sample"
+_TABLE = "table."
+_OUTPUTS = "outputs."
 _MOST_SAMPLED = 500  # images that a function of a user compares windows with
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a run compares with; ``image`` is None where drift is off.
+    """What a run compares with; ``image`` and ``table`` are None where drift is off or of the other.
 
-    ``predictions`` counts the classes of the model's reference predictions; ``paths`` names the
-    training images in the order of the image baseline; ``expectation`` says what scores are worth;
+    ``predictions`` counts the classes of the model's reference predictions; ``outputs`` are those of a
+    regression; ``paths`` names the training images in the order of the image baseline; ``columns`` are all
+    input features of a table, in the order of requests; ``numbers`` tells a regression; ``expectation``
+    says what scores are worth;
     ``sample`` are images of it for functions of users, uint8 ``[n, h, w, c]``, None where there are none.
     """
 
@@ -61,6 +71,33 @@ class Baseline:
     positive: str | None
     expectation: Expectation | None = None
     sample: npt.NDArray[np.uint8] | None = None
+    table: TableBaseline | None = None
+    columns: tuple[TableColumn, ...] = ()
+    outputs: Numbers | None = None
+    numbers: bool = False
+
+    @property
+    def reference(self) -> ImageBaseline | TableBaseline | None:
+        """What evidence ranks observations against; None where there is too little of it."""
+        return self.image if self.image is not None and self.image.space is not None else self.table
+
+    def observe(self, batch: Observations, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float64] | None:
+        """Return the features of rows, which were seen, for evidence; None where there are none."""
+        if self.image is not None and batch.images is not None:
+            places = np.cumsum(batch.seen) - 1
+            return self.image.observe(batch.images.take(places[rows]))
+        if self.table is not None and batch.table is not None:
+            return self.table.observe({name: values[rows] for name, values in batch.table.items()})
+        return None
+
+
+@dataclass(frozen=True)
+class Built:
+    """A baseline that was made: its hash, what it tells of the schema, and which input features it lacks."""
+
+    digest: str
+    inferred: tuple[Feature, ...]
+    lacking: tuple[str, ...]
 
 
 class NamedImages(Protocol):
@@ -82,43 +119,77 @@ class Baselines:
         self._catalogue = catalogue
         self._read = lru_cache(maxsize=32)(self._read_uncached)
 
-    def build(self, monitor: Monitor, progress: Callable[[str], None]) -> str:
-        """Make the baseline of a monitor's configuration; return its hash."""
+    def build(self, monitor: Monitor, progress: Callable[[str], None]) -> Built:
+        """Make the baseline of a monitor's configuration and schema."""
         repository, model = self._model(monitor)
         positive = model.meta.get("positive")
         reference = self._reference(repository, model)
-        outputs = () if reference is None else reference["output"]
-        classes = [str(name) for name in model.meta.get("classes", ())]
+        is_regression = monitor.config.model_type == "regression"
+        outputs = pl.Series([], dtype=pl.Float64) if reference is None else reference["output"]
+        classes = [] if is_regression else [str(name) for name in model.meta.get("classes", ())]
         description: dict[str, Any] = {
             # In the words of the labels: 1 and 1.0 are one class.
             "classes": [label_text(name) for name in classes],
-            "positive": None if positive is None else label_text(positive),
-            "predictions": dict(Counter(label_text(value) for value in outputs)),
+            "positive": None if positive is None or is_regression else label_text(positive),
+            "predictions": {} if is_regression else dict(Counter(label_text(value) for value in outputs)),
             "paths": (),
+            "numbers": is_regression,
         }
+        arrays: dict[str, npt.NDArray[Any]] = {}
         expectation = _expectation(reference, classes, description["positive"])
+        if is_regression and len(outputs):
+            arrays |= _prefixed(_OUTPUTS, _numbers(outputs).to_arrays())
         drift = monitor.config.drift
+        if not drift.enabled or drift.train_data is None:
+            return Built(self._put(monitor, description, None, expectation, progress, arrays), (), ())
+        inferred = [infer_prediction(monitor.config.model_type)]
+        lacking: tuple[str, ...] = ()
         images = None
-        if drift.enabled and drift.image and drift.train_data:
+        if monitor.config.input_data_type == "tabular":
+            table = self._training_table(monitor.owner, drift.train_data, model)
+            inferred += table.features(_targets(monitor, model))
+            inputs = tuple(
+                feature
+                for feature in complete(monitor.schema, inferred, first=not monitor.baseline)
+                if feature.kind is FeatureKind.INPUT
+            )
+            columns = table.columns(inputs)
+            lacking = tuple(f.name for f in inputs if f.name not in {column.name for column in columns})
+            baseline = table.baseline(columns, {feature.name for feature in inputs if feature.selected})
+            arrays |= _prefixed(_TABLE, baseline.to_arrays()) if baseline else {}
+            description["columns"] = columns
+        elif drift.image:
             images = self._training_images(monitor.owner, drift.train_data, drift.image)
-        return self._put(monitor, description, images, expectation, progress)
+        digest = self._put(monitor, description, images, expectation, progress, arrays)
+        return Built(digest, tuple(inferred), lacking)
 
     def accept(
         self,
         monitor: Monitor,
-        images: NamedImages,
+        observed: Observations,
+        images: NamedImages | None,
         predictions: Mapping[str, int],
         progress: Callable[[str], None],
     ) -> str:
-        """Make a baseline of images that a person accepted, and what was predicted of them."""
+        """Make a baseline of what a person accepted: images or rows, and what was predicted of them."""
         known = self.load(monitor)
-        description = {
+        description: dict[str, Any] = {
             "classes": known.classes,
             "positive": known.positive,
             "predictions": predictions,
             "paths": (),
+            "columns": known.columns,
+            "numbers": known.numbers,
         }
-        return self._put(monitor, description, images, known.expectation, progress)
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        if known.table is not None and observed.table is not None:
+            rows = np.flatnonzero(observed.seen)
+            accepted = {name: observed.table[name][rows] for name in known.table.summaries}
+            arrays |= _prefixed(_TABLE, fit_table(accepted).to_arrays())
+        if known.outputs is not None:
+            answered = observed.scores[~np.isnan(observed.scores).any(axis=1)]
+            arrays |= _prefixed(_OUTPUTS, Numbers.of(answered).to_arrays())
+        return self._put(monitor, description, images, known.expectation, progress, arrays)
 
     def _put(
         self,
@@ -127,20 +198,21 @@ class Baselines:
         images: NamedImages | None,
         expectation: Expectation | None,
         progress: Callable[[str], None],
+        others: Mapping[str, npt.NDArray[Any]],
     ) -> str:
-        arrays: dict[str, npt.NDArray[Any]] = {}
+        arrays = dict(others)
         if images is not None:
             baseline = fit_baseline(
                 images,
                 _tolerances(monitor.config.evidence.tolerances),
                 progress=lambda done, total: progress(f"{done} of {total} images, variants included"),
             )
-            arrays = baseline.to_arrays()
+            arrays |= baseline.to_arrays()
             description = {**description, "paths": images.paths}
             if monitor.config.drift.algorithm == "custom":
                 arrays[_SAMPLE] = images[spread(len(images), _MOST_SAMPLED)]
         if expectation is not None:
-            arrays |= {f"{_EXPECTED}{name}": array for name, array in expectation.to_arrays().items()}
+            arrays |= _prefixed(_EXPECTED, expectation.to_arrays())
         arrays[_DESCRIPTION] = np.frombuffer(orjson.dumps(description), np.uint8)
         sink = io.BytesIO()
         np.savez_compressed(sink, allow_pickle=False, **arrays)
@@ -156,11 +228,7 @@ class Baselines:
         with np.load(io.BytesIO(self._store.get(_path(monitor_id, digest))), allow_pickle=False) as file:
             arrays = dict(file)
         description = orjson.loads(arrays.pop(_DESCRIPTION).tobytes())
-        expected = {
-            name.removeprefix(_EXPECTED): arrays.pop(name)
-            for name in list(arrays)
-            if name.startswith(_EXPECTED)
-        }
+        expected, table, outputs = (_taken(arrays, prefix) for prefix in (_EXPECTED, _TABLE, _OUTPUTS))
         sample = arrays.pop(_SAMPLE, None)
         try:
             image = ImageBaseline.from_arrays(arrays) if arrays else None
@@ -178,6 +246,10 @@ class Baselines:
             description["positive"],
             expectation,
             sample,
+            TableBaseline.from_arrays(table) if table else None,
+            tuple(TableColumn(**column) for column in description.get("columns", ())),
+            Numbers.from_arrays(outputs) if outputs else None,
+            description.get("numbers", False),
         )
 
     def _model(self, monitor: Monitor) -> tuple[Repository, Version]:
@@ -194,6 +266,13 @@ class Baselines:
                     raise InvalidInputError("reference.parquet of the model has no column 'output'.")
                 return frame
         return None
+
+    def _training_table(self, owner: str, train: TrainData, model: Version) -> TrainingTable:
+        repository = self._catalogue.get(RepositoryKind.DATASET, owner, train.dataset)
+        version = self._catalogue.version(repository, train.version)
+        manifest = self._catalogue.manifest(repository, version)
+        name = f"{train.dataset!r} {version.label}"
+        return read_training_table(manifest, self._catalogue.blobs, name, _takes(model))
 
     def _training_images(self, owner: str, train: TrainData, shape: ImageShape) -> _TrainingImages:
         repository = self._catalogue.get(RepositoryKind.DATASET, owner, train.dataset)
@@ -268,6 +347,37 @@ def _expectation(
         )
     except ValueError as error:
         raise InvalidInputError(f"reference.parquet of the model cannot be used: {error}.") from error
+
+
+def _takes(model: Version) -> tuple[str, ...]:
+    """Return the columns that a model says it takes; none where it does not say."""
+    named = model.meta.get("features", ())
+    if not isinstance(named, list | tuple) or not all(isinstance(name, str) for name in named):
+        raise InvalidInputError("features in model.json must be a list with the names of columns.")
+    return tuple(named)
+
+
+def _targets(monitor: Monitor, model: Version) -> set[str]:
+    named = model.meta.get("target")
+    return {monitor.config.performance.groundtruth_column, *([named] if isinstance(named, str) else [])}
+
+
+def _numbers(outputs: pl.Series) -> Numbers:
+    try:
+        return Numbers.of(outputs.cast(pl.Float64).to_numpy())
+    except pl.exceptions.PolarsError as error:
+        raise InvalidInputError(
+            "reference.parquet of the model has outputs that are no numbers, but model_type is regression."
+        ) from error
+
+
+def _prefixed(prefix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    return {f"{prefix}{name}": array for name, array in arrays.items()}
+
+
+def _taken(arrays: dict[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
+    """Take the arrays with a prefix out of all."""
+    return {name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)}
 
 
 def _path(monitor_id: str, digest: str) -> str:

@@ -18,7 +18,7 @@ from tidegauge.services import segments
 from tidegauge.services.baselines import Baseline
 from tidegauge.services.observing import Extraction
 from tidegauge.stats.evidence import Evidence, EvidenceStep
-from tidegauge.stats.images import ImageBaseline
+from tidegauge.stats.evidence.process import Reference
 from tidegauge.storage.objects import ObjectStore
 from tidegauge.storage.observations import Observations, ObservationStore, microseconds, moment
 
@@ -71,26 +71,26 @@ class Evidences:
 
         ``begin`` is the batch after which evidence begins where there is none. The caller saves the state.
         """
-        image = baseline.image
-        if image is None or image.space is None:
+        reference = baseline.reference
+        if reference is None:
             return None
         with self._lock(monitor.id):
-            folds = self._resume(monitor, image, begin)
+            folds = self._resume(monitor, reference, begin)
             for fold in folds.values():  # an active monitor may change it, too
                 fold.evidence.minimum_effect = monitor.config.evidence.minimum_effect
             least = min(fold.sequence for fold in folds.values())
             for batch in self._files.after(monitor.deployment_id, extraction.id, least):
                 if len(batch) and batch.time.min() >= microseconds(end):
                     break
-                self._take_in(monitor, folds, image, batch)
+                self._take_in(monitor, folds, baseline, batch)
             return self._state(monitor, folds)
 
     def acknowledge(self, monitor: Monitor, baseline: Baseline) -> EvidenceState | None:
         """Begin again, at the last observation taken in, wherever there is an alarm: whole or segment."""
-        if baseline.image is None or monitor.evidence is None:
+        if baseline.reference is None or monitor.evidence is None:
             return None
         with self._lock(monitor.id):
-            folds = self._resume(monitor, baseline.image, 0)
+            folds = self._resume(monitor, baseline.reference, 0)
             alarmed = monitor.evidence.alarms
             for name in alarmed:
                 folds[name].evidence.acknowledge()
@@ -101,14 +101,14 @@ class Evidences:
         with self._guard:
             self._folds.pop(monitor_id, None)
 
-    def _resume(self, monitor: Monitor, image: ImageBaseline, begin: int) -> dict[str, _Fold]:
+    def _resume(self, monitor: Monitor, reference: Reference, begin: int) -> dict[str, _Fold]:
         """Return the folds of the whole (under the empty text) and of the segments, in memory or as saved."""
         state = monitor.evidence
         states = {_WHOLE: state, **(state.segments if state else {})}
         known = self._folds.get(monitor.id)
         if known is None or not _goes_on(known, states, monitor.baseline, begin):
             known = {
-                name: self._begun(monitor, image, number, saved, begin)
+                name: self._begun(monitor, reference, number, saved, begin)
                 for number, (name, saved) in enumerate(states.items())
             }
             with self._guard:
@@ -118,7 +118,7 @@ class Evidences:
         return known
 
     def _begun(
-        self, monitor: Monitor, image: ImageBaseline, number: int, state: EvidenceState | None, begin: int
+        self, monitor: Monitor, reference: Reference, number: int, state: EvidenceState | None, begin: int
     ) -> _Fold:
         """Return a fold from its checkpoint, or a fresh one; segments are numbered from 1."""
         fold = self._load(monitor, state) if state and state.checkpoint else None
@@ -126,7 +126,7 @@ class Evidences:
             return fold
         wanted = monitor.config.evidence
         fresh = Evidence(
-            image,
+            reference,
             alpha=wanted.alpha * _share(number, bool(monitor.config.segments)),
             life=wanted.life,
             minimum_effect=wanted.minimum_effect,
@@ -136,19 +136,20 @@ class Evidences:
         return _Fold(fresh, monitor.baseline, state.checkpoint_sequence if state else begin, [], [])
 
     def _take_in(
-        self, monitor: Monitor, folds: dict[str, _Fold], image: ImageBaseline, batch: Observations
+        self, monitor: Monitor, folds: dict[str, _Fold], baseline: Baseline, batch: Observations
     ) -> None:
         """Take a batch into the whole and into its segments; a segment that is new begins with it."""
+        reference = baseline.reference
         before = max((fold.sequence for fold in folds.values()), default=0)
         if monitor.config.segments and batch.sequence.max(initial=0) > before:
             for name in segments.named(batch, tuple(folds)[1:]):
-                if name not in folds:
-                    folds[name] = self._begun(monitor, image, len(folds), None, before)
+                if name not in folds and reference is not None:
+                    folds[name] = self._begun(monitor, reference, len(folds), None, before)
         names = segments.pooled(batch, tuple(folds)[1:])
         for name, fold in folds.items():
             new = batch.sequence > fold.sequence
             rows = new if name == _WHOLE else new & (names == name)
-            _take_in(fold, image, batch if rows.all() else batch.take(np.flatnonzero(rows)))
+            _take_in(fold, baseline, batch if rows.all() else batch.take(np.flatnonzero(rows)))
             fold.sequence = max(fold.sequence, int(batch.sequence.max(initial=0)))
 
     def _state(self, monitor: Monitor, folds: dict[str, _Fold], save: Sequence[str] = ()) -> EvidenceState:
@@ -243,9 +244,10 @@ def _goes_on(
     return True
 
 
-def _take_in(fold: _Fold, image: ImageBaseline, batch: Observations) -> None:
+def _take_in(fold: _Fold, baseline: Baseline, batch: Observations) -> None:
     rows = np.flatnonzero(batch.seen)
-    if batch.images is None or not len(rows):
+    features = baseline.observe(batch, rows) if len(rows) else None
+    if features is None:
         return
     fold.counts.append(_seen(fold))
     fold.times.append(batch.time[rows])
@@ -253,7 +255,7 @@ def _take_in(fold: _Fold, image: ImageBaseline, batch: Observations) -> None:
     chance = np.array(
         [_chance(event, index) for event, index in zip(batch.event_id[rows], batch.index[rows], strict=True)]
     )
-    fold.evidence.update(image.observe(batch.images), batch.source[rows].tolist(), chance)
+    fold.evidence.update(features, batch.source[rows].tolist(), chance)
 
 
 def _chance(event_id: str, index: int) -> float:

@@ -118,7 +118,10 @@ class Findings:
         if config.health.enabled:
             metrics += measuring.health(observed, *window)
         if config.drift.enabled:
-            moved, images = measuring.drift(config.drift.algorithm, baseline, observed)
+            of_predictions = monitor.watches_predictions()
+            moved, images = measuring.drift(
+                config.drift.algorithm, baseline, observed, of_predictions=of_predictions
+            )
             if config.drift.algorithm == "custom":
                 moved = self._sources.drift.measure(monitor, baseline, observed, moved)
             metrics += moved
@@ -140,9 +143,11 @@ class Findings:
         """Return the metrics of labels (or files, or functions), and why some have no value."""
         if monitor.config.performance.compute == "precomputed_metrics":
             return precomputed(labels, self._labels.replaced(monitor.deployment_id, *window)), ()
-        truth, outputs = measuring.pairs(labels, observed, baseline.classes)
+        truth, outputs = measuring.pairs(labels, observed, baseline)
         if monitor.config.performance.compute == "custom":
             return self._sources.performance.measure(monitor, truth, outputs)
+        if baseline.numbers:
+            return measuring.regression(truth, outputs)
         positive = measuring.positive_class(monitor.config.performance.positive, baseline)
         return measuring.performance(truth, outputs, positive), ()
 
@@ -158,7 +163,7 @@ def _divided(
     if not monitor.config.segments:
         return {}, []
     told = () if monitor.config.performance.compute == "precomputed_metrics" else labels
-    parts, untold = segments.divide(observed, told, baseline.classes, tuple(standing))
+    parts, untold = segments.divide(observed, told, baseline, tuple(standing))
     unclear = []
     if untold:
         unclear.append(f"Of {untold} labels the segment cannot be told; they count in the whole only.")

@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from math import isfinite
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tidegauge.domain.labels import label_text
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import Metric, RunImage
+from tidegauge.domain.monitor import PREDICTION, Metric, RunImage
 from tidegauge.domain.observation import Label
 from tidegauge.domain.status import Status
 from tidegauge.services.baselines import Baseline
-from tidegauge.stats.images import compare
+from tidegauge.services.tabular.drift import table_drift
+from tidegauge.stats.images import ImageBaseline, compare
 from tidegauge.stats.latency import summarise
 from tidegauge.stats.performance.classification import Classification, classify
 from tidegauge.stats.performance.confidence_sequence import ProportionSequence
 from tidegauge.stats.performance.expected import expect
-from tidegauge.stats.scores import score_images, score_of_categories
+from tidegauge.stats.performance.regression import regress
+from tidegauge.stats.performance.wilson import Estimate
+from tidegauge.stats.scores import score_images, score_of_categories, score_of_numbers
 from tidegauge.stats.two_sample.categories import Categories
+from tidegauge.stats.two_sample.numbers import Numbers
 from tidegauge.storage.observations import Observations, moment
 
 #: Of all days of a year together: a confidence sequence a day, each for a share of it.
@@ -66,55 +72,87 @@ def predictions(observed: Observations, classes: tuple[str, ...]) -> list[str]:
     return [classes[choice] if classes else str(choice) for choice in best]
 
 
+def answers(observed: Observations, baseline: Baseline) -> list[str]:
+    """Return what each answered observation was told, in order: its class, or a number as text."""
+    if not baseline.numbers:
+        return predictions(observed, baseline.classes)
+    return [label_text(number) for number in numbers(observed).tolist()]
+
+
+def numbers(observed: Observations) -> npt.NDArray[np.float64]:
+    """Return the numbers that answered observations were told, in order."""
+    answered = observed.scores[~np.isnan(observed.scores).any(axis=1)] if len(observed) else observed.scores
+    return answered.ravel().astype(np.float64)
+
+
 def drift(
-    algorithm: str, baseline: Baseline, observed: Observations
+    algorithm: str, baseline: Baseline, observed: Observations, *, of_predictions: bool = True
 ) -> tuple[list[Metric], tuple[RunImage, ...]]:
-    """Compare a window with the baseline: its images, and what was predicted."""
+    """Compare a window with the baseline: its images or the columns of its table, and what was predicted."""
     metrics: list[Metric] = []
     images: tuple[RunImage, ...] = ()
-    if baseline.image is not None and observed.images is not None and observed.seen.any():
-        found = compare(baseline.image, observed.images, _PERMUTATIONS)
-        detail: dict[str, Any] = {"p_value": found.p_value, "attributes": dict(found.attributes)}
-        score = score_images(algorithm, baseline.image, found)
-        metrics.append(Metric("image", MetricType.DRIFT, score, found.n, Status.UNKNOWN, detail=detail))
-        seen = observed.take(np.flatnonzero(observed.seen))
-        named = predictions(seen, baseline.classes)
-        images = tuple(
-            RunImage(
-                str(seen.event_id[k]),
-                int(seen.index[k]),
-                moment(int(seen.time[k])),
-                named[k],
-                float(seen.scores[k].max()),
-                float(found.strangeness[k]),
-                baseline.paths[found.nearest[k]],
-            )
-            for k in range(len(seen))
-        )
-    elif baseline.image is not None:
-        metrics.append(Metric("image", MetricType.DRIFT, None, 0, Status.UNKNOWN))
-    if baseline.predictions:
-        counts = dict(Counter(predictions(observed, baseline.classes)))
-        moved = score_of_categories(algorithm)(Categories.of(baseline.predictions), Categories.of(counts))
-        detail = {"window": counts, "baseline": dict(baseline.predictions)}
-        metrics.append(
-            Metric("prediction", MetricType.DRIFT, moved.score, moved.n, Status.UNKNOWN, detail=detail)
-        )
+    if baseline.image is not None:
+        metric, images = _images(algorithm, baseline, baseline.image, observed)
+        metrics.append(metric)
+    if baseline.table is not None:
+        metrics += table_drift(algorithm, baseline.table, observed)
+    if of_predictions:
+        metrics += _predictions(algorithm, baseline, observed)
     return metrics, images
 
 
-def pairs(
-    labels: Sequence[Label], observed: Observations, classes: tuple[str, ...]
-) -> tuple[list[str], list[str]]:
+def _images(
+    algorithm: str, baseline: Baseline, image: ImageBaseline, observed: Observations
+) -> tuple[Metric, tuple[RunImage, ...]]:
+    if observed.images is None or not observed.seen.any():
+        return Metric("image", MetricType.DRIFT, None, 0, Status.UNKNOWN), ()
+    found = compare(image, observed.images, _PERMUTATIONS)
+    detail: dict[str, Any] = {"p_value": found.p_value, "attributes": dict(found.attributes)}
+    score = score_images(algorithm, image, found)
+    metric = Metric("image", MetricType.DRIFT, score, found.n, Status.UNKNOWN, detail=detail)
+    seen = observed.take(np.flatnonzero(observed.seen))
+    named = answers(seen, baseline)
+    return metric, tuple(
+        RunImage(
+            str(seen.event_id[k]),
+            int(seen.index[k]),
+            moment(int(seen.time[k])),
+            named[k],
+            None if baseline.numbers else float(seen.scores[k].max()),
+            float(found.strangeness[k]),
+            baseline.paths[found.nearest[k]],
+        )
+        for k in range(len(seen))
+    )
+
+
+def _predictions(algorithm: str, baseline: Baseline, observed: Observations) -> list[Metric]:
+    detail: dict[str, Any]
+    if baseline.outputs is not None:
+        told = numbers(observed)
+        moved = score_of_numbers(algorithm)(baseline.outputs, Numbers.of(told))
+        means = float(told.mean()) if len(told) else None, float(baseline.outputs.values.mean())
+        detail = {"mean": means[0], "baseline_mean": means[1]}
+    elif baseline.predictions:
+        counts = dict(Counter(predictions(observed, baseline.classes)))
+        before = Categories.of(baseline.predictions)
+        moved = score_of_categories(algorithm)(before, Categories.of(counts))
+        detail = {"window": counts, "baseline": dict(baseline.predictions)}
+    else:
+        return []
+    return [Metric(PREDICTION, MetricType.DRIFT, moved.score, moved.n, Status.UNKNOWN, detail=detail)]
+
+
+def pairs(labels: Sequence[Label], observed: Observations, baseline: Baseline) -> tuple[list[str], list[str]]:
     """Return labels and the answers that they judge; a label by event id finds its answer in the log."""
-    answers: dict[tuple[str, int], str] = {}
+    told: dict[tuple[str, int], str] = {}
     if any(not label.output for label in labels):
         answered = observed.take(np.flatnonzero(~np.isnan(observed.scores).any(axis=1)))
         keys = zip(answered.event_id, answered.index.tolist(), strict=True)
-        answers = dict(zip(keys, predictions(answered, classes), strict=True))
+        told = dict(zip(keys, answers(answered, baseline), strict=True))
     truth, found = [], []
     for label in labels:
-        output = label.output or answers.get((label.event_id, label.index))
+        output = label.output or told.get((label.event_id, label.index))
         if output:
             truth.append(label.label)
             found.append(output)
@@ -122,19 +160,14 @@ def pairs(
 
 
 def performance(truth: Sequence[str], outputs: Sequence[str], positive: str | None) -> list[Metric]:
-    """Measure answers against their labels."""
+    """Measure answers that are classes against their labels."""
     result = classify(truth, outputs, positive)
     detail = {"confusion": result.confusion, "classes": result.classes, "positive": result.positive}
     hits = proportions(result)
     return [
-        Metric(
+        _measured(
             name,
-            MetricType.PERFORMANCE,
-            found.value,
-            found.n,
-            Status.UNKNOWN,
-            found.low,
-            found.high,
+            found,
             {
                 **(detail if name == "accuracy" else {}),
                 **({"hits": hits[name]} if name in hits else {}),
@@ -142,6 +175,29 @@ def performance(truth: Sequence[str], outputs: Sequence[str], positive: str | No
         )
         for name, found in result.metrics.items()
     ]
+
+
+def regression(truth: Sequence[str], outputs: Sequence[str]) -> tuple[list[Metric], tuple[str, ...]]:
+    """Measure answers that are numbers against their labels, and say what is none."""
+    pairs = [(_number(label), _number(output)) for label, output in zip(truth, outputs, strict=True)]
+    known = [(label, output) for label, output in pairs if label is not None and output is not None]
+    result = regress([label for label, _ in known], [output for _, output in known])
+    wrong = [label for label, (number, _) in zip(truth, pairs, strict=True) if number is None]
+    problems = tuple(f"The label {label[:60]!r} is no number; it is left out." for label in wrong)
+    return [_measured(name, found, {}) for name, found in result.metrics.items()], problems
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if isfinite(number) else None
+
+
+def _measured(name: str, found: Estimate, detail: dict[str, Any]) -> Metric:
+    low, high = found.low, found.high
+    return Metric(name, MetricType.PERFORMANCE, found.value, found.n, Status.UNKNOWN, low, high, detail)
 
 
 def expected(baseline: Baseline, observed: Observations, *, alarm: bool) -> list[Metric]:

@@ -26,11 +26,12 @@ from tidegauge.domain.monitor import (
 from tidegauge.domain.monitor_config import MonitorConfig, needs_baseline, unsupported
 from tidegauge.domain.observation import DeadLetter, Maintenance
 from tidegauge.domain.report_parts import differences
+from tidegauge.domain.schema import complete
 from tidegauge.domain.status import Status
 from tidegauge.domain.thresholds import parse_thresholds
 from tidegauge.domain.windows import span, window_of
 from tidegauge.errors import ConflictError, FieldError, InvalidInputError, NotFoundError, TidegaugeError
-from tidegauge.services.baselines import Baselines
+from tidegauge.services.baselines import Baselines, Built
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.sources.checks import source_errors
 from tidegauge.services.worker import Worker
@@ -168,9 +169,17 @@ class Monitors:
 
     def add_feature(self, monitor: Monitor, feature: Feature, by: str) -> Monitor:
         """Add a row to the schema, or replace the one with its name."""
-        if not feature.name.strip():
-            raise InvalidInputError.of("name", "name is empty; name the feature.")
-        schema = (*(f for f in monitor.schema if f.name != feature.name), feature)
+        others = tuple(known for known in monitor.schema if known.name != feature.name)
+        replaced = tuple(feature if known.name == feature.name else known for known in monitor.schema)
+        schema = (*others, feature) if len(others) == len(monitor.schema) else replaced
+        return self._set_schema(monitor, schema, by)
+
+    def set_schema(self, monitor: Monitor, schema: tuple[Feature, ...], by: str) -> Monitor:
+        """Replace the whole schema."""
+        names = [feature.name for feature in schema]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise InvalidInputError.of("name", f"name is {twice!r} twice; every feature has one of its own.")
         return self._set_schema(monitor, schema, by)
 
     def remove_feature(self, monitor: Monitor, name: str, by: str) -> Monitor:
@@ -298,6 +307,11 @@ class Monitors:
         except TidegaugeError as error:
             yield FieldError("drift.train_data", f"drift.train_data: {error.message}")
             return
+        if version.form and (reason := _unfit(version.form, config)):
+            yield FieldError(
+                "drift.train_data", f"drift.train_data is {train.dataset!r} {version.label}, {reason}"
+            )
+            return
         wanted = train.images_saved_as
         if wanted and version.form is not _FORMS[wanted]:
             name, is_ = "drift.train_data.images_saved_as", version.form.value if version.form else "empty"
@@ -338,14 +352,27 @@ class Monitors:
     def _set_schema(self, monitor: Monitor, schema: tuple[Feature, ...], by: str) -> Monitor:
         if monitor.state is MonitorState.ACTIVE:
             raise ConflictError("The monitor is active; stop it before you change its schema.")
-        self._database.monitors.update(monitor.id, schema=schema)
-        changed = self._fresh(monitor)
+        for feature in schema:
+            feature.check()
+        with self._database.transaction():
+            before = self._fresh(monitor)
+            self._database.monitors.update(monitor.id, schema=schema)
+            begins = self._settle_schema(before, replace(before, schema=schema), by)
+        return self._settled(monitor) if begins else self._fresh(monitor)
+
+    def _settle_schema(self, before: Monitor, changed: Monitor, by: str) -> bool:
+        """Go where a new schema leads; tell whether it needs another baseline, as other columns do."""
+        if before.state not in (MonitorState.PENDING, MonitorState.READY):
+            return False
         unmet = changed.unmet()
-        if changed.state is MonitorState.PENDING and not unmet:
-            self._move(changed, MonitorState.READY, by, "schema complete", message="")
-        elif changed.state is MonitorState.READY and unmet:
-            self._move(changed, MonitorState.PENDING, by, "schema incomplete", message=unmet)
-        return self._fresh(monitor)
+        if _is_table(before) and before.inputs() != changed.inputs():
+            self._move(before, MonitorState.BASELINING, by, "schema changed", message="", progress="")
+            return True
+        if before.state is MonitorState.PENDING and not unmet:
+            self._move(before, MonitorState.READY, by, "schema complete", message="")
+        elif before.state is MonitorState.READY and unmet:
+            self._move(before, MonitorState.PENDING, by, "schema incomplete", message=unmet)
+        return False
 
     def _submit_baseline(self, monitor: Monitor) -> None:
         self._worker.submit(monitor.id, lambda: self._make_baseline(monitor.id))
@@ -359,7 +386,7 @@ class Monitors:
             self._database.monitors.update(monitor_id, progress=text)
 
         try:
-            digest = self._baselines.build(monitor, progress)
+            built = self._baselines.build(monitor, progress)
         except TidegaugeError as error:
             self._move(monitor, MonitorState.ERROR, SYSTEM, error.message, message=error.message)
             return
@@ -368,11 +395,33 @@ class Monitors:
             message = f"The baseline could not be made: {error}"
             self._move(monitor, MonitorState.ERROR, SYSTEM, message, message=message)
             raise
-        fresh = self._fresh(monitor)  # the schema may have been completed meanwhile
-        unmet = fresh.unmet()
+        with self._database.transaction():
+            fresh = self._fresh(monitor)  # the schema may have been completed meanwhile
+            stale = _is_table(fresh) and fresh.inputs() != monitor.inputs()
+            if not stale:
+                self._finish_baseline(fresh, built)
+        if stale:
+            self._make_baseline(monitor_id)
+
+    def _finish_baseline(self, monitor: Monitor, built: Built) -> None:
+        schema = complete(monitor.schema, built.inferred, first=not monitor.baseline)
+        unmet = replace(monitor, schema=schema).unmet()
+        if built.lacking:
+            unmet += (
+                f" The training data have no column {', '.join(built.lacking)}; remove the feature "
+                "(tidegauge monitor remove-feature), or give training data that have it."
+            )
         after = MonitorState.PENDING if unmet else MonitorState.READY
         self._move(
-            fresh, after, SYSTEM, "baseline made", message=unmet, baseline=digest, progress="", evidence=None
+            monitor,
+            after,
+            SYSTEM,
+            "baseline made",
+            message=unmet.strip(),
+            baseline=built.digest,
+            schema=schema,
+            progress="",
+            evidence=None,
         )
 
     def _move(self, monitor: Monitor, after: MonitorState, by: str, why: str, **changes: Any) -> None:
@@ -387,3 +436,16 @@ class Monitors:
 
     def _fresh(self, monitor: Monitor) -> Monitor:
         return self._database.monitors.get(monitor.id)
+
+
+def _is_table(monitor: Monitor) -> bool:
+    return monitor.config.input_data_type == "tabular" and monitor.config.drift.enabled
+
+
+def _unfit(form: ContentForm, config: MonitorConfig) -> str:
+    """Say why a Dataset version cannot be what the baseline is made of; empty where it can."""
+    if config.input_data_type == "tabular" and form is not ContentForm.TABLE:
+        return f"which is {form.value}; input_data_type tabular needs CSV or Parquet files."
+    if config.input_data_type == "image" and not form.holds_images:
+        return f"which is {form.value}; input_data_type image needs images."
+    return ""

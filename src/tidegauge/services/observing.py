@@ -20,9 +20,10 @@ from tidegauge.domain.observation import DeadLetter, Half, LogFile, ObservationF
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.services.payloads import decode_images, decode_scores
 from tidegauge.services.sources.logs import Logs, is_foreign
+from tidegauge.services.tabular.requests import Reading
 from tidegauge.stats.images.features import ImageFeatures, extract
 from tidegauge.storage.database import Database
-from tidegauge.storage.observations import Observations, ObservationStore, microseconds, numbered
+from tidegauge.storage.observations import Observations, ObservationStore, Table, microseconds, numbered
 from tidegauge.storage.segments import Record
 
 _VERSION = 1  # of what is extracted; another number reads the log anew
@@ -34,7 +35,7 @@ _IMAGES = 64  # decoded at a time
 _HOUR = timedelta(hours=1)
 _MANY = 4  # files of an hour that are worth joining
 
-Scores = npt.NDArray[np.float32]
+Scores = npt.NDArray[np.floating]
 Image = npt.NDArray[np.uint8]
 
 
@@ -42,6 +43,7 @@ Image = npt.NDArray[np.uint8]
 class Extraction:
     """What is read of each event: images of a shape (None: none), the scores of some classes.
 
+    ``reading`` says how tables and answers that are numbers are read; None: neither is.
     ``source`` names the event attribute that tells sources apart (a patient, a device); empty: none.
     ``segment`` names the one by whose values windows are looked at apart (a hospital); empty: none.
     ``origin`` is where the log is read if not in this cluster, as ``dataset/prefix``.
@@ -54,6 +56,7 @@ class Extraction:
     skew: int = 300
     origin: str = ""
     segment: str = ""
+    reading: Reading | None = None
 
     @property
     def id(self) -> str:
@@ -61,9 +64,15 @@ class Extraction:
         shape = self.shape
         parts = [_VERSION, self.classes, self.source, shape and [shape.height, shape.width, shape.channels]]
         order = shape.channel_order if shape else ""
-        named = {"segment": self.segment, "origin": self.origin}
+        named = {"segment": self.segment, "origin": self.origin, "reading": self.reading}
         further = [[name, value] for name, value in named.items() if value]
         return hashlib.sha256(orjson.dumps([parts, order, *further])).hexdigest()[:16]
+
+    def failed(self) -> Scores:
+        """Return what a request without an answer has for scores."""
+        numbers = self.reading is not None and self.reading.numbers
+        width, kind = (1, np.float64) if numbers else (self.classes, np.float32)
+        return np.full((1, width), np.nan, kind)
 
     def reads(self, deployment_id: str, file_id: str) -> bool:
         """Tell whether a file of the log is of the origin."""
@@ -334,12 +343,12 @@ class Observing:
 
         for exchange in sorted(pairs, key=lambda pair: (pair.request.event.time, pair.request.event.id)):
             try:
-                scores, pixels = exchange.decode(extraction)
+                scores, pixels, table = exchange.decode(extraction)
             except InvalidInputError as error:
                 event = exchange.request.event
                 letters.append(self._letter(reader, event.id, exchange.path, error.message, event.time))
-                scores, pixels = np.full((1, extraction.classes), np.nan, np.float32), None
-            parts.append(exchange.observed(scores, pixels is not None, extraction))
+                scores, pixels, table = extraction.failed(), None, None
+            parts.append(exchange.observed(scores, pixels is not None, extraction, table))
             if pixels is not None:
                 images.append(pixels)
                 if sum(map(len, images)) >= _IMAGES:
@@ -377,21 +386,28 @@ class _Exchange:
         # KServe's logger reports only answered requests and no status.
         return int(self.response.event.extensions.get(STATUS, 200))
 
-    def decode(self, extraction: Extraction) -> tuple[Scores, Image | None]:
-        """Return the scores ``[n, classes]`` and the images ``[n, h, w, c]`` (None: none to be had)."""
+    def decode(self, extraction: Extraction) -> tuple[Scores, Image | None, Table | None]:
+        """Return the scores ``[n, classes]``, the images ``[n, h, w, c]`` and the columns ``[n]``, if any."""
         if self.status >= 400:
-            return np.full((1, extraction.classes), np.nan, np.float32), None
-        scores = decode_scores(self.response.event, extraction.classes)
+            return extraction.failed(), None, None
+        reading, answer = extraction.reading, self.response.event
+        scores = reading.scores(answer) if reading else decode_scores(answer, extraction.classes)
+        table = reading.rows(self.request.event) if reading else None
+        if table is not None and len(next(iter(table.values()))) != len(scores):
+            rows = len(next(iter(table.values())))
+            raise InvalidInputError(f"The request has {rows} rows and the response {len(scores)} answers.")
         if extraction.shape is None:
-            return scores, None
+            return scores, None, table
         pixels = decode_images(self.request.event, extraction.shape)
         if len(pixels) != len(scores):
             raise InvalidInputError(
                 f"The request has {len(pixels)} images and the response {len(scores)} answers."
             )
-        return scores, pixels
+        return scores, pixels, table
 
-    def observed(self, scores: Scores, seen: bool, extraction: Extraction) -> Observations:
+    def observed(
+        self, scores: Scores, seen: bool, extraction: Extraction, table: Table | None
+    ) -> Observations:
         """Return a row for each answer."""
         n = len(scores)
         event = self.request.event
@@ -414,9 +430,10 @@ class _Exchange:
             log_file=texts(self.path),
             source=texts(str(event.extensions.get(extraction.source, ""))),
             segment=texts(str(event.extensions.get(extraction.segment, ""))),
-            scores=np.asarray(scores, np.float32),
-            seen=np.full(n, seen),
+            scores=scores,
+            seen=np.full(n, seen or table is not None),
             images=None,
+            table=table,
         )
 
 

@@ -39,6 +39,7 @@ from tidegauge.services.observing import Extraction, Observing
 from tidegauge.services.payloads import decode_images
 from tidegauge.services.sources.bundle import Sources
 from tidegauge.services.sources.logs import origin_of
+from tidegauge.services.tabular.requests import Reading
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.observations import Observations, ObservationStore, microseconds, moment
@@ -425,7 +426,16 @@ def extraction_of(monitor: Monitor, baseline: Baseline) -> Extraction:
         config.time.clock_skew_seconds,
         origin_of(monitor),
         config.segments,
+        _reading(monitor, baseline),
     )
+
+
+def _reading(monitor: Monitor, baseline: Baseline) -> Reading | None:
+    """Return how tables and numbers are read; None for a model that classifies images."""
+    if monitor.config.input_data_type == "image" and not baseline.numbers:
+        return None
+    columns = baseline.columns if monitor.config.drift.enabled else ()
+    return Reading(columns, baseline.numbers, baseline.classes)
 
 
 def _standing(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from tidegauge.domain.observation import Label
 from tidegauge.services import measuring
+from tidegauge.services.baselines import Baseline
 from tidegauge.storage.observations import Observations, microseconds
 
 MOST = 50  # of a monitor; an attribute such as a patient's id has no end of values
@@ -39,7 +40,7 @@ def pooled(observed: Observations, known: Sequence[str]) -> npt.NDArray[np.objec
 
 
 def divide(
-    observed: Observations, labels: Sequence[Label], classes: tuple[str, ...], known: Sequence[str]
+    observed: Observations, labels: Sequence[Label], baseline: Baseline, known: Sequence[str]
 ) -> tuple[Mapping[str, Part], int]:
     """Part a window by segment; return the parts, and how many labels could not be told apart.
 
@@ -57,7 +58,7 @@ def divide(
     by_event = dict(zip(zip(observed.event_id, observed.index.tolist(), strict=True), of_rows, strict=True))
     answered = np.flatnonzero(~np.isnan(observed.scores).any(axis=1)) if len(observed) else np.empty(0, int)
     by_answer: dict[tuple[int, str], set[str]] = {}
-    for row, answer in zip(answered, measuring.predictions(observed, classes), strict=True):
+    for row, answer in zip(answered, measuring.answers(observed, baseline), strict=True):
         by_answer.setdefault((int(observed.time[row]), answer), set()).add(of_rows[row])
     untold = 0
     for label in labels:

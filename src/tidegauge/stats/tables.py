@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -41,6 +41,8 @@ class Frame(Protocol):
 
 
 Table = Mapping[str, npt.ArrayLike] | Frame
+#: A statistic of two summaries, whose score lies in [0, 1].
+Distance = Callable[[Any, Any], TwoSample]
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,11 +191,11 @@ class TableBaseline:
 class ColumnDrift:
     """One column of a window against the baseline.
 
-    ``distance`` in [0, 1] is Kolmogorov-Smirnov's of numbers or the total variation of categories,
-    ``p_value`` that of the Kolmogorov-Smirnov or the chi-squared test; they and ``psi`` compare the ``n``
-    values that are not missing and are None where a side has none. ``missing`` is the share of missing
-    values in the window less that in the baseline. ``score`` is the larger of the distance and of the size
-    of ``missing``: a column that goes missing has moved.
+    ``distance`` in [0, 1] is Kolmogorov-Smirnov's of numbers or the total variation of categories, unless
+    others were asked for; ``p_value`` that of the Kolmogorov-Smirnov or the chi-squared test; they and
+    ``psi`` compare the ``n`` values that are not missing and are None where a side has none. ``missing`` is
+    the share of missing values in the window less that in the baseline. ``score`` is the larger of the
+    distance and of the size of ``missing``: a column that goes missing has moved.
     """
 
     distance: float | None
@@ -241,10 +243,18 @@ def fit_baseline(table: Table, rng: np.random.Generator | None = None) -> TableB
     return TableBaseline(summaries, *parts)
 
 
-def compare(baseline: TableBaseline, table: Table, rng: np.random.Generator | None = None) -> TableDrift:
+def compare(
+    baseline: TableBaseline,
+    table: Table,
+    rng: np.random.Generator | None = None,
+    *,
+    numbers: Distance = kolmogorov_smirnov,
+    categories: Distance = total_variation,
+) -> TableDrift:
     """Compare a window of rows with a baseline, column by column; further columns are left out.
 
-    Raises ValueError for a missing column, or one whose kind has changed.
+    ``numbers`` and ``categories`` are the statistics whose score is the distance of a column. Raises
+    ValueError for a missing column, or one whose kind has changed.
 
     >>> baseline = fit_baseline({"dose": range(100), "ward": ["a", "b"] * 50})
     >>> drift = compare(baseline, {"dose": range(100, 120), "ward": ["a", "b"] * 10})
@@ -253,7 +263,10 @@ def compare(baseline: TableBaseline, table: Table, rng: np.random.Generator | No
     """
     columns = baseline.take(table)
     n = len(next(iter(columns.values()), ()))
-    found = {name: _column(baseline.summaries[name], column, rng) for name, column in columns.items()}
+    found = {
+        name: _column(baseline.summaries[name], column, rng, numbers, categories)
+        for name, column in columns.items()
+    }
     scores = {name: drift.score for name, drift in found.items() if drift.score is not None}
     chances = [drift.p_value for drift in found.values() if drift.p_value is not None]
     return TableDrift(
@@ -265,19 +278,25 @@ def compare(baseline: TableBaseline, table: Table, rng: np.random.Generator | No
     )
 
 
-def _column(summary: Numbers | Categories, column: Array, rng: np.random.Generator | None) -> ColumnDrift:
-    apart: TwoSample
+def _column(
+    summary: Numbers | Categories,
+    column: Array,
+    rng: np.random.Generator | None,
+    numbers: Distance,
+    categories: Distance,
+) -> ColumnDrift:
     test: TwoSample
     if isinstance(summary, Numbers):
-        apart = test = kolmogorov_smirnov(summary, column)
+        test = kolmogorov_smirnov(summary, column)
+        apart = test if numbers is kolmogorov_smirnov else numbers(summary, Numbers.of(column))
         index, known = psi(summary, column), len(summary)
     else:
         window = Categories.of(column)
-        apart, test = total_variation(summary, window), chi_squared(summary, window, rng)
+        apart, test = categories(summary, window), chi_squared(summary, window, rng)
         index, known = psi(summary, window), summary.n
-    missing = _missing(len(column) - apart.n, len(column), summary.missing, known)
+    missing = _missing(len(column) - test.n, len(column), summary.missing, known)
     score = None if missing is None else max(apart.score or 0.0, abs(missing))
-    return ColumnDrift(apart.score, score, test.p_value, index.statistic, missing, apart.n)
+    return ColumnDrift(apart.score, score, test.p_value, index.statistic, missing, test.n)
 
 
 def _missing(here: int, of: int, before: int, known: int) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -21,10 +21,13 @@ from tidegauge.storage.objects import ObjectStore
 
 Ints = npt.NDArray[np.int64]
 Texts = npt.NDArray[np.object_]
+Table = Mapping[str, npt.NDArray[Any]]  # columns [n]: float64, or text with None
 _TIME = pa.timestamp("us", tz="UTC")
 _ROWS = 2048  # of a row group: a window of minutes reads little of an hour
 _PLAIN = ("reduced", "details", "embedding")
 _REPEATED = ["log_file", "source", "segment"]
+_FEATURES = ("images", "table")
+_COLUMN = "column_"  # before the names of a table's columns: they are any
 _KEPT = 16  # small files in memory
 _NO_LATENCY = -1
 
@@ -35,8 +38,10 @@ class Observations:
 
     ``time`` and ``received`` ``[n]`` are microseconds since 1970; ``index`` is the place in the request;
     ``sequence`` the batch of reading. ``latency`` is in microseconds, -1 where the log has none. ``scores``
-    ``[n, classes]`` are NaN where the request failed. ``seen`` ``[n]`` tells which have image features;
-    ``images`` has those, in order. ``source`` and ``segment`` are attributes of the event, or empty.
+    ``[n, classes]`` are NaN where the request failed; of a regression they are its answers ``[n, 1]``.
+    ``seen`` ``[n]`` tells which have features: ``images`` has those, in order; ``table`` has the columns
+    ``[n]`` of requests that are tables, NaN or None where nothing was seen. ``source`` and ``segment`` are
+    attributes of the event, or empty.
     """
 
     event_id: Texts
@@ -49,9 +54,10 @@ class Observations:
     log_file: Texts
     source: Texts
     segment: Texts
-    scores: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.floating]
     seen: npt.NDArray[np.bool_]
     images: ImageFeatures | None
+    table: Table | None = None
 
     def __len__(self) -> int:
         return len(self.time)
@@ -59,9 +65,9 @@ class Observations:
     def take(self, rows: npt.NDArray[np.integer]) -> Observations:
         """Return some of the observations, by index."""
         place = np.cumsum(self.seen) - 1
-        plain = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "images"}
+        plain = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in _FEATURES}
         images = self.images.take(place[rows[self.seen[rows]]]) if self.images is not None else None
-        return Observations(**plain, images=images)
+        return Observations(**plain, images=images, table=_rows_of(self.table, rows))
 
     def between(self, start: datetime, end: datetime) -> Observations:
         """Return those with start <= time < end."""
@@ -73,15 +79,17 @@ class Observations:
 
     def _part(self, start: int, stop: int) -> Observations:
         """Return what ``take`` does of rows that follow each other, without a copy."""
-        plain = {f.name: getattr(self, f.name)[start:stop] for f in fields(self) if f.name != "images"}
+        rows = slice(start, stop)
+        plain = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in _FEATURES}
         before = int(self.seen[:start].sum())
         place = slice(before, before + int(self.seen[start:stop].sum()))
-        return Observations(**plain, images=self.images.take(place) if self.images is not None else None)
+        images = self.images.take(place) if self.images is not None else None
+        return Observations(**plain, images=images, table=_rows_of(self.table, rows))
 
     @staticmethod
     def concatenate(parts: Sequence[Observations]) -> Observations:
         """Join observations of one extractor."""
-        names = [f.name for f in fields(Observations) if f.name not in ("images", "scores")]
+        names = [f.name for f in fields(Observations) if f.name not in ("scores", *_FEATURES)]
         plain: dict[str, Any] = {n: np.concatenate([getattr(p, n) for p in parts]) for n in names}
         width = max(part.scores.shape[1] for part in parts)
         images = [part.images for part in parts if part.images is not None]
@@ -89,6 +97,7 @@ class Observations:
             **plain,
             scores=np.concatenate([_widened(part.scores, width) for part in parts]),
             images=ImageFeatures.concatenate(images) if images else None,
+            table=_joined([(part.table, len(part)) for part in parts]),
         )
 
     @staticmethod
@@ -218,7 +227,25 @@ def _in_order(found: Observations) -> Observations:
     return found.take(order)
 
 
-def _widened(scores: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.float32]:
+def _rows_of(table: Table | None, rows: npt.NDArray[np.integer] | slice) -> Table | None:
+    return None if table is None else {name: values[rows] for name, values in table.items()}
+
+
+def _joined(parts: Sequence[tuple[Table | None, int]]) -> Table | None:
+    """Join tables of the same columns; parts without one have nothing in them."""
+    known = next((table for table, _ in parts if table is not None), None)
+    if known is None:
+        return None
+    nothing = {name: None if values.dtype == object else np.nan for name, values in known.items()}
+    return {
+        name: np.concatenate(
+            [np.full(n, nothing[name], values.dtype) if table is None else table[name] for table, n in parts]
+        )
+        for name, values in known.items()
+    }
+
+
+def _widened(scores: npt.NDArray[np.floating], width: int) -> npt.NDArray[np.floating]:
     return np.pad(scores, ((0, 0), (0, width - scores.shape[1])), constant_values=np.nan)
 
 
@@ -238,6 +265,10 @@ def _parquet(batch: Observations) -> bytes:
     for k, column in enumerate(batch.scores.T):
         columns[f"score_{k}"] = pa.array(column)
     columns["seen"] = pa.array(batch.seen)
+    for name, values in (batch.table or {}).items():
+        columns[f"{_COLUMN}{name}"] = pa.array(
+            values, pa.string() if values.dtype == object else pa.float64()
+        )
     if batch.images is not None:
         columns |= _image_columns(batch.images, batch.seen)
     sink = pa.BufferOutputStream()
@@ -300,6 +331,12 @@ def _observations(table: pa.Table) -> Observations:
         scores=np.column_stack(scores) if scores else np.empty((len(seen), 0), np.float32),
         seen=seen,
         images=_images(table, seen) if "reduced" in table.column_names else None,
+        table={
+            name.removeprefix(_COLUMN): numbers(name)
+            for name in table.column_names
+            if name.startswith(_COLUMN)
+        }
+        or None,
     )
 
 

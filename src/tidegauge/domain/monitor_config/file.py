@@ -153,7 +153,7 @@ def _words(item: Feature | Bounds | AlertRule) -> str:
         return f"{item.type.value}: {item.text}"
     if isinstance(item, Bounds):
         return f"{item.type.value}: soft {item.soft:g}, hard {item.hard:g}"
-    return f"{item.kind.value}, {item.value_type.value}"
+    return f"{item.kind.value}, {item.value_type.value}{'' if item.selected else ', not selected'}"
 
 
 def _shown(value: Any) -> Any:

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 #: The only values that are carried out, by field; of a field that is not here all are.
 _CARRIED_OUT: Mapping[str, tuple[object, ...]] = {
-    "model_type": ("classification",),
-    "input_data_type": ("image",),
     "keep_images": (True,),
 }
 
