@@ -105,16 +105,25 @@ class Site:
         name: str = "chest-xray",
         scores: npt.NDArray[np.float32] | None = None,
         labels: npt.NDArray[np.str_] | None = None,
+        outputs: npt.NDArray[np.float64] | None = None,
+        **described: object,
     ) -> Deployment:
-        """Register a model with its held-out predictions, and a deployment of it; nothing is started."""
+        """Register a model with its held-out predictions, and a deployment of it; nothing is started.
+
+        ``outputs`` are those of a regression; ``described`` stands in model.json besides.
+        """
         folder.mkdir(parents=True)
         (folder / "model.onnx").write_bytes(b"answers come from the test")
-        (folder / "model.json").write_bytes(orjson.dumps({"classes": self.classes, "positive": positive}))
+        (folder / "model.json").write_bytes(
+            orjson.dumps({"classes": self.classes, "positive": positive, **described})
+        )
         files = [f"{number}.png" for number in range(len(reference))]
         columns: dict[str, Any] = {"file": files, "output": reference}
         if scores is not None and labels is not None:
             columns |= {"label": labels}
             columns |= {f"p_{name}": scores[:, place] for place, name in enumerate(self.classes)}
+        if outputs is not None:
+            columns = {"output": outputs}
         pl.DataFrame(columns).write_parquet(folder / "reference.parquet")
         self.register(RepositoryKind.MODEL, name, folder, {"classes": self.classes, "positive": positive})
         model = self.services.catalogue.get(RepositoryKind.MODEL, OWNER, name)
@@ -206,6 +215,22 @@ class Site:
             told = {**(attributes or {}), HEADER_LENGTH: answer_length, STATUS: 200, LATENCY_US: 1200}
             events.append(Event(ids[-1], source, REQUEST_TYPE, moment, binary, body, asked))
             events.append(Event(ids[-1], source, RESPONSE_TYPE, moment, binary, answer, told))
+        self.services.collector.accept(self.deployment.id, events, self.clock())
+        return ids
+
+    def ask(
+        self, asked: list[list[Any]], told: list[list[Any]], times: list[datetime], latency: int = 900
+    ) -> list[str]:
+        """Log requests with rows (``instances``) and answers (``predictions``); return the event ids."""
+        events: list[Event] = []
+        ids = []
+        source = f"/deployments/{self.deployment.id}"
+        for rows, answers, moment in zip(asked, told, times, strict=True):
+            ids.append(new_id())
+            kind, body = "application/json", orjson.dumps({"instances": rows})
+            answer, noted = orjson.dumps({"predictions": answers}), {STATUS: 200, LATENCY_US: latency}
+            events.append(Event(ids[-1], source, REQUEST_TYPE, moment, kind, body, {}))
+            events.append(Event(ids[-1], source, RESPONSE_TYPE, moment, kind, answer, noted))
         self.services.collector.accept(self.deployment.id, events, self.clock())
         return ids
 
