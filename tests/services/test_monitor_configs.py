@@ -161,14 +161,13 @@ def test_every_wrong_and_every_unsupported_field_comes_at_once(here: Site) -> No
     config = replace(
         CONFIG,
         frequency_minutes=0,
-        model_type="regression",
         drift=replace(CONFIG.drift, train_data=TrainData("none", 1)),
         performance=PerformanceConfig(prefix="d2/livedata"),
     )
     with pytest.raises(InvalidInputError) as caught:
         here.monitors.create(here.deployment, config, "ada")
     assert [error.field for error in caught.value.errors] == [
-        "frequency_minutes", "model_type", "performance.prefix", "drift.train_data",
+        "frequency_minutes", "performance.prefix", "drift.train_data",
     ]  # fmt: skip
     assert here.database.monitors.count() == here.database.config_versions.count() == 0
 

@@ -79,13 +79,14 @@ class Acceptance:
         start, end = span(start, end)
         observed = self._observed(monitor, start, end)
         count = int(observed.seen.sum())
+        things = "images" if monitor.config.input_data_type == "image" else "rows"
         if count < _LEAST:
             raise InvalidInputError.of(
                 "start",
-                f"From {start.isoformat()} to {end.isoformat()} there are {count} images or rows; "
+                f"From {start.isoformat()} to {end.isoformat()} there are {count} {things}; "
                 f"give a span with {_LEAST} or more.",
             )
-        self._database.monitors.update(monitor.id, progress=f"{_UNDER_WAY}0 of {count}", message="")
+        self._database.monitors.update(monitor.id, progress=f"{_UNDER_WAY}0 of {count} {things}", message="")
         self._worker.submit(monitor.id, lambda: self._build(monitor.id, start, end, by, note))
         return self._database.monitors.get(monitor.id)
 
