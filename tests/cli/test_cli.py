@@ -31,7 +31,13 @@ def test_the_whole_way_on_the_command_line(run: Run, tmp_path: Path) -> None:
     created = run(
         "monitor", "create", "tiny", "--height", size, "--width", size, "--train-dataset", "chest", "--json"
     )
-    assert json.loads(created.out)["state"] == "pending"
+    assert json.loads(created.out)["state"] == "ready"  # the prediction output is inferred
+    (feature,) = json.loads(run("monitor", "features", "tiny", "--json").out)
+    assert (feature["name"], feature["kind"]) == ("prediction", "prediction_output")
+    assert "prediction_output" in run("monitor", "features", "tiny").out
+    assert (
+        json.loads(run("monitor", "remove-feature", "tiny", "prediction", "--json").out)["state"] == "pending"
+    )
     assert json.loads(run("monitor", "add-feature", "tiny", "prediction", "--json").out)["state"] == "ready"
     thresholds = tmp_path / "threshold.json"
     thresholds.write_text('{"image": {"type": "drift", "soft": 0.42, "hard": 0.55}}')

@@ -313,7 +313,7 @@ def test_every_wrong_value_is_told_at_once_with_field_and_line() -> None:
         ("deployment: tiny\n", "", "line 1: deployment: "),
         ("deployment: tiny", "deployment: ''", "line 1: deployment is empty; name it."),
         ("deployment: tiny", "deployment: tiny\ndeployment: b", "line 2: deployment is given twice"),
-        ("frequency_minutes: 5", "model_type: regression", "line 3: config.model_type is 'regression'"),
+        ("frequency_minutes: 5", "model_type: ranking", "line 3: config.model_type: Input should be"),
         (TRAIN_DATA, "", "line 4: config.drift.train_data is missing"),
         ("name: prediction", "name: ' '", "line 11: schema.0.name is empty"),
         ("config:", "config: [", "line 4: expected"),
