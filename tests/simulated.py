@@ -204,17 +204,9 @@ class Site:
         """Log a request with its answer for each image, through the collector; return the event ids."""
         events: list[Event] = []
         ids = []
-        source = f"/deployments/{self.deployment.id}"
         for image, score, moment in zip(images, scores, times, strict=True):
             ids.append(new_id())
-            tensor = {"input_1": image[np.newaxis].astype(np.float32)}
-            body, length = encode_binary(tensor, "inputs", compact=True)
-            answer, answer_length = encode_binary({"output_1": score[np.newaxis]}, "outputs", compact=True)
-            binary = "application/octet-stream"
-            asked = {**(attributes or {}), HEADER_LENGTH: length}
-            told = {**(attributes or {}), HEADER_LENGTH: answer_length, STATUS: 200, LATENCY_US: 1200}
-            events.append(Event(ids[-1], source, REQUEST_TYPE, moment, binary, body, asked))
-            events.append(Event(ids[-1], source, RESPONSE_TYPE, moment, binary, answer, told))
+            events += self.events(ids[-1], image, score, moment, attributes)
         self.services.collector.accept(self.deployment.id, events, self.clock())
         return ids
 
@@ -233,6 +225,28 @@ class Site:
             events.append(Event(ids[-1], source, RESPONSE_TYPE, moment, kind, answer, noted))
         self.services.collector.accept(self.deployment.id, events, self.clock())
         return ids
+
+    def events(
+        self,
+        id_: str,
+        image: Image,
+        score: npt.NDArray[np.float32],
+        moment: datetime,
+        attributes: Mapping[str, str] | None = None,
+    ) -> list[Event]:
+        """Return the request and the response of an image."""
+        source = f"/deployments/{self.deployment.id}"
+        body, length = encode_binary(
+            {"input_1": image[np.newaxis].astype(np.float32)}, "inputs", compact=True
+        )
+        answer, answer_length = encode_binary({"output_1": score[np.newaxis]}, "outputs", compact=True)
+        binary = "application/octet-stream"
+        asked = {**(attributes or {}), HEADER_LENGTH: length}
+        told = {**(attributes or {}), HEADER_LENGTH: answer_length, STATUS: 200, LATENCY_US: 1200}
+        return [
+            Event(id_, source, REQUEST_TYPE, moment, binary, body, asked),
+            Event(id_, source, RESPONSE_TYPE, moment, binary, answer, told),
+        ]
 
     def work(self) -> int:
         """Make due what is due by the clock, look at it, and return how many windows that were."""

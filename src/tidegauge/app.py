@@ -44,6 +44,8 @@ from tidegauge.services.notifications import Notifications
 from tidegauge.services.observing import Observing
 from tidegauge.services.people import People
 from tidegauge.services.pipelines import Pipelines
+from tidegauge.services.privacy.erasing import Erasures
+from tidegauge.services.privacy.tombstones import Tombstones
 from tidegauge.services.reports import Reports
 from tidegauge.services.retraining import Retrainings
 from tidegauge.services.retraining.collecting import Collecting
@@ -169,6 +171,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         deployments.find_id,
         settings.flush_seconds,
         wrote=monitoring.observing.note,
+        kept=Tombstones(database).kept,
     )
     baselines, evidences = monitoring.baselines, monitoring.evidences
     pipelines = Pipelines(database, catalogue, people, worker, home, settings.address, now)
@@ -186,6 +189,9 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         flush,
         now,
     )
+    erasures = Erasures(
+        database, collector.log, monitoring.files, baselines, monitoring.runs, worker, flush, now
+    )
     return Services(
         settings=settings,
         database=database,
@@ -202,6 +208,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         monitors=monitors,
         runs=monitoring.runs,
         retrainings=retrainings,
+        erasures=erasures,
         reports=Reports(database, monitoring.runs, now),
         acceptance=Acceptance(database, monitoring.logs, monitoring.files, baselines, evidences, worker, now),
         channels=Channels(database, notifications, now),
@@ -238,6 +245,7 @@ def start(services: Services) -> None:
     services.monitors.start_up()
     services.observing.start_up()
     services.acceptance.start_up()
+    services.erasures.start_up()
     services.pipelines.start()
     services.retrainings.start_up()
     services.supervisor.start()

@@ -10,6 +10,7 @@ from fastapi.responses import PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 
 from tidegauge.domain.deployment import Deployment, DeploymentState
+from tidegauge.domain.erasure import Erasure
 from tidegauge.domain.strict import STRICT
 from tidegauge.storage.rows import Page
 from tidegauge.web.access import Caller, Everything, Listing
@@ -35,6 +36,15 @@ class DeploymentChange:
     version: int | None = None
     logging: bool | None = None
     wanted: Literal["running", "stopped"] | None = None
+
+
+@dataclass(frozen=True)
+class ErasureRequest:
+    """Events that are to be deleted, and why."""
+
+    __pydantic_config__ = STRICT
+    event_ids: tuple[str, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,3 +98,27 @@ async def put_labels(
         return LabelFile(services.deployments.put_labels(deployment, file, data), len(data))
 
     return await run_in_threadpool(put)
+
+
+@router.get("/{deployment_id}/erasures")
+def list_erasures(caller: Caller, services: Everything, deployment_id: str, query: Listing) -> Page[Erasure]:
+    """List the events that were deleted, without their ids."""
+    return services.erasures.page(services.deployments.get(caller.name, deployment_id), query)
+
+
+@router.post("/{deployment_id}/erasures", status_code=202)
+def delete_events(
+    caller: Caller, services: Everything, deployment_id: str, body: ErasureRequest
+) -> tuple[Erasure, ...]:
+    """Delete events from the log and from all that was made of them."""
+    deployment = services.deployments.get(caller.name, deployment_id)
+    return services.erasures.begin(deployment, body.event_ids, caller.name, body.note)
+
+
+@router.delete("/{deployment_id}/events/{event_id:path}", status_code=202)
+def delete_event(
+    caller: Caller, services: Everything, deployment_id: str, event_id: str, note: str = ""
+) -> Erasure:
+    """Delete one event from the log and from all that was made of it."""
+    deployment = services.deployments.get(caller.name, deployment_id)
+    return services.erasures.begin(deployment, [event_id], caller.name, note)[0]

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tidegauge.cli.output import Json, Search, Yes, confirm, connect, print_log, say, show, show_list
+from tidegauge.cli.output import (
+    Json,
+    Search,
+    Yes,
+    confirm,
+    connect,
+    print_json,
+    print_log,
+    say,
+    show,
+    show_list,
+)
 from tidegauge.domain.deployment import Deployment
 from tidegauge.errors import InvalidInputError, TidegaugeError
 
@@ -113,6 +124,58 @@ def delete(context: typer.Context, name: Name, yes: Yes = False) -> None:
     )
     client.deployments.delete(deployment.id)
     say(f"The deployment {deployment.name!r} is deleted.")
+
+
+@app.command("delete-event")
+def delete_event(
+    context: typer.Context,
+    name: Name,
+    event_id: Annotated[list[str] | None, typer.Argument(help="Ids of events.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="A file with an id on each line.", exists=True)
+    ] = None,
+    note: Annotated[str, typer.Option(help="Why.")] = "",
+    wait: Annotated[bool, typer.Option(help="Wait until all of it is gone.")] = True,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Delete logged events from the log and from all that was made of them, for good."""
+    ids = [*(event_id or []), *((file.read_text().split()) if file else [])]
+    if not ids:
+        raise InvalidInputError.of("event_id", "No event is named; give ids, or a file of them with --file.")
+    events = f"the event {ids[0]!r}" if len(ids) == 1 else f"{len(ids)} events"
+    confirm(
+        f"This deletes {events} of {name!r} for good: from the log, observations, results and labels.",
+        yes=yes,
+    )
+    deployments = connect(context).deployments
+    begun = deployments.delete_events(name, ids, note)
+    if wait:
+        mine = {erasure.id for erasure in begun}
+        begun = tuple(e for e in deployments.wait_for_erasures(name) if e.id in mine)
+    if as_json:
+        print_json(begun)
+        return
+    for erasure in begun:
+        say(f"Deleted: {erasure.found}." if erasure.done_at else "The deletion has begun.")
+
+
+@app.command()
+def erasures(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """List the events that were deleted: when, by whom and why."""
+    show_list(
+        connect(context).deployments.erasures(name),
+        [
+            ("at", lambda e: e.at),
+            ("by", lambda e: e.by),
+            ("note", lambda e: e.note),
+            ("state", lambda e: "done" if e.done_at else "under way"),
+            ("found in", lambda e: e.found),
+            ("digest", lambda e: e.digest[:12]),
+        ],
+        as_json=as_json,
+        empty=f"No event was deleted; delete one with: tidegauge deployment delete-event {name} EVENT_ID",
+    )
 
 
 @app.command()

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from tidegauge.client.connection import Connection, wait_for
 from tidegauge.domain.deployment import Deployment, DeploymentState
+from tidegauge.domain.erasure import Erasure
 from tidegauge.errors import (
     TidegaugeError,
 )
@@ -79,6 +80,24 @@ class Deployments:
         """Drop a label file: bytes as they are, or rows with the same keys as CSV."""
         data = rows if isinstance(rows, bytes) else _csv(rows)
         self._client.request("PUT", f"{self._at(name_or_id)}/livedata/{quote(file, safe='')}", content=data)
+
+    def delete_events(self, name_or_id: str, event_ids: Sequence[str], note: str = "") -> tuple[Erasure, ...]:
+        """Delete events from the log and from all that was made of them; NotFoundError for an unknown one."""
+        body = {"event_ids": list(event_ids), "note": note}
+        return self._client.read(tuple[Erasure, ...], "POST", f"{self._at(name_or_id)}/erasures", body)
+
+    def erasures(self, name_or_id: str) -> builtins.list[Erasure]:
+        """List the events that were deleted, newest first."""
+        return list(self._client.pages(Erasure, f"{self._at(name_or_id)}/erasures"))
+
+    def wait_for_erasures(self, name_or_id: str, timeout: float = 600.0) -> builtins.list[Erasure]:
+        """Wait until nothing of what was to be deleted is left."""
+        return wait_for(
+            lambda: self.erasures(name_or_id),
+            lambda found: all(erasure.done_at for erasure in found),
+            f"The deletion of events of {name_or_id}",
+            timeout,
+        )
 
     def _at(self, name_or_id: str) -> str:
         return f"{self._path}/{quote(name_or_id, safe='')}"

@@ -15,6 +15,7 @@ KSERVE_ATTRIBUTES = ("inferenceservicename", "namespace", "endpoint")
 HEADER_LENGTH = "headerlength"  # bytes of JSON before the binary tensors (Inference-Header-Content-Length)
 STATUS = "status"  # HTTP status of the response, integer
 LATENCY_US = "latencyus"  # time the model server took, integer microseconds
+REDACTED = "redacted"  # true: the payload was taken out, since no images are kept
 
 
 @dataclass(frozen=True)

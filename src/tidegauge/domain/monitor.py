@@ -249,6 +249,7 @@ class Cause(StrEnum):
     BACKFILL = "backfill"
     LATE_EVENTS = "late events"
     LATE_LABELS = "late labels"
+    DELETED_EVENTS = "deleted events"
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,16 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class LogFile:
-    """A file of the inference log; ``number`` counts the files of a deployment in the order of writing."""
+    """A file of the inference log; ``number`` counts the files of a deployment in the order of writing.
+
+    ``redacted``: the images of its requests are gone.
+    """
 
     id: str  # path in the store
     deployment_id: str
     number: int
     written_at: datetime
+    redacted: bool = False
 
 
 @dataclass(frozen=True)

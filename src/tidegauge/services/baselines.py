@@ -214,12 +214,42 @@ class Baselines:
         if expectation is not None:
             arrays |= _prefixed(_EXPECTED, expectation.to_arrays())
         arrays[_DESCRIPTION] = np.frombuffer(orjson.dumps(description), np.uint8)
+        return self._keep(monitor.id, arrays)
+
+    def _keep(self, monitor_id: str, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
         sink = io.BytesIO()
         np.savez_compressed(sink, allow_pickle=False, **arrays)
         data = sink.getvalue()
         digest = hashlib.sha256(data).hexdigest()
-        self._store.put(_path(monitor.id, digest), data)
+        self._store.put(_path(monitor_id, digest), data)
         return digest
+
+    def without_events(self, monitor: Monitor, event_ids: set[str]) -> str | None:
+        """Take names and thumbnails of logged events out of a baseline; return the new hash, None for none.
+
+        Their thumbnails become black; what was learned of all images together stays.
+        """
+        if not monitor.baseline:
+            return None
+        with np.load(io.BytesIO(self._store.get(_path(monitor.id, monitor.baseline)))) as file:
+            arrays = dict(file)
+        description = orjson.loads(arrays[_DESCRIPTION].tobytes())
+        names = tuple(f"event {id_} [" for id_ in event_ids)
+        gone = [row for row, path in enumerate(description["paths"]) if path.startswith(names)]
+        if not gone:
+            return None
+        for row in gone:
+            description["paths"][row] = "a deleted event"
+        _blacken(arrays, gone)
+        arrays[_DESCRIPTION] = np.frombuffer(orjson.dumps(description), np.uint8)
+        return self._keep(monitor.id, arrays)
+
+    def forget_others(self, monitor: Monitor) -> None:
+        """Delete the baselines that a monitor no longer uses."""
+        for info in self._store.list(f"monitors/{monitor.id}"):
+            name = info.path.rpartition("/")[2].removesuffix(".npz")
+            if info.path == _path(monitor.id, name) and name != monitor.baseline:
+                self._store.delete(info.path)
 
     def load(self, monitor: Monitor) -> Baseline:
         return self._read(monitor.id, monitor.baseline)
@@ -316,6 +346,17 @@ def spread(n: int, most: int) -> npt.NDArray[np.int64]:
     ([0, 1, 2], [0, 3, 6, 9])
     """
     return np.linspace(0, n - 1, min(n, most)).round().astype(np.int64)
+
+
+def _blacken(arrays: dict[str, npt.NDArray[Any]], gone: list[int]) -> None:
+    """Overwrite the thumbnails of some images and of their variants, which stand variant by variant."""
+    for part in ("plain", "changed", "varied"):
+        reduced = arrays[f"samples.{part}.reduced"].copy()
+        members = arrays.get(f"samples.{part}.rows", np.arange(len(reduced)))
+        places = np.flatnonzero(np.isin(members, gone))
+        variants = len(reduced) // max(1, len(members))
+        reduced[(np.arange(variants)[:, np.newaxis] * len(members) + places).ravel()] = 0
+        arrays[f"samples.{part}.reduced"] = reduced
 
 
 def _tolerances(wanted: Tolerances) -> tuple[Tolerance, ...]:

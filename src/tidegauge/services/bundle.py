@@ -17,6 +17,7 @@ from tidegauge.services.notifications import Notifications
 from tidegauge.services.observing import Observing
 from tidegauge.services.people import People
 from tidegauge.services.pipelines import Pipelines
+from tidegauge.services.privacy.erasing import Erasures
 from tidegauge.services.reports import Reports
 from tidegauge.services.retraining import Retrainings
 from tidegauge.services.runs import Runs
@@ -45,6 +46,7 @@ class Services:
     monitors: Monitors
     runs: Runs
     retrainings: Retrainings
+    erasures: Erasures
     reports: Reports
     acceptance: Acceptance
     advice: Advice

@@ -54,6 +54,7 @@ class Collector:
         flush_seconds: float = 5.0,
         *,
         wrote: Callable[[Sequence[tuple[str, str]]], None] = lambda _files: None,
+        kept: Callable[[Sequence[Record]], Sequence[Record]] = lambda records: records,
         segment_bytes: int = 32 << 20,
         max_waiting_bytes: int = 128 << 20,
     ) -> None:
@@ -66,6 +67,7 @@ class Collector:
             find_service: deployment id of an (inferenceservicename, namespace), or None.
             flush_seconds: how long an event may wait before it is written to the log.
             wrote: hears the deployment and the path of each file that was written to the log.
+            kept: leaves out the events that were deleted.
             segment_bytes: a segment is closed and written at this size.
             max_waiting_bytes: of requests in memory at a time; more are refused as unavailable.
         """
@@ -74,6 +76,7 @@ class Collector:
         self._find_service = find_service
         self._flush_seconds = flush_seconds
         self._wrote = wrote
+        self._kept = kept
         self._max_waiting = max_waiting_bytes
         self._segments = Segments(segments_dir, segment_bytes, flush_seconds)
         self._flushing = threading.Lock()
@@ -172,7 +175,7 @@ class Collector:
 
     def _flush_segment(self, path: Path) -> None:
         segment = read_segment(path)
-        self._wrote(self.log.write(segment.id, segment.records))
+        self._wrote(self.log.write(segment.id, self._kept(segment.records)))
         if segment.damaged:
             path.rename(path.with_suffix(".damaged"))  # kept: someone may want to look at what is left
         else:

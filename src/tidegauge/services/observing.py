@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import time
@@ -19,6 +20,7 @@ from tidegauge.domain.monitor_config import ImageShape
 from tidegauge.domain.observation import DeadLetter, Half, LogFile, ObservationFile, Reader
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.services.payloads import decode_images, decode_scores
+from tidegauge.services.privacy.tombstones import Tombstones
 from tidegauge.services.sources.logs import Logs, is_foreign
 from tidegauge.services.tabular.requests import Reading
 from tidegauge.stats.images.features import ImageFeatures, extract
@@ -34,6 +36,11 @@ _PATIENCE = timedelta(hours=1)  # for the other half of an exchange
 _IMAGES = 64  # decoded at a time
 _HOUR = timedelta(hours=1)
 _MANY = 4  # files of an hour that are worth joining
+
+
+class _OvertakenError(Exception):
+    """Something was deleted while a batch was read: nothing of it counts, and it is read again."""
+
 
 Scores = npt.NDArray[np.floating]
 Image = npt.NDArray[np.uint8]
@@ -90,6 +97,7 @@ class Observing:
         self._log = log
         self._files = files
         self._now = now
+        self._tombstones = Tombstones(database)
 
     def note(self, written: Sequence[tuple[str, str]]) -> None:
         """Take down files of the log, in the order of writing; known ones are left out."""
@@ -229,6 +237,9 @@ class Observing:
             size += sum(len(record.event.data) for record in found)
             if size > _BYTES:
                 break
+        erased = self._tombstones.of(reader.deployment_id)
+        if erased:
+            records = self._without(records)
         skew = timedelta(seconds=extraction.skew)
         records, letters = self._on_time(reader, records, skew)
         pairs, halves, lonely = self._pair(reader, records, skew)
@@ -242,7 +253,7 @@ class Observing:
             if len(batch)
             else None
         )
-        with self._database.transaction():
+        with contextlib.suppress(_OvertakenError), self._database.transaction():
             moved = self._database.readers.update(
                 reader.id,
                 {"position": reader.position},
@@ -252,11 +263,22 @@ class Observing:
             )
             if not moved:
                 return reader.position  # another reader was faster
+            if self._tombstones.of(reader.deployment_id) != erased:
+                raise _OvertakenError  # what was read may have been deleted since
             if described:
                 self._database.observation_files.add(described)
                 late(batch)
             self._database.dead_letters.add_all(letters)
-        return position
+            return position
+        return reader.position
+
+    def _without(self, records: list[tuple[str, Record]]) -> list[tuple[str, Record]]:
+        """Leave out what was deleted, and take it out of the log too: it was written meanwhile."""
+        kept = {id(record) for record in self._tombstones.kept(record for _, record in records)}
+        for path in {path for path, record in records if id(record) not in kept}:
+            gone = {record.event.id for place, record in records if place == path and id(record) not in kept}
+            self._log.erase(path, gone)
+        return [(path, record) for path, record in records if id(record) in kept]
 
     def _file(
         self, reader: Reader, file: LogFile, extraction: Extraction

@@ -121,7 +121,7 @@ class Runs:
         baseline = self._baselines.load(monitor)
 
         def late(batch: Observations) -> None:
-            self._touch(monitor, (moment(int(t)) for t in np.unique(batch.time)), Cause.LATE_EVENTS)
+            self.touch(monitor, (moment(int(t)) for t in np.unique(batch.time)), Cause.LATE_EVENTS)
 
         found_all = self._sources.foreign_logs.take_down(monitor)
         while not found_all and math.isinf(seconds):
@@ -139,7 +139,7 @@ class Runs:
             self._sources.late_files.refresh(
                 monitor,
                 self._database.deployments.get(monitor.deployment_id),
-                lambda times: self._touch(monitor, times, Cause.LATE_LABELS),
+                lambda times: self.touch(monitor, times, Cause.LATE_LABELS),
             )
         return True
 
@@ -168,7 +168,7 @@ class Runs:
             labels,
             times,
             by,
-            lambda touched: self._touch(monitor, touched, Cause.LATE_LABELS),
+            lambda touched: self.touch(monitor, touched, Cause.LATE_LABELS),
         )
 
     def image(self, monitor: Monitor, run: MonitorRun, event_id: str, index: int) -> bytes:
@@ -348,7 +348,7 @@ class Runs:
             for metric in metrics
         )
 
-    def _touch(self, monitor: Monitor, times: Iterable[datetime], cause: Cause) -> None:
+    def touch(self, monitor: Monitor, times: Iterable[datetime], cause: Cause) -> None:
         """Make the windows that were looked at, and that these times lie in, due again; in a transaction.
 
         A window that is being looked at loses its claim: its result would miss what has come.

@@ -20,6 +20,7 @@ from tidegauge.domain.alert import Alert, AlertEvent
 from tidegauge.domain.catalogue import Repository, Version
 from tidegauge.domain.channel import Channel, Delivery
 from tidegauge.domain.deployment import Deployment
+from tidegauge.domain.erasure import Erasure
 from tidegauge.domain.monitor import (
     Acknowledgement,
     ConfigVersion,
@@ -77,6 +78,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA secure_delete=ON")  # of what is deleted nothing stays in the file
 
 
 def _migrations() -> Config:
@@ -125,6 +127,7 @@ class Database:
         self.labels = Rows(connections, tables.labels, Label, "label")
         self.label_files = Rows(connections, tables.label_files, LabelFile, "label file")
         self.health_samples = Rows(connections, tables.health_samples, HealthSample, "health sample")
+        self.erasures = Rows(connections, tables.erasures, Erasure, "erasure")
         self.retrainings = Rows(connections, tables.retrainings, Retraining, "retraining")
 
     def windows_touched(
@@ -145,6 +148,12 @@ class Database:
         return sorted(
             (start, end) for start, end in found if bisect_left(moments, start) < bisect_left(moments, end)
         )
+
+    def forget(self) -> None:
+        """Let nothing of what was deleted stay beside the database, where it is a file."""
+        if self.engine.dialect.name == "sqlite":
+            with self.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def migrate(self) -> None:
         """Apply every migration that this database does not have yet."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from itertools import count
@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tidegauge.domain.events import HEADER_LENGTH, LATENCY_US, STATUS, Event
-from tidegauge.errors import InvalidInputError
+from tidegauge.domain.events import HEADER_LENGTH, LATENCY_US, REDACTED, REQUEST_TYPE, STATUS, Event
+from tidegauge.errors import InvalidInputError, NotFoundError
 from tidegauge.storage.objects import ObjectStore
 from tidegauge.storage.segments import Record
 
@@ -84,6 +84,55 @@ class InferenceLog:
         """Return what one file holds, by time and id."""
         table = pq.ParquetFile(self._store.open(path)).read()
         return [_record(deployment_id, row) for row in table.to_pylist()]
+
+    def holding(self, paths: Iterable[str], event_ids: set[str]) -> dict[str, set[str]]:
+        """Return which of these events each of these files holds; those that hold none are left out."""
+        found: dict[str, set[str]] = {}
+        for path in paths:
+            try:
+                ids = pq.read_table(self._store.open(path), columns=["event_id"])["event_id"]
+            except NotFoundError:
+                continue
+            held = event_ids.intersection(ids.to_pylist())
+            if held:
+                found[path] = held
+        return found
+
+    def around(self, deployment_id: str, moments: Iterable[datetime]) -> list[str]:
+        """Return the paths of the files of the hours that these times lie in."""
+        folders = sorted({_hour_folder(deployment_id, moment) for moment in moments})
+        return [info.path for folder in folders for info in self._store.list(folder)]
+
+    def erase(self, path: str, event_ids: set[str]) -> int:
+        """Write a file again without some events; return how many events went."""
+        table = pq.ParquetFile(self._store.open(path)).read()
+        gone = pc.is_in(table["event_id"], pa.array(sorted(event_ids), pa.string()))
+        kept = table.filter(pc.invert(gone))
+        if kept.num_rows == table.num_rows:
+            return 0
+        if kept.num_rows:
+            self._store.put(path, _encoded(kept))
+            self._store.sync(path)
+        else:
+            self._store.delete(path)
+        return int(table.num_rows - kept.num_rows)
+
+    def redact(self, deployment_id: str, path: str, spared: Container[str] = ()) -> bool:
+        """Take the payloads of requests out of a file, save ``spared`` events; tell whether none was."""
+        whole = True
+        records = []
+        for record in self.file(deployment_id, path):
+            event = record.event
+            if event.type == REQUEST_TYPE and event.id in spared:
+                whole = False
+            elif event.type == REQUEST_TYPE:
+                # The length of a header that is gone would be looked for.
+                extensions = {k: v for k, v in event.extensions.items() if k != HEADER_LENGTH}
+                event = replace(event, data=b"", extensions={**extensions, REDACTED: True})
+            records.append(replace(record, event=event))
+        self._store.put(path, _parquet(records))
+        self._store.sync(path)
+        return whole
 
     def read(self, deployment_id: str, start: datetime, end: datetime) -> Iterator[Event]:
         """Yield the events with ``start <= time < end``, sorted by (time, id)."""
@@ -218,9 +267,13 @@ def _checked(deployment_id: str) -> str:
 
 def _parquet(records: list[Record]) -> bytes:
     rows = sorted((_row(record) for record in records), key=lambda row: (row["time"], row["event_id"]))
+    return _encoded(pa.Table.from_pylist(rows, SCHEMA))
+
+
+def _encoded(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(
-        pa.Table.from_pylist(rows, SCHEMA),
+        table,
         sink,
         row_group_size=_ROWS,
         compression="zstd",

@@ -159,8 +159,7 @@ class ObservationStore:
         found: set[str] = set()
         for file in files:
             if file.first <= end:
-                table = pq.read_table(self._store.open(file.id), columns=["event_id"])
-                found.update(table.column("event_id").to_pylist())
+                found |= self.ids_of(file)
         return found
 
     def times(self, deployment_id: str, extractor: str, event_ids: set[str]) -> dict[str, datetime]:
@@ -180,6 +179,17 @@ class ObservationStore:
         """Store what several files have as one, in order of time; it counts once the database has it."""
         whole = Observations.concatenate([self._read_whole(file.id) for file in files])
         return self.put(files[0].deployment_id, files[0].extractor, name, _in_order(whole))
+
+    def ids_of(self, file: ObservationFile) -> set[str]:
+        """Return the ids of the events of a file."""
+        table = pq.read_table(self._store.open(file.id), columns=["event_id"])
+        return set(table.column("event_id").to_pylist())
+
+    def without(self, file: ObservationFile, event_ids: set[str], name: str) -> ObservationFile | None:
+        """Store a file again without some events, under another name; None where nothing is left."""
+        whole = self._read_whole(file.id)
+        rows = np.flatnonzero([event not in event_ids for event in whole.event_id])
+        return self.put(file.deployment_id, file.extractor, name, whole.take(rows)) if len(rows) else None
 
     def delete(self, files: Iterable[ObservationFile]) -> None:
         """Delete files that no longer count."""

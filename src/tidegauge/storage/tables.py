@@ -374,6 +374,7 @@ log_files = Table(
     _parent("deployment_id", "deployments"),
     Column("number", Integer, nullable=False),
     _time("written_at"),
+    Column("redacted", Boolean, nullable=False),
     UniqueConstraint("deployment_id", "number"),
 )
 
@@ -483,4 +484,19 @@ retrainings = Table(
     Column("under_way", Text, unique=True),
     _time("ended_at", nullable=True),
     Index(None, "monitor_id"),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    _id(),
+    _parent("deployment_id", "deployments"),
+    _text("digest"),
+    _text("event_id"),
+    _text("by"),
+    _time("at"),
+    _text("note"),
+    _time("done_at", nullable=True),
+    _text("found"),
+    UniqueConstraint("deployment_id", "digest"),
 )

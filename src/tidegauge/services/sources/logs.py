@@ -122,6 +122,11 @@ class Logs:
         except InvalidInputError as error:
             return LogContent([], (error.message,))
 
+    def erase(self, id_: str, event_ids: set[str]) -> None:
+        """Take events out of a file of this cluster's log; a Dataset's files are its owner's."""
+        if Piece.parse(id_) is None:
+            self._log.erase(id_, event_ids)
+
     def scan(self, monitor: Monitor) -> tuple[list[str], bool]:
         """Return the ids of what has come to the Dataset of a monitor since, by hour, some at once.
 

@@ -1,0 +1,1 @@
+"""Privacy: the deletion of events, and a log without images."""

@@ -1,0 +1,34 @@
+"""Events that were deleted, and which log files have no images any more."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from tidegauge.storage.tables import UtcDateTime
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "erasures",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("deployment_id", sa.Text(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("event_id", sa.Text(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("at", UtcDateTime(), nullable=False),
+        sa.Column("done_at", UtcDateTime(), nullable=True),
+        sa.Column("found", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["deployment_id"], ["deployments.id"], name=op.f("fk_erasures_deployment_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_erasures")),
+        sa.UniqueConstraint("deployment_id", "digest", name=op.f("uq_erasures_deployment_id_digest")),
+    )
+    op.add_column("log_files", sa.Column("redacted", sa.Boolean(), nullable=False, server_default=sa.false()))

@@ -1,0 +1,218 @@
+"""The deletion of logged events."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from parts import CLASSES, SIDE, image
+from simulated import OWNER, START, Site
+from tidegauge.domain.monitor import Cause, Monitor, MonitorRun
+from tidegauge.errors import InvalidInputError, NotFoundError
+from tidegauge.services.labels import PostedLabel
+
+STEP = timedelta(minutes=5)
+SURE = np.array([[0.9, 0.1], [0.1, 0.9]], np.float32)
+
+
+class Clinic:
+    """A site with a monitor, whose patients may ask for the deletion of their images."""
+
+    def __init__(self, site: Site, monitor: Monitor) -> None:
+        self.site = site
+        self.monitor = monitor
+        self.services = site.services
+        self.database = site.services.database
+        self.rng = np.random.default_rng(1)
+
+    def go(self, window: int, n: int = 8) -> list[str]:
+        images, labels = draw(n, self.rng)
+        start = START + window * STEP
+        times = [start + STEP * (k + 1) / (n + 1) for k in range(n)]
+        ids = self.site.send(images, SURE[(labels == "PNEUMONIA").astype(int)], times)
+        self.look(window)
+        return ids
+
+    def look(self, window: int) -> MonitorRun:
+        self.site.clock.now = max(self.site.clock.now, START + (window + 1) * STEP + timedelta(seconds=10))
+        self.site.work()
+        start = START + window * STEP
+        return self.services.monitors.runs(self.fresh(), start, start + STEP)[-1]
+
+    def fresh(self) -> Monitor:
+        return self.services.monitors.get(OWNER, self.monitor.id)
+
+    def delete(self, *ids: str) -> None:
+        self.services.erasures.begin(self.site.deployment, ids, OWNER, "asked for")
+        while self.database.erasures.where(done_at=None):
+            time.sleep(0.02)
+
+    def places(self, text: str) -> list[str]:
+        """Return every file of the home that has a text, in its bytes or in its table."""
+        found = []
+        for path in (self.services.settings.home).rglob("*"):
+            if not path.is_file():
+                continue
+            content = path.read_bytes()
+            if path.suffix == ".parquet":
+                content += str(pq.read_table(path).to_pydict()).encode()
+            if path.suffix == ".npz":
+                with np.load(path) as arrays:
+                    content += b"".join(array.tobytes() for array in arrays.values())
+            if text.encode() in content:
+                found.append(str(path))
+        return found
+
+
+def draw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    labels = rng.choice(CLASSES, n)
+    return np.stack([image(str(label), rng) for label in labels]), labels
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("template")
+    site = Site.build(folder / "home", CLASSES)
+    site.deploy(folder / "model", ["NORMAL", "PNEUMONIA"] * 50, "PNEUMONIA")
+    site.add_images("pool", folder / "pool", *draw(300, np.random.default_rng(0)))
+    site.monitor("pool", SIDE)
+    site.close()
+    return folder / "home"
+
+
+@pytest.fixture
+def clinic(tmp_path: Path, template: Path) -> Iterator[Clinic]:
+    shutil.copytree(template, tmp_path / "home")
+    site = Site.build(tmp_path / "home", CLASSES)
+    (monitor,) = site.services.database.monitors.where()
+    site.deployment = site.services.database.deployments.get(monitor.deployment_id)
+    yield Clinic(site, monitor)
+    site.close()
+
+
+def test_a_deleted_event_is_in_no_file_any_more(clinic: Clinic) -> None:
+    ids = clinic.go(0)
+    clinic.go(1)
+    clinic.services.runs.post_labels(clinic.fresh(), [PostedLabel(ids[2], "NORMAL")], OWNER)
+    clinic.look(0)
+    assert len(clinic.places(ids[2])) >= 3
+    clinic.delete(ids[2])
+    clinic.look(0)
+    assert clinic.places(ids[2]) == []
+    assert all(clinic.places(other) for other in ids if other != ids[2])
+
+
+def test_windows_of_a_deleted_event_are_looked_at_again_without_it(clinic: Clinic) -> None:
+    ids = clinic.go(0)
+    clinic.go(1)
+    clinic.delete(ids[2])
+    run = clinic.look(0)
+    assert (run.revision, run.cause) == (2, Cause.DELETED_EVENTS)
+    assert run.metric("requests").value == 7  # type: ignore[union-attr]
+    revisions = clinic.database.monitor_runs.where(monitor_id=clinic.monitor.id, start=START)
+    assert [len(run.images) for run in sorted(revisions, key=lambda run: run.revision)] == [7, 7]
+    assert clinic.look(1).revision == 1
+
+
+def test_a_deleted_event_that_is_sent_again_stays_away(clinic: Clinic) -> None:
+    ids = clinic.go(0)
+    clinic.delete(ids[0])
+    clinic.look(0)
+    held = clinic.services.collector._segments
+    images, _ = draw(1, clinic.rng)
+    events = clinic.site.events(ids[0], images[0], SURE[0], START + STEP / 3)
+    clinic.services.collector.accept(clinic.site.deployment.id, events, clinic.site.clock())
+    clinic.look(0)
+    assert held.sealed() == []
+    assert clinic.places(ids[0]) == []
+    assert clinic.look(0).metric("requests").value == 7  # type: ignore[union-attr]
+
+
+def test_an_event_that_waits_for_its_other_half_is_deleted(clinic: Clinic) -> None:
+    images, _ = draw(1, clinic.rng)
+    request, response = clinic.site.events("half-of-it", images[0], SURE[0], START + STEP / 3)
+    clinic.services.collector.accept(clinic.site.deployment.id, [request], clinic.site.clock())
+    clinic.look(0)
+    clinic.delete("half-of-it")
+    clinic.services.collector.accept(clinic.site.deployment.id, [response], clinic.site.clock())
+    clinic.look(0)
+    assert clinic.places("half-of-it") == []
+
+
+def test_a_deletion_that_a_crash_interrupted_is_taken_up(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = clinic.go(0)
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(clinic.services.erasures, "_erase_observed", crash)
+    monkeypatch.setattr(clinic.services.worker, "submit", lambda *_: None)
+    clinic.services.erasures.begin(clinic.site.deployment, [ids[1]], OWNER, "")
+    with pytest.raises(KeyboardInterrupt):
+        clinic.services.erasures.work(clinic.site.deployment.id)
+    monkeypatch.undo()
+    clinic.services.erasures.start_up()
+    while clinic.database.erasures.where(done_at=None):
+        time.sleep(0.02)
+    clinic.look(0)
+    assert clinic.places(ids[1]) == []
+
+
+def test_a_baseline_that_was_made_of_the_event_forgets_its_name_and_thumbnail(clinic: Clinic) -> None:
+    ids = [id_ for window in range(8) for id_ in clinic.go(window, 14)]
+    clinic.services.acceptance.accept(clinic.fresh(), START, START + 8 * STEP, OWNER, "")
+    while clinic.fresh().progress:
+        time.sleep(0.02)
+    clinic.go(8)
+    evidence = clinic.fresh().evidence
+    baseline = clinic.services.baselines.load(clinic.fresh())
+    row = baseline.paths.index(f"event {ids[5]} [0]")
+    clinic.delete(ids[5])
+    after = clinic.services.baselines.load(clinic.fresh())
+    assert after.paths[row] == "a deleted event"
+    assert baseline.image is not None
+    assert after.image is not None
+    assert baseline.image.reduced[row].any()
+    assert not after.image.reduced[row].any()
+    assert clinic.places(ids[5]) == []
+    assert clinic.fresh().evidence == evidence
+    clinic.go(9)
+    assert clinic.fresh().evidence.result.n == evidence.result.n + 8  # type: ignore[union-attr]
+
+
+def test_an_unknown_event_is_told_and_nothing_is_deleted(clinic: Clinic) -> None:
+    ids = clinic.go(0)
+    with pytest.raises(NotFoundError, match="has no event 'nobody'; nothing was deleted"):
+        clinic.services.erasures.begin(clinic.site.deployment, [ids[0], "nobody"], OWNER, "")
+    with pytest.raises(InvalidInputError, match="event_ids has 0 events"):
+        clinic.services.erasures.begin(clinic.site.deployment, [], OWNER, "")
+    assert clinic.database.erasures.count() == 0
+    assert clinic.places(ids[0])
+
+
+def test_an_event_of_a_deployment_without_a_monitor_is_deleted(clinic: Clinic) -> None:
+    deployment = clinic.site.add_deployment("other", clinic.site.deployment.model_id)
+    images, _ = draw(2, clinic.rng)
+    clinic.site.deployment = deployment
+    times: list[datetime] = [START, START + STEP]
+    ids = clinic.site.send(images, SURE, times)
+    clinic.delete(ids[0])
+    assert clinic.places(ids[0]) == []
+    assert clinic.places(ids[1])
+
+
+def test_asking_twice_deletes_once(clinic: Clinic) -> None:
+    ids = clinic.go(0)
+    clinic.delete(ids[0])
+    (again,) = clinic.services.erasures.begin(clinic.site.deployment, [ids[0]], OWNER, "")
+    assert again.done_at is not None
+    assert (again.event_id, again.note) == ("", "asked for")
