@@ -55,7 +55,7 @@ def configure(client: Client, deployment: Deployment) -> str:
             "performance": {"enabled": True},
         },
     )
-    assert client.monitors.wait(monitor.id).state is MonitorState.PENDING
+    assert client.monitors.wait(monitor.id).state is MonitorState.READY  # the prediction output is inferred
     ready = client.monitors.add_feature(monitor.id, "prediction", "prediction_output", "categorical")
     assert ready.state is MonitorState.READY
     client.monitors.set_thresholds(monitor.id, THRESHOLDS)

@@ -224,6 +224,7 @@ def run_page(caller: Caller, services: Everything, monitor_id: str, run_id: str)
         evidence=words.evidence(run.evidence, _alpha(monitor)),
         moved=words.moved(image.detail.get("attributes", {})) if image else [],
         images=_strangest_first(run),
+        features=words.features(run.metrics),
         rows=words.rows(run.metrics),
         is_synthetic=words.is_synthetic(monitor.name)
         or any(words.is_synthetic(image.nearest) for image in run.images),

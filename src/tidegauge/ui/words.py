@@ -86,6 +86,29 @@ def rows(metrics: Iterable[Metric]) -> list[str]:
     ]
 
 
+def features(metrics: Iterable[Metric]) -> list[tuple[Metric, str]]:
+    """Return the columns of a table by score, the farthest first, each with what it was like."""
+    columns = [metric for metric in metrics if "missing" in metric.detail]
+    return [
+        (metric, feature(metric)) for metric in sorted(columns, key=lambda metric: -(metric.value or 0.0))
+    ]
+
+
+def feature(metric: Metric) -> str:
+    """Say how a column of a window differs from that of the baseline."""
+    found = metric.detail
+    said = []
+    if found.get("mean") is not None and found.get("baseline_mean") is not None:
+        said.append(f"mean {number(found['mean'])}, baseline {number(found['baseline_mean'])}")
+    if "category" in found:
+        said.append(
+            f"{found['category']}: {found['share']:.0%} of the values, baseline {found['baseline_share']:.0%}"
+        )
+    if found["missing"]:
+        said.append(f"{abs(found['missing']):.0%} {'more' if found['missing'] > 0 else 'fewer'} are missing")
+    return "; ".join(said)
+
+
 def moved(attributes: Mapping[str, float]) -> list[str]:
     """Say which attributes moved, the farthest first.
 
