@@ -37,6 +37,7 @@ from tidegauge.domain.monitor import (
     MonitorState,
     SegmentResult,
     ValueType,
+    farthest,
 )
 from tidegauge.domain.status import Status
 from tidegauge.errors import InvalidInputError, NotFoundError
@@ -250,9 +251,9 @@ def runs(
             ("drift", lambda r: r.drift),
             ("performance", lambda r: r.performance),
             ("health", lambda r: r.health),
-            ("image", lambda r: _value(r, "image")),
+            ("inputs", _inputs),
             ("prediction", lambda r: _value(r, "prediction")),
-            ("accuracy", lambda r: _value(r, "accuracy")),
+            ("accuracy or MAE", lambda r: _value(r, "accuracy", "mae")),
         ],
         as_json=as_json,
         empty=f"No window was looked at yet; do it with: tidegauge monitor run {name} --from T --to T",
@@ -402,9 +403,9 @@ def _show_run(run: MonitorRun) -> None:
             [
                 ("segment", lambda s: s.name),
                 ("observations", lambda s: s.n),
-                ("image", lambda s: _value(s, "image")),
+                ("inputs", _inputs),
                 ("prediction", lambda s: _value(s, "prediction")),
-                ("accuracy", lambda s: _value(s, "accuracy")),
+                ("accuracy or MAE", lambda s: _value(s, "accuracy", "mae")),
                 ("drift", lambda s: s.drift),
                 ("performance", lambda s: s.performance),
                 ("health", lambda s: s.health),
@@ -416,6 +417,13 @@ def _show_run(run: MonitorRun) -> None:
         say(problem, "yellow")
 
 
-def _value(found: MonitorRun | SegmentResult, metric: str) -> float | None:
-    measured = found.metric(metric)
+def _inputs(found: MonitorRun | SegmentResult) -> float | None:
+    """Return the score of images, or of the feature of a table that is farthest from the baseline."""
+    measured = farthest(found.metrics)
+    return measured.value if measured else None
+
+
+def _value(found: MonitorRun | SegmentResult, *metrics: str) -> float | None:
+    """Return the value of the first of these metrics that there is."""
+    measured = next((metric for name in metrics if (metric := found.metric(name))), None)
     return measured.value if measured else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -71,6 +72,11 @@ QUALITIES = EXPECTED | frozenset(
 
 #: What files and functions of users may give.
 COMPUTED = ERRORS | QUALITIES - EXPECTED
+
+#: What labels that are numbers give, and what classes never do.
+REGRESSION = frozenset(
+    {"mae", "mse", "rmse", "mape", "smape", "r2_score", "bias", "absolute_bias", "quantile_error"}
+)
 
 _SIGNED = frozenset({"mcc", "cohen_kappa"})  # from -1 to 1
 _UP_TO_ONE = frozenset({"r2", "r2_score", "explained_variance"})
@@ -149,3 +155,17 @@ def larger_is_worse(name: str, type_: MetricType) -> bool:
     if type_ is MetricType.HEALTH:
         return name not in HEALTH_QUALITIES
     return type_ is MetricType.DRIFT or name in ERRORS
+
+
+def never_measured(names: Iterable[str], model_type: str) -> str:
+    """Say which of these performance metrics labels of such a model never give; empty where all may come.
+
+    >>> never_measured(["mae"], "regression"), never_measured(["accuracy"], "regression")[:45]
+    ('', 'accuracy is of classes, but model_type is reg')
+    """
+    for name in names:
+        if model_type == "regression" and name not in REGRESSION:
+            return f"{name} is of classes, but model_type is regression; use one of {', '.join(sorted(REGRESSION))}."
+        if model_type == "classification" and name in REGRESSION:
+            return f"{name} is of numbers, but model_type is classification; use a metric such as accuracy."
+    return ""

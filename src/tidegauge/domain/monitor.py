@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -223,6 +223,12 @@ class Metric:
     detail: Mapping[str, Any] = field(default_factory=dict)
     surely_low: float | None = None  # confidence sequence of the day: holds at all times at once
     surely_high: float | None = None
+
+
+def farthest(metrics: Iterable[Metric]) -> Metric | None:
+    """Return the score of the inputs that is largest: of images, or of the features of a table."""
+    inputs = [m for m in metrics if m.type is MetricType.DRIFT and m.name != PREDICTION]
+    return max(inputs, key=lambda metric: -1.0 if metric.value is None else metric.value, default=None)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tidegauge.domain.monitor import Monitor, MonitorRun
+from tidegauge.domain.monitor import PREDICTION, Monitor, MonitorRun, farthest
 from tidegauge.domain.thresholds import parse_thresholds
 from tidegauge.errors import ConflictError, InvalidInputError
 from tidegauge.services import measuring
@@ -24,7 +24,10 @@ from tidegauge.stats.advice import (
 from tidegauge.stats.advice.clean import Clean
 from tidegauge.stats.advice.thresholds import Alerts
 from tidegauge.stats.scores import score_of_categories, score_of_numbers
+from tidegauge.stats.tables import TableBaseline
+from tidegauge.stats.two_sample.categories import Categories
 from tidegauge.stats.two_sample.kolmogorov_smirnov import kolmogorov_smirnov
+from tidegauge.stats.two_sample.numbers import Numbers
 from tidegauge.stats.two_sample.total_variation import total_variation
 from tidegauge.storage.database import Database
 
@@ -106,8 +109,12 @@ class Advice:
         ours = algorithm != "custom" and score_of_numbers(algorithm) is kolmogorov_smirnov
         if baseline and baseline.image is not None and ours:
             found["image"] = CleanNumbers(baseline.image.strangeness)
+        if baseline and baseline.table is not None:
+            found |= _columns(baseline.table, algorithm)
+        if baseline and baseline.outputs is not None and score_of_numbers(algorithm) is kolmogorov_smirnov:
+            found[PREDICTION] = CleanNumbers(baseline.outputs.values)
         if baseline and baseline.predictions and score_of_categories(algorithm) is total_variation:
-            found["prediction"] = CleanCategories(baseline.predictions)
+            found[PREDICTION] = CleanCategories(baseline.predictions)
         for name in _PROPORTIONS:
             pairs = [measuring.hits(run.metrics).get(name, (0, 0)) for run in runs]
             right, n = (sum(column) for column in zip(*pairs, strict=True)) if pairs else (0, 0)
@@ -126,18 +133,41 @@ class Advice:
     def _sizes(runs: tuple[MonitorRun, ...], size: int | None) -> list[int]:
         if size is not None:
             if size < 1:
-                raise InvalidInputError.of("size", f"size is {size}; give the images of a window, 1 or more.")
+                raise InvalidInputError.of(
+                    "size", f"size is {size}; give the images or rows of a window, 1 or more."
+                )
             return [size]
-        seen = [metric.n for run in runs if (metric := run.metric("image")) and metric.n]
+        seen = [metric.n for run in runs if (metric := farthest(run.metrics)) and metric.n]
         if not seen:
             raise InvalidInputError.of(
-                "size", "size is missing, and no window has had images yet; give how many a window has."
+                "size", "size is missing, and no window had images or rows yet; give how many a window has."
             )
         return seen
 
     @staticmethod
     def _per_day(monitor: Monitor) -> float:
         return _MINUTES_A_DAY / monitor.config.frequency_minutes
+
+
+def _columns(table: TableBaseline, algorithm: str) -> dict[str, Clean]:
+    """Return the laws of columns; of those with missing values the score has another law, which none knows."""
+    found: dict[str, Clean] = {}
+    for name, summary in table.summaries.items():
+        if summary.missing:
+            continue
+        if (
+            isinstance(summary, Numbers)
+            and len(summary)
+            and score_of_numbers(algorithm) is kolmogorov_smirnov
+        ):
+            found[name] = CleanNumbers(summary.values)
+        elif (
+            isinstance(summary, Categories)
+            and summary.n
+            and score_of_categories(algorithm) is total_variation
+        ):
+            found[name] = CleanCategories(summary.counts)
+    return found
 
 
 def _sentences(alerts: Mapping[str, Alerts | None]) -> tuple[str, ...]:

@@ -9,10 +9,11 @@ from typing import Any, Protocol
 from tidegauge.domain.alert import Alert, AlertEvent, Subject, Told
 from tidegauge.domain.channel import Message
 from tidegauge.domain.identity import new_id
-from tidegauge.domain.monitor import Cause, Monitor, MonitorRun
+from tidegauge.domain.monitor import PREDICTION, Cause, Monitor, MonitorRun, farthest
 from tidegauge.domain.retraining import Retraining, RetrainingState
 from tidegauge.storage.database import Database
 
+_TOLD = (PREDICTION, "accuracy", "mae", "requests")  # beside the farthest score, in every message
 _SEARCHED = 4  # windows looked back at for each breach that a rule asks for
 
 
@@ -227,9 +228,10 @@ def summarise(monitor: Monitor, alert: Alert, run: MonitorRun, value: float, tol
 def facts(run: MonitorRun) -> tuple[str, ...]:
     """Return what else a reader wants to know of a run."""
     statuses = f"Drift {run.drift.value}, performance {run.performance.value}, health {run.health.value}."
+    inputs = farthest(run.metrics)
     named = [
         f"{metric.name} {metric.value:.3g} ({metric.n} samples)"
         for metric in run.metrics
-        if metric.value is not None and metric.name in ("image", "prediction", "accuracy", "requests")
+        if metric.value is not None and (metric is inputs or metric.name in _TOLD)
     ]
     return (statuses, *named)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from tidegauge.domain.alert import Alert, AlertEvent, AlertRule
+from tidegauge.domain.alert import EVERY, Alert, AlertEvent, AlertRule, Subject
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.content import ContentForm
 from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.identity import new_id
+from tidegauge.domain.metrics import MetricType, never_measured
 from tidegauge.domain.monitor import (
     Acknowledgement,
     ConfigVersion,
@@ -190,7 +191,10 @@ class Monitors:
 
     def set_thresholds(self, monitor: Monitor, thresholds: bytes | Mapping[str, Any]) -> Monitor:
         """Replace the thresholds by an uploaded JSON document."""
-        self._database.monitors.update(monitor.id, thresholds=parse_thresholds(thresholds))
+        parsed = parse_thresholds(thresholds)
+        names = (name for name, bounds in parsed.items() if bounds.type is MetricType.PERFORMANCE)
+        _check_measured(monitor, names, "thresholds")
+        self._database.monitors.update(monitor.id, thresholds=parsed)
         return self._fresh(monitor)
 
     def start(self, monitor: Monitor, by: str, since: datetime | None = None) -> Monitor:
@@ -321,6 +325,15 @@ class Monitors:
 
     def _check_rule(self, monitor: Monitor, rule: AlertRule) -> None:
         rule.check()
+        if rule.type is MetricType.PERFORMANCE:
+            named = (c.name for c in rule.conditions if c.on is Subject.METRIC and c.name != EVERY)
+            _check_measured(monitor, named, "metric")
+        if monitor.config.model_type == "regression" and any(c.surely for c in rule.conditions):
+            raise InvalidInputError.of(
+                "surely",
+                "surely is for proportions such as accuracy, and a regression has none; leave it out, or ask for "
+                "several breaches in a row.",
+            )
         for name in rule.channels:
             if self._database.channels.find(owner=monitor.owner, name=name) is None:
                 raise InvalidInputError.of(
@@ -436,6 +449,14 @@ class Monitors:
 
     def _fresh(self, monitor: Monitor) -> Monitor:
         return self._database.monitors.get(monitor.id)
+
+
+def _check_measured(monitor: Monitor, names: Iterable[str], field: str) -> None:
+    """Refuse metrics that labels never give; what files and functions of users give may be any."""
+    if monitor.config.performance.compute == "labelled_data":
+        reason = never_measured(names, monitor.config.model_type)
+        if reason:
+            raise InvalidInputError.of(field, reason)
 
 
 def _is_table(monitor: Monitor) -> bool:

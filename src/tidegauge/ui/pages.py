@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tidegauge import __version__
 from tidegauge.domain.metrics import EXPECTED, MetricType
-from tidegauge.domain.monitor import EvidenceResult, Monitor, MonitorRun, RunImage
+from tidegauge.domain.monitor import EvidenceResult, Monitor, MonitorRun, RunImage, farthest
 from tidegauge.domain.retraining import Retraining
 from tidegauge.errors import ForbiddenError, NotFoundError, NotSignedInError, TidegaugeError
 from tidegauge.services.bundle import Services
@@ -41,7 +41,7 @@ _HEADERS = {
 _templates = Environment(
     loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined
 )
-_templates.filters |= {"utc": words.utc, "number": words.number, "words": words.plain}
+_templates.filters |= {"utc": words.utc, "number": words.number, "words": words.plain, "farthest": farthest}
 _templates.tests["synthetic"] = words.is_synthetic
 _templates.globals["version"] = __version__
 
