@@ -214,13 +214,18 @@ class Site:
         self, asked: list[list[Any]], told: list[list[Any]], times: list[datetime], latency: int = 900
     ) -> list[str]:
         """Log requests with rows (``instances``) and answers (``predictions``); return the event ids."""
+        bodies = [{"instances": rows} for rows in asked]
+        return self.log(bodies, [{"predictions": answers} for answers in told], times, latency)
+
+    def log(self, asked: list[Any], told: list[Any], times: list[datetime], latency: int = 900) -> list[str]:
+        """Log requests and their answers, bodies of JSON; return the event ids."""
         events: list[Event] = []
         ids = []
         source = f"/deployments/{self.deployment.id}"
-        for rows, answers, moment in zip(asked, told, times, strict=True):
+        for request, response, moment in zip(asked, told, times, strict=True):
             ids.append(new_id())
-            kind, body = "application/json", orjson.dumps({"instances": rows})
-            answer, noted = orjson.dumps({"predictions": answers}), {STATUS: 200, LATENCY_US: latency}
+            kind, body = "application/json", orjson.dumps(request)
+            answer, noted = orjson.dumps(response), {STATUS: 200, LATENCY_US: latency}
             events.append(Event(ids[-1], source, REQUEST_TYPE, moment, kind, body, {}))
             events.append(Event(ids[-1], source, RESPONSE_TYPE, moment, kind, answer, noted))
         self.services.collector.accept(self.deployment.id, events, self.clock())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import polars as pl
 import pytest
 from tests.simulated import OWNER, START, Clock, Site
 
+from tidegauge.domain.alert import AlertRule, Condition, Operator
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import Feature, FeatureKind, Monitor, MonitorRun, MonitorState, ValueType
@@ -342,3 +344,114 @@ def test_a_window_without_requests_has_no_scores(site: Site, tmp_path: Path) -> 
     (run,) = runs(site)
     assert {m.value for m in run.metrics if m.type is MetricType.DRIFT} == {None}
     assert run.drift is Status.UNKNOWN
+
+
+def test_what_labels_of_the_model_never_give_is_refused(site: Site, tmp_path: Path) -> None:
+    train(site, tmp_path / "data")
+    regressor(site, tmp_path / "model")
+    monitors = site.services.monitors
+    monitor = settled(site, monitors.create(site.deployment, settings("regression"), OWNER))
+    with pytest.raises(InvalidInputError, match="accuracy is of classes, but model_type is regression"):
+        monitors.set_thresholds(monitor, {"accuracy": {"type": "performance", "soft": 0.9, "hard": 0.8}})
+    monitors.set_thresholds(monitor, {"mae": {"type": "performance", "soft": 1, "hard": 2}})
+    sure = Condition(name="mae", operator=Operator.GREATER, bound=2.0, surely=True)
+    with pytest.raises(InvalidInputError, match="surely is for proportions"):
+        monitors.add_alert(monitor, AlertRule("errors", MetricType.PERFORMANCE, (sure,)))
+    monitors.add_alert(monitor, AlertRule("errors", MetricType.PERFORMANCE, (replace(sure, surely=False),)))
+
+
+def test_thresholds_are_suggested_for_every_column_without_missing_values(site: Site, tmp_path: Path) -> None:
+    train(site, tmp_path / "data", dose=[None if k % 3 else 1.5 * k for k in range(600)])
+    classifier(site, tmp_path / "model")
+    monitor = watch(site, settings("classification"))
+    found = site.services.advice.suggest(monitor, 40, 1, 1)
+    assert set(found.thresholds) == {"age", "pressure", "ward", "smoker", "prediction"}
+    assert 0.2 < found.thresholds["age"]["soft"] < found.thresholds["age"]["hard"] < 0.6
+
+
+@pytest.mark.parametrize("algorithm", ["chi_squared", "psi", "mmd", "jensen_shannon", "wasserstein"])
+def test_every_algorithm_scores_the_column_that_moved_above_the_others(
+    site: Site, tmp_path: Path, algorithm: str
+) -> None:
+    train(site, tmp_path / "data")
+    classifier(site, tmp_path / "model")
+    watch(site, settings("classification", algorithm=algorithm))
+    table = people(np.random.default_rng(3), 60)
+    table["ward"] = np.full(60, "south")
+    play(site, table, scored(risk(table)), 0)
+    (run,) = runs(site)
+    values = {m.name: m.value for m in run.metrics if m.type is MetricType.DRIFT}
+    ward = values.pop("ward")
+    assert ward is not None
+    assert all(value is not None and 0 <= value < ward <= 1 for value in values.values())
+
+
+def test_rows_and_answers_come_in_every_protocol(site: Site, tmp_path: Path) -> None:
+    train(site, tmp_path / "data")
+    classifier(site, tmp_path / "model")
+    watch(site, settings("classification"))
+    row = {"age": 71.0, "pressure": 140.0, "ward": "east", "smoker": True}
+    asked: list[dict[str, Any]] = [
+        {"instances": [row]},
+        {"instances": [[71.0, 140.0, "east", True]]},
+        {"inputs": {name: [[value]] for name, value in row.items()}},
+        {
+            "inputs": [
+                {"name": "age", "shape": [1], "datatype": "FP32", "data": [71.0]},
+                {"name": "pressure", "shape": [1, 1], "datatype": "FP64", "data": [140.0]},
+                {"name": "ward", "shape": [1, 1], "datatype": "BYTES", "data": ["east"]},
+                {"name": "smoker", "shape": [1], "datatype": "BOOL", "data": [True]},
+            ]
+        },
+    ]
+    told: list[dict[str, Any]] = [
+        {"predictions": [[0.8, 0.2]]},
+        {"predictions": ["sick"]},
+        {"outputs": [[0.2]]},
+        {"outputs": [{"name": "y", "shape": [1], "datatype": "FP32", "data": [0.2]}]},
+    ]
+    site.clock.now = START + timedelta(minutes=4)
+    site.log(asked, told, [START + timedelta(seconds=k) for k in range(4)])
+    site.clock.now = START + timedelta(minutes=6)
+    site.work()
+    (run,) = runs(site)
+    assert not run.problems
+    assert run.metric("prediction").detail["window"] == {"sick": 4}  # type: ignore[union-attr]
+    means = {name: run.metric(name).detail.get("mean") for name in ("age", "pressure")}  # type: ignore[union-attr]
+    assert means == {"age": 71.0, "pressure": 140.0}
+    shares = {n: run.metric(n).detail["missing"] for n in ("age", "ward", "smoker")}  # type: ignore[union-attr]
+    assert shares == {"age": 0.0, "ward": 0.0, "smoker": 0.0}
+
+
+def test_label_files_judge_predicted_numbers_by_their_time(site: Site, tmp_path: Path) -> None:
+    train(site, tmp_path / "data")
+    regressor(site, tmp_path / "model")
+    watch(site, settings("regression"))
+    table = people(np.random.default_rng(3), 30)
+    play(site, table, days_in_bed(table), 0)
+    times = [f"{START + timedelta(seconds=2 * k):%Y-%m-%dT%H:%M:%S}" for k in range(30)]
+    told = days_in_bed(table)
+    labels = pl.DataFrame({"timestamp": times, "output": told, "label": told + 2})
+    site.services.store.put(f"{site.deployment.livedata}/first.csv", labels.write_csv().encode())
+    site.work()
+    found = runs(site)[0].metric("mae")
+    assert found
+    assert found.value == pytest.approx(2.0)
+
+
+def test_evidence_of_a_table_goes_on_after_a_restart(site: Site, tmp_path: Path) -> None:
+    train(site, tmp_path / "data")
+    classifier(site, tmp_path / "model")
+    watch(site, settings("classification"))
+    rng = np.random.default_rng(3)
+    for window in range(2):
+        table = people(rng, 40, older=5)
+        play(site, table, scored(risk(table)), window)
+    again = Site.build(tmp_path / "home", CLASSES, site.clock)
+    again.deployment, again.monitor_id = site.deployment, site.monitor_id
+    try:
+        table = people(rng, 40, older=5)
+        play(again, table, scored(risk(table)), 2)
+        assert [run.evidence.n for run in runs(again) if run.evidence] == [40, 80, 120]
+    finally:
+        again.close()

@@ -165,7 +165,8 @@ def never_measured(names: Iterable[str], model_type: str) -> str:
     """
     for name in names:
         if model_type == "regression" and name not in REGRESSION:
-            return f"{name} is of classes, but model_type is regression; use one of {', '.join(sorted(REGRESSION))}."
+            known = ", ".join(sorted(REGRESSION))
+            return f"{name} is of classes, but model_type is regression; use one of {known}."
         if model_type == "classification" and name in REGRESSION:
             return f"{name} is of numbers, but model_type is classification; use a metric such as accuracy."
     return ""

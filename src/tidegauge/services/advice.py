@@ -150,7 +150,7 @@ class Advice:
 
 
 def _columns(table: TableBaseline, algorithm: str) -> dict[str, Clean]:
-    """Return the laws of columns; of those with missing values the score has another law, which none knows."""
+    """Return the laws of columns; nothing is known of the score of those with missing values."""
     found: dict[str, Clean] = {}
     for name, summary in table.summaries.items():
         if summary.missing:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from tidegauge.domain.alert import EVERY, Alert, AlertEvent, AlertRule, Subject
-from tidegauge.domain.catalogue import RepositoryKind
-from tidegauge.domain.content import ContentForm
+from tidegauge.domain.alert import Alert, AlertEvent, AlertRule
 from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.identity import new_id
-from tidegauge.domain.metrics import MetricType, never_measured
 from tidegauge.domain.monitor import (
     Acknowledgement,
     ConfigVersion,
@@ -24,17 +21,17 @@ from tidegauge.domain.monitor import (
     Transition,
     check_transition,
 )
-from tidegauge.domain.monitor_config import MonitorConfig, needs_baseline, unsupported
+from tidegauge.domain.monitor_config import MonitorConfig, needs_baseline
 from tidegauge.domain.observation import DeadLetter, Maintenance
 from tidegauge.domain.report_parts import differences
 from tidegauge.domain.schema import complete
 from tidegauge.domain.status import Status
 from tidegauge.domain.thresholds import parse_thresholds
 from tidegauge.domain.windows import span, window_of
-from tidegauge.errors import ConflictError, FieldError, InvalidInputError, NotFoundError, TidegaugeError
+from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, TidegaugeError
 from tidegauge.services.baselines import Baselines, Built
 from tidegauge.services.catalogue import Catalogue
-from tidegauge.services.sources.checks import source_errors
+from tidegauge.services.monitor_checks import Checks
 from tidegauge.services.worker import Worker
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectStore
@@ -42,11 +39,6 @@ from tidegauge.storage.rows import Page, Query
 
 SYSTEM = "tidegauge"
 _BASELINED = (MonitorState.PENDING, MonitorState.READY, MonitorState.ACTIVE)
-_FORMS: Mapping[str, ContentForm] = {
-    "labelled_folders": ContentForm.LABELLED_FOLDERS,
-    "labels_csv": ContentForm.IMAGES_WITH_LABELS,
-    "numpy": ContentForm.NUMPY,
-}
 
 
 @dataclass(frozen=True)
@@ -77,6 +69,7 @@ class Monitors:
         self._baselines = baselines
         self._worker = worker
         self._now = now
+        self._checks = Checks(database, catalogue)
 
     def start_up(self) -> None:
         """Take up the baselines that a crash interrupted."""
@@ -85,7 +78,7 @@ class Monitors:
 
     def create(self, deployment: Deployment, config: MonitorConfig, by: str) -> Monitor:
         """Create the monitor of a deployment; with a complete configuration baselining begins."""
-        self._check(deployment, config)
+        self._checks.config(deployment, config)
         monitor = Monitor(
             id=new_id(),
             deployment_id=deployment.id,
@@ -132,7 +125,7 @@ class Monitors:
             raise ConflictError(
                 "The monitor is baselining; wait for that before you change its configuration."
             )
-        self._check(self._database.deployments.get(monitor.deployment_id), config)
+        self._checks.config(self._database.deployments.get(monitor.deployment_id), config)
         changes = [change.field for change in differences(monitor.config, config)]
         needing = needs_baseline(changes)
         if monitor.state is MonitorState.ACTIVE and needing:
@@ -192,8 +185,7 @@ class Monitors:
     def set_thresholds(self, monitor: Monitor, thresholds: bytes | Mapping[str, Any]) -> Monitor:
         """Replace the thresholds by an uploaded JSON document."""
         parsed = parse_thresholds(thresholds)
-        names = (name for name, bounds in parsed.items() if bounds.type is MetricType.PERFORMANCE)
-        _check_measured(monitor, names, "thresholds")
+        self._checks.thresholds(monitor, parsed)
         self._database.monitors.update(monitor.id, thresholds=parsed)
         return self._fresh(monitor)
 
@@ -224,12 +216,12 @@ class Monitors:
         self._store.delete_below(f"monitors/{monitor.id}")
 
     def add_alert(self, monitor: Monitor, rule: AlertRule) -> Alert:
-        self._check_rule(monitor, rule)
+        self._checks.rule(monitor, rule)
         return self._database.alerts.add(Alert(new_id(), monitor.id, rule.name, rule, self._now()))
 
     def change_alert(self, monitor: Monitor, alert_id: str, rule: AlertRule) -> Alert:
         """Replace the rule of an alert; it is judged afresh from the next window on."""
-        self._check_rule(monitor, rule)
+        self._checks.rule(monitor, rule)
         alert = self._database.alerts.get(alert_id, monitor_id=monitor.id)
         self._database.alerts.update(alert.id, name=rule.name, rule=rule, firing_since=None, told_at=None)
         return self._database.alerts.get(alert.id)
@@ -286,59 +278,6 @@ class Monitors:
 
     def run(self, monitor: Monitor, run_id: str) -> MonitorRun:
         return self._database.monitor_runs.get(run_id, monitor_id=monitor.id)
-
-    def _check(self, deployment: Deployment, config: MonitorConfig) -> None:
-        """Raise InvalidInputError with every field that is wrong, or is not carried out."""
-        errors = config.errors()
-        known = {error.field for error in errors}
-        errors += [
-            error
-            for error in (*unsupported(config), *self._places(deployment, config))
-            if error.field not in known
-        ]
-        if errors:
-            raise InvalidInputError(" ".join(error.message for error in errors), tuple(errors))
-
-    def _places(self, deployment: Deployment, config: MonitorConfig) -> Iterator[FieldError]:
-        yield from source_errors(self._catalogue, deployment, config)
-        train = config.drift.train_data
-        if not config.drift.enabled or train is None:
-            return
-        try:
-            version = self._catalogue.ready_version(
-                RepositoryKind.DATASET, deployment.owner, train.dataset, train.version
-            )
-        except TidegaugeError as error:
-            yield FieldError("drift.train_data", f"drift.train_data: {error.message}")
-            return
-        if version.form and (reason := _unfit(version.form, config)):
-            yield FieldError(
-                "drift.train_data", f"drift.train_data is {train.dataset!r} {version.label}, {reason}"
-            )
-            return
-        wanted = train.images_saved_as
-        if wanted and version.form is not _FORMS[wanted]:
-            name, is_ = "drift.train_data.images_saved_as", version.form.value if version.form else "empty"
-            yield FieldError(
-                name, f"{name} is {wanted!r}, but {train.dataset!r} {version.label} is {is_}; leave it out."
-            )
-
-    def _check_rule(self, monitor: Monitor, rule: AlertRule) -> None:
-        rule.check()
-        if rule.type is MetricType.PERFORMANCE:
-            named = (c.name for c in rule.conditions if c.on is Subject.METRIC and c.name != EVERY)
-            _check_measured(monitor, named, "metric")
-        if monitor.config.model_type == "regression" and any(c.surely for c in rule.conditions):
-            raise InvalidInputError.of(
-                "surely",
-                "surely is for proportions such as accuracy, and a regression has none; leave it out, or ask for "
-                "several breaches in a row.",
-            )
-        for name in rule.channels:
-            if self._database.channels.find(owner=monitor.owner, name=name) is None:
-                raise InvalidInputError.of(
-                    "channels", f"There is no channel {name!r}; add it with: tidegauge channel add {name}"
-                )
 
     def _settle_config(self, monitor: Monitor, by: str, why: str) -> None:
         """Go where a new configuration leads: init while a field is missing, else baselining."""
@@ -451,22 +390,5 @@ class Monitors:
         return self._database.monitors.get(monitor.id)
 
 
-def _check_measured(monitor: Monitor, names: Iterable[str], field: str) -> None:
-    """Refuse metrics that labels never give; what files and functions of users give may be any."""
-    if monitor.config.performance.compute == "labelled_data":
-        reason = never_measured(names, monitor.config.model_type)
-        if reason:
-            raise InvalidInputError.of(field, reason)
-
-
 def _is_table(monitor: Monitor) -> bool:
     return monitor.config.input_data_type == "tabular" and monitor.config.drift.enabled
-
-
-def _unfit(form: ContentForm, config: MonitorConfig) -> str:
-    """Say why a Dataset version cannot be what the baseline is made of; empty where it can."""
-    if config.input_data_type == "tabular" and form is not ContentForm.TABLE:
-        return f"which is {form.value}; input_data_type tabular needs CSV or Parquet files."
-    if config.input_data_type == "image" and not form.holds_images:
-        return f"which is {form.value}; input_data_type image needs images."
-    return ""

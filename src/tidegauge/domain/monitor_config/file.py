@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from tidegauge.domain.alert import AlertRule
-from tidegauge.domain.metrics import MetricType
+from tidegauge.domain.alert import EVERY, AlertRule
+from tidegauge.domain.metrics import MetricType, never_measured
 from tidegauge.domain.monitor import Feature, Monitor, MonitorState
 from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.monitor_config.parts import DOCUMENTED
@@ -66,16 +66,23 @@ class MonitorFile:
 
     def _schema_errors(self) -> Iterator[FieldError]:
         names = [feature.name for feature in self.schema or ()]
-        for number, name in enumerate(names):
+        for number, (name, feature) in enumerate(zip(names, self.schema or (), strict=True)):
             where = f"schema.{number}.name"
-            if not name.strip():
-                yield FieldError(where, f"{where} is empty; name the feature.")
-            elif name in names[:number]:
+            try:
+                feature.check()
+            except InvalidInputError as error:
+                yield from (_below(f"schema.{number}", item) for item in error.errors)
+                continue
+            if name in names[:number]:
                 yield FieldError(where, f"{where} is {name!r}, as of another feature; choose another name.")
 
     def _threshold_errors(self) -> Iterator[FieldError]:
         if self.thresholds is None:
             return
+        for name, bounds in self.thresholds.items():
+            reason = self._never_measured(name) if bounds.type is MetricType.PERFORMANCE else ""
+            if reason:
+                yield FieldError(f"thresholds.{name}", f"thresholds.{reason}")
         try:
             parse_thresholds(_plain(self.thresholds))
         except InvalidInputError as error:
@@ -96,6 +103,17 @@ class MonitorFile:
                 rule.check()
             except InvalidInputError as error:
                 yield from (_below(where, item) for item in error.errors)
+            for place, condition in enumerate(rule.conditions):
+                named = rule.type is MetricType.PERFORMANCE and condition.name not in ("", EVERY)
+                if named and (reason := self._never_measured(condition.name)):
+                    field = f"{where}.conditions.{place}.name"
+                    yield FieldError(field, f"{field}: {reason}")
+
+    def _never_measured(self, name: str) -> str:
+        """Say why labels never give a metric; what files and functions of users give may be any."""
+        if self.config.performance.compute != "labelled_data":
+            return ""
+        return never_measured([name], self.config.model_type)
 
 
 def file_of(monitor: Monitor, rules: tuple[AlertRule, ...]) -> MonitorFile:
