@@ -447,6 +447,7 @@ def test_evidence_of_a_table_goes_on_after_a_restart(site: Site, tmp_path: Path)
     for window in range(2):
         table = people(rng, 40, older=5)
         play(site, table, scored(risk(table)), window)
+    site.services.collector.close()
     again = Site.build(tmp_path / "home", CLASSES, site.clock)
     again.deployment, again.monitor_id = site.deployment, site.monitor_id
     try:
