@@ -171,15 +171,20 @@ class Site:
         self.register(RepositoryKind.DATASET, name, folder)
 
     def monitor(
-        self, dataset: str, side: int = 200, frequency: int = 5, segments: str = "", **drift: Any
+        self,
+        dataset: str,
+        side: int = 200,
+        frequency: int = 5,
+        general: Mapping[str, Any] | None = None,
+        **drift: Any,
     ) -> Monitor:
         """Create the monitor of the deployment, wait for its baseline, and start it.
 
-        ``drift`` are fields of its configuration that are not as usual.
+        ``general`` are fields of its configuration, and ``drift`` those of drift, that are not as usual.
         """
         config = MonitorConfig(
             frequency_minutes=frequency,
-            segments=segments,
+            **(general or {}),
             drift=DriftConfig(True, image=ImageShape(side, side), train_data=TrainData(dataset, 1), **drift),
             performance=PerformanceConfig(enabled=True),
         )

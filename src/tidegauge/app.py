@@ -45,6 +45,7 @@ from tidegauge.services.observing import Observing
 from tidegauge.services.people import People
 from tidegauge.services.pipelines import Pipelines
 from tidegauge.services.privacy.erasing import Erasures
+from tidegauge.services.privacy.redacting import Redacting
 from tidegauge.services.privacy.tombstones import Tombstones
 from tidegauge.services.reports import Reports
 from tidegauge.services.retraining import Retrainings
@@ -139,6 +140,7 @@ def build_monitoring(
         baselines,
         evidences,
         Findings(labels, sources, health),
+        Redacting(database, log, files),
         Alerting(database, notifications, now),
         flush,
         now,

@@ -19,8 +19,6 @@ from tidegauge.domain.monitor_config import (
     Tolerances,
     TrainData,
     needs_baseline,
-    support,
-    unsupported,
 )
 from tidegauge.domain.monitor_config.checks import RANGES, value_at
 from tidegauge.errors import InvalidInputError
@@ -100,11 +98,11 @@ def test_what_an_older_release_stored_still_loads_and_means_the_same() -> None:
             "enabled": True,
         },
     }
-    assert (config.errors(), unsupported(config)) == ([], [])
+    assert config.errors() == []
 
 
-def test_the_defaults_are_valid_carried_out_and_lack_nothing() -> None:
-    assert (MonitorConfig().errors(), unsupported(MonitorConfig()), MonitorConfig().missing()) == ([], [], ())
+def test_the_defaults_are_valid_and_lack_nothing() -> None:
+    assert (MonitorConfig().errors(), MonitorConfig().missing()) == ([], ())
     assert MonitorConfig().health.enabled
 
 
@@ -233,15 +231,6 @@ def test_tables_need_no_image_shape() -> None:
     drift = DriftConfig(enabled=True)
     assert MonitorConfig(drift=drift).missing() == ("drift.image", "drift.train_data")
     assert MonitorConfig(input_data_type="tabular", drift=drift).missing() == ("drift.train_data",)
-
-
-@pytest.mark.parametrize("name", support._CARRIED_OUT)
-def test_what_is_not_carried_out_is_refused_in_one_sentence(name: str) -> None:
-    for value in support._CARRIED_OUT[name]:
-        assert unsupported(with_value(FULL_IMAGE, name, value)) == []  # type: ignore[arg-type]
-    (error,) = unsupported(with_value(FULL_IMAGE, name, "other"))  # type: ignore[arg-type]
-    assert error.field == name
-    assert error.message.startswith(f"{name} is 'other', which is not carried out yet; ")
 
 
 def test_an_active_monitor_takes_on_what_needs_no_baseline() -> None:

@@ -81,7 +81,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     truth[:10] = truth[:10][::-1]
     site.deploy(folder / "model", ["NORMAL", "PNEUMONIA"] * 50, "PNEUMONIA", scores=right, labels=truth)
     site.add_images("pool", folder / "pool", *draw(300, np.random.default_rng(0)))
-    site.monitor("pool", SIDE, segments="hospital")
+    site.monitor("pool", SIDE, general={"segments": "hospital"})
     site.close()
     return folder / "home"
 

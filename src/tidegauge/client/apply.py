@@ -13,7 +13,7 @@ from pydantic_core import to_jsonable_python
 
 from tidegauge.domain.alert import Alert
 from tidegauge.domain.monitor import Monitor, MonitorState
-from tidegauge.domain.monitor_config import needs_baseline, unsupported
+from tidegauge.domain.monitor_config import needs_baseline
 from tidegauge.domain.monitor_config.file import MonitorFile, compare, file_of
 from tidegauge.domain.report import Change
 from tidegauge.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
@@ -123,9 +123,6 @@ def read_document(data: bytes, name: str) -> Document:
         raise _refusal(name, node, _told(error)) from error
     document = Document(wanted, name, node)
     errors = wanted.errors()
-    known = {error.field for error in errors}
-    later = [_of_config(error) for error in unsupported(wanted.config)]
-    errors += [error for error in later if error.field not in known]
     if errors:
         raise document.refusal(errors)
     return document

@@ -35,6 +35,7 @@ class Reader:
     """How far one extractor has read the log of one deployment.
 
     ``position`` is the number of the last log file read, ``sequence`` that of the last batch written.
+    ``begun`` is the number of the last log file when reading began: what came before is not late.
     ``halves`` are by event id.
     """
 
@@ -43,6 +44,7 @@ class Reader:
     extractor: str
     position: int = 0
     sequence: int = 0
+    begun: int = 0
     halves: Mapping[str, Half] = field(default_factory=dict)
 
 

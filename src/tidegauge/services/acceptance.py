@@ -74,6 +74,11 @@ class Acceptance:
             )
         if not monitor.config.drift.enabled:
             raise ConflictError("The monitor does not look at drift; there is no baseline to replace.")
+        if not monitor.config.keep_images:
+            raise ConflictError(
+                "The monitor keeps no images (keep_images: false), and a baseline is made of images; "
+                "make one of another version of the Dataset with: tidegauge monitor configure"
+            )
         if monitor.progress:
             raise ConflictError(f"The monitor is busy ({monitor.progress}); wait until it is done.")
         start, end = span(start, end)

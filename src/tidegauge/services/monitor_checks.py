@@ -10,7 +10,7 @@ from tidegauge.domain.content import ContentForm
 from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.metrics import MetricType, never_measured
 from tidegauge.domain.monitor import Monitor
-from tidegauge.domain.monitor_config import MonitorConfig, unsupported
+from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.thresholds import Threshold
 from tidegauge.errors import FieldError, InvalidInputError, TidegaugeError
 from tidegauge.services.catalogue import Catalogue
@@ -35,11 +35,7 @@ class Checks:
         """Raise InvalidInputError with every field that is wrong, or is not carried out."""
         errors = config.errors()
         known = {error.field for error in errors}
-        errors += [
-            error
-            for error in (*unsupported(config), *self._places(deployment, config))
-            if error.field not in known
-        ]
+        errors += [error for error in self._places(deployment, config) if error.field not in known]
         if errors:
             raise InvalidInputError(" ".join(error.message for error in errors), tuple(errors))
 

@@ -7,14 +7,14 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
-from tidegauge.domain.events import LATENCY_US, REQUEST_TYPE, RESPONSE_TYPE, STATUS
+from tidegauge.domain.events import LATENCY_US, REDACTED, REQUEST_TYPE, RESPONSE_TYPE, STATUS
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.monitor_config import ImageShape
 from tidegauge.domain.observation import DeadLetter, Half, LogFile, ObservationFile, Reader
@@ -23,9 +23,16 @@ from tidegauge.services.payloads import decode_images, decode_scores
 from tidegauge.services.privacy.tombstones import Tombstones
 from tidegauge.services.sources.logs import Logs, is_foreign
 from tidegauge.services.tabular.requests import Reading
-from tidegauge.stats.images.features import ImageFeatures, extract
+from tidegauge.stats.images import ImageBaseline, ImageFeatures, ObservedImages, extract, observe
 from tidegauge.storage.database import Database
-from tidegauge.storage.observations import Observations, ObservationStore, Table, microseconds, numbered
+from tidegauge.storage.observations import (
+    Observations,
+    ObservationStore,
+    Table,
+    microseconds,
+    numbered,
+    together,
+)
 from tidegauge.storage.segments import Record
 
 _VERSION = 1  # of what is extracted; another number reads the log anew
@@ -54,6 +61,7 @@ class Extraction:
     ``source`` names the event attribute that tells sources apart (a patient, a device); empty: none.
     ``segment`` names the one by whose values windows are looked at apart (a hospital); empty: none.
     ``origin`` is where the log is read if not in this cluster, as ``dataset/prefix``.
+    ``against`` is the hash of the ``baseline`` that images are observed by; empty where images are kept.
     ``skew`` is how many seconds an event's time may lie after its arrival before its clock counts as wrong.
     """
 
@@ -64,6 +72,8 @@ class Extraction:
     origin: str = ""
     segment: str = ""
     reading: Reading | None = None
+    against: str = ""
+    baseline: ImageBaseline | None = field(default=None, compare=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -71,7 +81,12 @@ class Extraction:
         shape = self.shape
         parts = [_VERSION, self.classes, self.source, shape and [shape.height, shape.width, shape.channels]]
         order = shape.channel_order if shape else ""
-        named = {"segment": self.segment, "origin": self.origin, "reading": self.reading}
+        named = {
+            "segment": self.segment,
+            "origin": self.origin,
+            "reading": self.reading,
+            "against": self.against,
+        }
         further = [[name, value] for name, value in named.items() if value]
         return hashlib.sha256(orjson.dumps([parts, order, *further])).hexdigest()[:16]
 
@@ -80,6 +95,10 @@ class Extraction:
         numbers = self.reading is not None and self.reading.numbers
         width, kind = (1, np.float64) if numbers else (self.classes, np.float32)
         return np.full((1, width), np.nan, kind)
+
+    def features(self, images: Image) -> ImageFeatures | ObservedImages:
+        """Return what is kept of images."""
+        return observe(self.baseline, images) if self.baseline is not None else extract(images)
 
     def reads(self, deployment_id: str, file_id: str) -> bool:
         """Tell whether a file of the log is of the origin."""
@@ -152,7 +171,8 @@ class Observing:
     ) -> bool:
         """Read what the log has got since, for so many seconds at most; return whether that was all.
 
-        ``late`` hears each batch within the transaction that makes it count.
+        ``late`` hears each batch within the transaction that makes it count, but for those of files that were
+        there when the reading began: another extractor has read them then.
 
         Each batch counts with the transaction that moves the reader past its files: a crash before it
         leaves a file that nobody looks at, and the same name is written again.
@@ -210,7 +230,8 @@ class Observing:
         id_ = f"{deployment_id}/{extraction.id}"
         found = self._database.readers.find(id=id_)
         if found is None:
-            found = Reader(id_, deployment_id, extraction.id)
+            begun = self._database.log_files.highest("number", deployment_id=deployment_id)
+            found = Reader(id_, deployment_id, extraction.id, begun=begun)
             try:
                 self._database.readers.add(found)
             except ConflictError:
@@ -267,7 +288,8 @@ class Observing:
                 raise _OvertakenError  # what was read may have been deleted since
             if described:
                 self._database.observation_files.add(described)
-                late(batch)
+                if position > reader.begun:
+                    late(batch)
             self._database.dead_letters.add_all(letters)
             return position
         return reader.position
@@ -356,11 +378,11 @@ class Observing:
         letters: list[DeadLetter] = []
         parts: list[Observations] = []
         images: list[Image] = []
-        features: list[ImageFeatures] = []
+        features: list[ImageFeatures | ObservedImages] = []
 
         def flush() -> None:
             if images:
-                features.append(extract(np.concatenate(images)))
+                features.append(extraction.features(np.concatenate(images)))
                 images.clear()
 
         for exchange in sorted(pairs, key=lambda pair: (pair.request.event.time, pair.request.event.id)):
@@ -379,7 +401,7 @@ class Observing:
         if not parts:
             return Observations.none(), letters
         joined = Observations.concatenate(parts)
-        return replace(joined, images=ImageFeatures.concatenate(features) if features else None), letters
+        return replace(joined, images=together(features)), letters
 
     def _unseen(self, reader: Reader, pairs: Sequence[_Exchange]) -> list[_Exchange]:
         """Leave out events that were delivered before: senders repeat what was not acknowledged in time."""
@@ -418,7 +440,7 @@ class _Exchange:
         if table is not None and len(next(iter(table.values()))) != len(scores):
             rows = len(next(iter(table.values())))
             raise InvalidInputError(f"The request has {rows} rows and the response {len(scores)} answers.")
-        if extraction.shape is None:
+        if extraction.shape is None or self.request.event.extensions.get(REDACTED):
             return scores, None, table
         pixels = decode_images(self.request.event, extraction.shape)
         if len(pixels) != len(scores):

@@ -37,6 +37,7 @@ from tidegauge.services.findings import Findings
 from tidegauge.services.labels import Labels, PostedLabel, Receipt
 from tidegauge.services.observing import Extraction, Observing
 from tidegauge.services.payloads import decode_images
+from tidegauge.services.privacy.redacting import Redacting
 from tidegauge.services.sources.bundle import Sources
 from tidegauge.services.sources.logs import origin_of
 from tidegauge.services.tabular.requests import Reading
@@ -64,6 +65,7 @@ class Runs:
         baselines: Baselines,
         evidences: Evidences,
         findings: Findings,
+        redacting: Redacting,
         alerting: Alerting,
         flush: Callable[[], None],
         now: Callable[[], datetime],
@@ -79,6 +81,7 @@ class Runs:
         self._evidences = evidences
         self._alerting = alerting
         self._findings = findings
+        self._redacting = redacting
         self._flush = flush
         self._now = now
 
@@ -134,6 +137,8 @@ class Runs:
             read_all = True  # as far as can be
         if not read_all or not found_all:
             return False
+        if not monitor.config.keep_images:
+            self._redacting.follow(monitor.deployment_id, extraction)
         config = monitor.config.performance
         if config.enabled:
             self._sources.late_files.refresh(
@@ -173,6 +178,8 @@ class Runs:
 
     def image(self, monitor: Monitor, run: MonitorRun, event_id: str, index: int) -> bytes:
         """Return an image of the run's window as PNG."""
+        if not monitor.config.keep_images:
+            raise NotFoundError("The monitor keeps no images (keep_images: false).")
         shown = next((i for i in run.images if (i.event_id, i.index) == (event_id, index)), None)
         shape = monitor.config.drift.image
         if shown is None or shape is None:
@@ -419,14 +426,20 @@ def extraction_of(monitor: Monitor, baseline: Baseline) -> Extraction:
     """Return what a monitor needs to have read of each event."""
     config = monitor.config
     source = config.evidence.per_source
+    shape = config.drift.image if config.drift.enabled else None
+    image = None if config.keep_images else baseline.image
+    if not config.keep_images and (image is None or image.space is None):
+        shape = None  # a baseline that nothing is compared with needs no images
     return Extraction(
-        config.drift.image if config.drift.enabled else None,
+        shape,
         len(baseline.classes),
         source.attribute if source else "",
         config.time.clock_skew_seconds,
         origin_of(monitor),
         config.segments,
         _reading(monitor, baseline),
+        monitor.baseline if shape and image else "",
+        image if shape else None,
     )
 
 

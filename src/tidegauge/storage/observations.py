@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tidegauge.domain.observation import ObservationFile
-from tidegauge.stats.images.features import ATTRIBUTES, ImageFeatures
+from tidegauge.stats.images import ATTRIBUTES, ImageFeatures, ObservedImages
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectStore
 
@@ -24,7 +24,7 @@ Texts = npt.NDArray[np.object_]
 Table = Mapping[str, npt.NDArray[Any]]  # columns [n]: float64, or text with None
 _TIME = pa.timestamp("us", tz="UTC")
 _ROWS = 2048  # of a row group: a window of minutes reads little of an hour
-_PLAIN = ("reduced", "details", "embedding")
+_PLAIN = ("reduced", "details", "embedding", "observed")
 _REPEATED = ["log_file", "source", "segment"]
 _FEATURES = ("images", "table")
 _COLUMN = "column_"  # before the names of a table's columns: they are any
@@ -39,7 +39,8 @@ class Observations:
     ``time`` and ``received`` ``[n]`` are microseconds since 1970; ``index`` is the place in the request;
     ``sequence`` the batch of reading. ``latency`` is in microseconds, -1 where the log has none. ``scores``
     ``[n, classes]`` are NaN where the request failed; of a regression they are its answers ``[n, 1]``.
-    ``seen`` ``[n]`` tells which have features: ``images`` has those, in order; ``table`` has the columns
+    ``seen`` ``[n]`` tells which have features: ``images`` has those, in order (where no images are kept, what
+    one baseline needs of them); ``table`` has the columns
     ``[n]`` of requests that are tables, NaN or None where nothing was seen. ``source`` and ``segment`` are
     attributes of the event, or empty.
     """
@@ -56,7 +57,7 @@ class Observations:
     segment: Texts
     scores: npt.NDArray[np.floating]
     seen: npt.NDArray[np.bool_]
-    images: ImageFeatures | None
+    images: ImageFeatures | ObservedImages | None
     table: Table | None = None
 
     def __len__(self) -> int:
@@ -96,7 +97,7 @@ class Observations:
         return Observations(
             **plain,
             scores=np.concatenate([_widened(part.scores, width) for part in parts]),
-            images=ImageFeatures.concatenate(images) if images else None,
+            images=together(images),
             table=_joined([(part.table, len(part)) for part in parts]),
         )
 
@@ -294,7 +295,18 @@ def _parquet(batch: Observations) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _image_columns(images: ImageFeatures, seen: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
+def together(parts: Sequence[ImageFeatures | ObservedImages]) -> ImageFeatures | ObservedImages | None:
+    """Join what is known of images; None for none. Of one extractor all parts are of one kind."""
+    kept = [part for part in parts if isinstance(part, ObservedImages)]
+    if kept:
+        return ObservedImages.concatenate(kept)
+    whole = [part for part in parts if isinstance(part, ImageFeatures)]
+    return ImageFeatures.concatenate(whole) if whole else None
+
+
+def _image_columns(
+    images: ImageFeatures | ObservedImages, seen: npt.NDArray[np.bool_]
+) -> dict[str, pa.Array]:
     rows = np.flatnonzero(seen)
     columns: dict[str, pa.Array] = {}
     for name, column in zip(ATTRIBUTES, images.attributes.T, strict=True):
@@ -302,8 +314,7 @@ def _image_columns(images: ImageFeatures, seen: npt.NDArray[np.bool_]) -> dict[s
         values[rows] = column
         columns[name] = pa.array(values)
     # What has no names of its own stands as bytes: a column each would cost more than its numbers.
-    blocks = ("reduced", images.reduced), ("details", images.details), ("embedding", images.embedding)
-    for name, block in blocks:
+    for name, block in _blocks(images).items():
         if block.shape[1]:
             whole = np.zeros((len(seen), block.shape[1]), block.dtype)
             whole[rows] = block
@@ -311,6 +322,13 @@ def _image_columns(images: ImageFeatures, seen: npt.NDArray[np.bool_]) -> dict[s
             buffer = pa.py_buffer(np.ascontiguousarray(whole))
             columns[name] = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(seen), [None, buffer])
     return columns
+
+
+def _blocks(images: ImageFeatures | ObservedImages) -> dict[str, npt.NDArray[Any]]:
+    if isinstance(images, ImageFeatures):
+        return {"reduced": images.reduced, "details": images.details, "embedding": images.embedding}
+    strangeness, nearest = images.strangeness[:, np.newaxis], images.nearest[:, np.newaxis]
+    return {"observed": images.observations, "strangeness": strangeness, "nearest": nearest}
 
 
 def _observations(table: pa.Table) -> Observations:
@@ -340,7 +358,7 @@ def _observations(table: pa.Table) -> Observations:
         segment=texts("segment") if "segment" in table.column_names else np.full(len(seen), "", object),
         scores=np.column_stack(scores) if scores else np.empty((len(seen), 0), np.float32),
         seen=seen,
-        images=_images(table, seen) if "reduced" in table.column_names else None,
+        images=_images(table, seen),
         table={
             name.removeprefix(_COLUMN): numbers(name)
             for name in table.column_names
@@ -350,7 +368,7 @@ def _observations(table: pa.Table) -> Observations:
     )
 
 
-def _images(table: pa.Table, seen: npt.NDArray[np.bool_]) -> ImageFeatures:
+def _images(table: pa.Table, seen: npt.NDArray[np.bool_]) -> ImageFeatures | ObservedImages | None:
     def block(name: str, dtype: type[np.generic]) -> npt.NDArray[Any]:
         if name not in table.column_names:
             return np.empty((int(seen.sum()), 0), dtype)
@@ -366,6 +384,14 @@ def _images(table: pa.Table, seen: npt.NDArray[np.bool_]) -> ImageFeatures:
     def columns(names: Iterable[str]) -> npt.NDArray[np.float64]:
         return np.column_stack([table.column(name).to_numpy() for name in names])[seen]
 
+    if "observed" in table.column_names:
+        return ObservedImages(
+            block("observed", np.float64),
+            block("strangeness", np.float64)[:, 0],
+            block("nearest", np.int64)[:, 0],
+        )
+    if "reduced" not in table.column_names:
+        return None
     return ImageFeatures(
         reduced=block("reduced", np.uint8),
         attributes=columns(ATTRIBUTES),

@@ -376,6 +376,7 @@ log_files = Table(
     _time("written_at"),
     Column("redacted", Boolean, nullable=False),
     UniqueConstraint("deployment_id", "number"),
+    Index(None, "deployment_id", "redacted", "number"),
 )
 
 readers = Table(
@@ -386,6 +387,7 @@ readers = Table(
     _text("extractor"),
     Column("position", Integer, nullable=False),
     Column("sequence", Integer, nullable=False),
+    Column("begun", Integer, nullable=False),
     _json("halves"),
 )
 

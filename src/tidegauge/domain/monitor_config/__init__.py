@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tidegauge.domain.monitor_config.checks import check_fields
+from tidegauge.domain.monitor_config.live import needs_baseline
 from tidegauge.domain.monitor_config.parts import (
     DOCUMENTED,
     CustomFunction,
@@ -19,7 +20,6 @@ from tidegauge.domain.monitor_config.parts import (
     Tolerances,
     TrainData,
 )
-from tidegauge.domain.monitor_config.support import needs_baseline, unsupported
 from tidegauge.errors import FieldError, InvalidInputError
 
 __all__ = [
@@ -35,7 +35,6 @@ __all__ = [
     "Tolerances",
     "TrainData",
     "needs_baseline",
-    "unsupported",
 ]
 
 

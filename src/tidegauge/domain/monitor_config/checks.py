@@ -159,6 +159,12 @@ def _inputs(config: MonitorConfig) -> Iterator[FieldError]:
                 "keep_images",
                 "keep_images is False, but drift.algorithm is custom, and its function needs images.",
             )
+        if drift.predict_data == "dataset" and not config.keep_images:
+            yield FieldError(
+                "keep_images",
+                "keep_images is False, but drift.predict_data is dataset, whose files are not ours to "
+                "change; use true.",
+            )
         return
     train = drift.train_data
     for name, given in (

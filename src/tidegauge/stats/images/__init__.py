@@ -1,6 +1,13 @@
 """Drift of images: what they look like, how strange they are to a baseline, what about them moved."""
 
-from tidegauge.stats.images.baseline import ImageBaseline, ImageDrift, compare, fit_baseline
+from tidegauge.stats.images.baseline import (
+    ImageBaseline,
+    ImageDrift,
+    ObservedImages,
+    compare,
+    fit_baseline,
+    observe,
+)
 from tidegauge.stats.images.changes import (
     CHANGES,
     HARMLESS,
@@ -25,6 +32,7 @@ __all__ = [
     "ImageFeatures",
     "ImageSamples",
     "Images",
+    "ObservedImages",
     "Tolerance",
     "brightened",
     "compare",
@@ -32,6 +40,7 @@ __all__ = [
     "extract",
     "fit_baseline",
     "noisy",
+    "observe",
     "reencoded",
     "resized",
     "rotated",

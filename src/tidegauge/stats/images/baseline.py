@@ -7,7 +7,7 @@ between its strangeness and the baseline's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -99,11 +99,13 @@ class ImageBaseline:
         centre, whitening = self._whitening
         return np.asarray((observations - centre) @ whitening)
 
-    def observe(self, images: npt.NDArray[Any] | ImageFeatures) -> Floats:
+    def observe(self, images: npt.NDArray[Any] | ImageFeatures | ObservedImages) -> Floats:
         """Return the observations ``[n, K]`` of images, or of their features.
 
         A training image that comes back is no neighbour of itself.
         """
+        if isinstance(images, ObservedImages):
+            return images.observations
         if self.space is None:
             raise ValueError(f"the baseline has {self.n} images; give {_MINIMUM} or more to observe by")
         features = self.extract(images)
@@ -191,6 +193,41 @@ class ImageBaseline:
 
 
 @dataclass(frozen=True, eq=False)
+class ObservedImages:
+    """What is needed of n images beside one baseline, where no image and no thumbnail may be kept.
+
+    ``observations`` float ``[n, K]``, ``strangeness`` float ``[n]``, ``nearest`` ``[n]``: the index of the
+    training image that looks most alike.
+    """
+
+    observations: Floats
+    strangeness: Floats
+    nearest: Indices
+
+    def __len__(self) -> int:
+        return len(self.strangeness)
+
+    @property
+    def attributes(self) -> Floats:
+        """The attributes ``[n, 10]``, which follow the strangeness in every observation."""
+        return self.observations[:, 1 : 1 + len(ATTRIBUTES)]
+
+    def take(self, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_] | slice) -> ObservedImages:
+        """Return some of them, by index or by mask."""
+        return ObservedImages(self.observations[rows], self.strangeness[rows], self.nearest[rows])
+
+    @staticmethod
+    def concatenate(parts: Iterable[ObservedImages]) -> ObservedImages:
+        """Join what is kept of several chunks of images."""
+        chunks = list(parts)
+        return ObservedImages(
+            np.concatenate([chunk.observations for chunk in chunks]),
+            np.concatenate([chunk.strangeness for chunk in chunks]),
+            np.concatenate([chunk.nearest for chunk in chunks]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class ImageDrift:
     """A window of n images against a baseline.
 
@@ -234,21 +271,12 @@ def fit_baseline(
     return _fit(samples, encoder)
 
 
-def compare(
-    baseline: ImageBaseline, images: npt.NDArray[Any] | ImageFeatures, permutations: int = _PERMUTATIONS
-) -> ImageDrift:
-    """Compare a window of images, uint8 or float ``[n, h, w, c]``, or of their features with a baseline.
+def observe(baseline: ImageBaseline, images: npt.NDArray[Any] | ImageFeatures) -> ObservedImages:
+    """Return what comparisons with this baseline need of images: numbers, and no thumbnails.
 
-    The p-value is exact whatever the number of ``permutations``, and no smaller than 1 in so many and one.
-
-    An image that the baseline has, also encoded again, is compared with the other images only: replayed
-    training images are no drift.
+    An image that the baseline has, also encoded again, is compared with the other images only.
     """
     features = baseline.extract(images)
-    n = len(features)
-    if not n or baseline.space is None:
-        nobody = np.full(n, -1)
-        return ImageDrift(None, None, n, np.full(n, np.nan), nobody, np.arange(n), {})
     nearest, known = _look_up(baseline, features.reduced)
     observed = baseline.observe(features)
     strangeness = observed[:, 0].copy()  # with folds, each image is compared at home instead
@@ -257,18 +285,39 @@ def compare(
         here = home == number
         chosen, space = features.take(here), baseline.folds[number]
         strangeness[here] = space.strangeness(chosen, baseline.itself(chosen, space))
+    return ObservedImages(observed, strangeness, nearest)
+
+
+def compare(
+    baseline: ImageBaseline,
+    images: npt.NDArray[Any] | ImageFeatures | ObservedImages,
+    permutations: int = _PERMUTATIONS,
+) -> ImageDrift:
+    """Compare a window of images, uint8 or float ``[n, h, w, c]``, or of their features with a baseline.
+
+    The p-value is exact whatever the number of ``permutations``, and no smaller than 1 in so many and one.
+
+    An image that the baseline has, also encoded again, is compared with the other images only: replayed
+    training images are no drift.
+    """
+    n = len(images)
+    if not n or baseline.space is None:
+        nobody = np.full(n, -1)
+        return ImageDrift(None, None, n, np.full(n, np.nan), nobody, np.arange(n), {})
+    seen = images if isinstance(images, ObservedImages) else observe(baseline, images)
+    observed, strangeness = seen.observations, seen.strangeness
     distance = kolmogorov_smirnov(baseline.strangeness, strangeness)
     tested = observed[np.random.default_rng(0).permutation(n)[:_TESTED]]
     # In an order of their own: permutations must not depend on how the images came.
     tested = tested[np.lexsort(tested.T)]
     discrepancy = mmd(baseline.vectors, baseline.standardise(tested), permutations)
-    moved = (features.attributes.mean(axis=0) - baseline.attribute_mean) / baseline.attribute_deviation
+    moved = (seen.attributes.mean(axis=0) - baseline.attribute_mean) / baseline.attribute_deviation
     return ImageDrift(
         score=distance.score,
         p_value=discrepancy.p_value,
         n=n,
         strangeness=strangeness,
-        nearest=nearest,
+        nearest=seen.nearest,
         ranking=np.argsort(-strangeness, kind="stable"),
         attributes={name: float(value) for name, value in zip(ATTRIBUTES, moved, strict=True)},
         discrepancy=discrepancy.score,

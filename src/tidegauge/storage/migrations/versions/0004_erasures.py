@@ -32,3 +32,10 @@ def upgrade() -> None:
         sa.UniqueConstraint("deployment_id", "digest", name=op.f("uq_erasures_deployment_id_digest")),
     )
     op.add_column("log_files", sa.Column("redacted", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.create_index(
+        op.f("ix_log_files_deployment_id_redacted_number"),
+        "log_files",
+        ["deployment_id", "redacted", "number"],
+        unique=False,
+    )
+    op.add_column("readers", sa.Column("begun", sa.Integer(), nullable=False, server_default="0"))
