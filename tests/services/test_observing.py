@@ -68,6 +68,7 @@ class Part:
 @pytest.fixture
 def part(tmp_path: Path) -> Iterator[Part]:
     part = Part(tmp_path)
+    part.advance()  # what is written from now on is new to the reader
     yield part
     part.database.close()
 
@@ -115,6 +116,15 @@ def test_reading_again_reads_nothing_twice(part: Part) -> None:
     assert part.advance() == []
     part.write("s2", *pair("b"))
     assert [len(batch) for batch in part.advance()] == [1]
+    assert part.window().event_id.tolist() == ["a", "b"]
+
+
+def test_what_was_logged_before_the_reading_began_is_read_and_is_not_late(tmp_path: Path) -> None:
+    part = Part(tmp_path)
+    part.write("s1", *pair("a"))
+    assert part.advance() == []
+    part.write("s2", *pair("b"))
+    assert [batch.event_id.tolist() for batch in part.advance()] == [["b"]]
     assert part.window().event_id.tolist() == ["a", "b"]
 
 
