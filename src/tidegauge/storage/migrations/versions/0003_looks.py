@@ -7,7 +7,7 @@ from alembic import op
 
 from tidegauge.storage.tables import UtcDateTime
 
-revision = "0002b"
+revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
