@@ -32,7 +32,7 @@ class Checks:
         self._catalogue = catalogue
 
     def config(self, deployment: Deployment, config: MonitorConfig) -> None:
-        """Raise InvalidInputError with every field that is wrong, or is not carried out."""
+        """Raise InvalidInputError with every field that is wrong."""
         errors = config.errors()
         known = {error.field for error in errors}
         errors += [error for error in self._places(deployment, config) if error.field not in known]
