@@ -19,6 +19,7 @@ from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import Feature, FeatureKind, Monitor, MonitorRun, MonitorState, ValueType
 from tidegauge.domain.monitor_config import (
+    CustomFunction,
     DriftConfig,
     ImageShape,
     MonitorConfig,
@@ -456,3 +457,26 @@ def test_evidence_of_a_table_goes_on_after_a_restart(site: Site, tmp_path: Path)
         assert [run.evidence.n for run in runs(again) if run.evidence] == [40, 80, 120]
     finally:
         again.close()
+
+
+def test_a_function_of_the_user_scores_a_table(site: Site, tmp_path: Path) -> None:
+    train(site, tmp_path / "data")
+    classifier(site, tmp_path / "model")
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "drift.py").write_text(
+        "def score(baseline, window):\n"
+        "    assert baseline.schema == window.schema, (baseline.schema, window.schema)\n"
+        "    assert baseline.height == 600 and set(window['ward']) == {'north', None}\n"
+        "    return min(1.0, abs(window['age'].mean() - baseline['age'].mean()) / 100)\n"
+    )
+    site.register(RepositoryKind.CODE, "metrics", code)
+    custom = CustomFunction("metrics", 1, "drift.py:score")
+    watch(site, settings("classification", algorithm="custom", custom=custom))
+    table = people(np.random.default_rng(3), 20, older=30)
+    table["ward"] = [None, *["north"] * 19]
+    play(site, table, scored(risk(table)), 0)
+    (run,) = runs(site)
+    assert not run.problems
+    assert run.metric("table").value == pytest.approx(0.3, abs=0.1)  # type: ignore[union-attr]
+    assert run.metric("age").value > 0.6  # type: ignore[union-attr, operator]

@@ -117,6 +117,13 @@ class TableBaseline:
             found += [*known, ~np.any(known, axis=0) if known else np.ones(len(texts), np.bool_)]
         return np.column_stack(found).astype(np.float64)
 
+    def rows(self) -> dict[str, Array]:
+        """Return the rows that are kept, by column: a random sample; missing numbers are NaN, texts None."""
+        return {
+            name: _shown(np.concatenate([self.fitted_rows[name], self.ranked_rows[name]]))
+            for name in self.summaries
+        }
+
     def merge(self, other: TableBaseline) -> TableBaseline:
         """Return the baseline of the rows of both."""
         if self.summaries.keys() != other.summaries.keys():
@@ -386,6 +393,14 @@ def _split(
     # In this random order any keys will do, such as ascending ones.
     fitted_keys, ranked_keys = (np.sort(rng.random(len(rows)))[:_MOST].copy() for rows in halves)
     return fitted, ranked, fitted_keys, ranked_keys
+
+
+def _shown(rows: Array) -> Array:
+    if _is_numeric(rows):
+        return rows
+    texts = rows.astype(object)
+    texts[rows == _MISSING] = None
+    return texts
 
 
 def _kept(rows: Array) -> Array:
