@@ -393,7 +393,7 @@ def test_rows_and_answers_come_in_every_protocol(site: Site, tmp_path: Path) -> 
     watch(site, settings("classification"))
     row = {"age": 71.0, "pressure": 140.0, "ward": "east", "smoker": True}
     asked: list[dict[str, Any]] = [
-        {"instances": [row]},
+        {"instances": [{**row, "trace": [1, 2]}]},
         {"instances": [[71.0, 140.0, "east", True]]},
         {"inputs": {name: [[value]] for name, value in row.items()}},
         {

@@ -174,7 +174,7 @@ def carry_out(client: Client, todo: Plan, wait: Callable[[Monitor], Monitor]) ->
     monitor = _configure(client, todo, before)
     if monitor.state is MonitorState.BASELINING:
         monitor = wait(monitor)
-    if wanted.schema is not None and wanted.schema != monitor.schema:
+    if wanted.schema is not None and set(wanted.schema) != set(monitor.schema):
         monitor = client.monitors.set_schema(monitor.id, wanted.schema)
         if monitor.state is MonitorState.BASELINING:
             monitor = wait(monitor)

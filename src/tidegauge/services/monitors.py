@@ -317,7 +317,7 @@ class Monitors:
         if before.state not in (MonitorState.PENDING, MonitorState.READY):
             return False
         unmet = changed.unmet()
-        if _is_table(before) and before.inputs() != changed.inputs():
+        if _is_table(before) and set(before.inputs()) != set(changed.inputs()):
             self._move(before, MonitorState.BASELINING, by, "schema changed", message="", progress="")
             return True
         if before.state is MonitorState.PENDING and not unmet:
@@ -349,7 +349,7 @@ class Monitors:
             raise
         with self._database.transaction():
             fresh = self._fresh(monitor)  # the schema may have been completed meanwhile
-            stale = _is_table(fresh) and fresh.inputs() != monitor.inputs()
+            stale = _is_table(fresh) and set(fresh.inputs()) != set(monitor.inputs())
             if not stale:
                 self._finish_baseline(fresh, built)
         if stale:

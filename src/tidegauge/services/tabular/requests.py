@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,7 @@ def decode_rows(request: Event, columns: Sequence[TableColumn]) -> dict[str, Arr
     others that have, is missing. Else the inputs, in their order, are the columns in theirs: as many numbers
     (or texts) in a row as there are columns.
     """
-    tensors = _tensors(request)
+    tensors = _tensors(request, {column.name for column in columns})
     named = {column.name: tensors[column.name] for column in columns if column.name in tensors}
     found = _named(named, columns) if named else _in_order(tensors, columns)
     return {column.name: column_values(column, found[column.name]) for column in columns}
@@ -93,14 +93,18 @@ def decode_classes(response: Event, classes: Sequence[str]) -> npt.NDArray[np.fl
     )
 
 
-def _tensors(request: Event) -> Mapping[str, Array]:
-    """Return what a request has by name; rows of JSON may mix numbers, text and nulls."""
+def _tensors(request: Event, wanted: Collection[str]) -> Mapping[str, Array]:
+    """Return what a request has by name; rows of JSON may mix numbers, text and nulls.
+
+    Of rows with names only those ``wanted`` are returned, as long as there is one.
+    """
     rows = None if HEADER_LENGTH in request.extensions else load_object(request.data).get("instances")
     if not isinstance(rows, list) or not rows:
         return decode_event(request)
     if all(isinstance(row, dict) and set(row) != {"b64"} for row in rows):
         names = dict.fromkeys(name for row in rows for name in row)
-        return {name: _column(name, [row.get(name) for row in rows]) for name in names}
+        known = [name for name in names if name in wanted] or names
+        return {name: _column(name, [row.get(name) for row in rows]) for name in known}
     width = len(rows[0]) if isinstance(rows[0], list) else 0
     if width and all(isinstance(row, list) and len(row) == width for row in rows):
         flat = as_array(value for row in rows for value in row)
