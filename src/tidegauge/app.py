@@ -43,6 +43,7 @@ from tidegauge.services.monitors import Monitors
 from tidegauge.services.notifications import Notifications
 from tidegauge.services.observing import Observing
 from tidegauge.services.people import People
+from tidegauge.services.pictures import Pictures
 from tidegauge.services.pipelines import Pipelines
 from tidegauge.services.privacy.erasing import Erasures
 from tidegauge.services.privacy.redacting import Redacting
@@ -70,7 +71,7 @@ from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.objects import ObjectStore
 from tidegauge.storage.observations import ObservationStore
-from tidegauge.ui import pages
+from tidegauge.ui import charts, pages
 from tidegauge.ui import reports as report_pages
 from tidegauge.ui import retrainings as retraining_pages
 from tidegauge.web.access import may_ingest, signed_in
@@ -164,7 +165,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         collector.flush()  # the collector is made last
 
     deployments = Deployments(database, store, catalogue, supervisor, flush, now)
-    notifications = Notifications(database, settings.address, now)
+    notifications = Notifications(database, settings.address, now, Pictures(database, charts.of_alert).draw)
     monitoring = build_monitoring(settings, database, store, catalogue, notifications, flush, now)
     collector = Collector(
         home / "collector",
@@ -226,7 +227,9 @@ def run_worker(settings: Settings, announce: Callable[[], None]) -> None:
     database = open_database(settings)
     store = ObjectStore(settings.store)
     catalogue = Catalogue(database, store, Worker(), settings.home.absolute(), utc_now)
-    notifications = Notifications(database, settings.address, utc_now)
+    notifications = Notifications(
+        database, settings.address, utc_now, Pictures(database, charts.of_alert).draw
+    )
     monitoring = build_monitoring(settings, database, store, catalogue, notifications, lambda: None, utc_now)
     stopped = Event()
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

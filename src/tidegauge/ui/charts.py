@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from math import log, log10
 from typing import Any
 
 import altair as alt
 import vl_convert
 
-from tidegauge.domain.monitor import MonitorRun
+from tidegauge.domain.alert import EVERY, Alert, Subject
+from tidegauge.domain.monitor import Monitor, MonitorRun
 from tidegauge.domain.thresholds import Threshold
 
 WIDTH = 680  # of the plotting area, in pixels
@@ -27,6 +29,34 @@ _REQUESTS = ("requests", "4xx_requests", "5xx_requests")
 def to_svg(chart: alt.TopLevelMixin) -> str:
     """Render a chart as SVG, on this machine and without a browser."""
     return str(vl_convert.vegalite_to_svg(chart.to_json(validate=False)))
+
+
+def of_alert(alert: Alert, monitor: Monitor, runs: Sequence[MonitorRun]) -> bytes:
+    """Draw what an alert is about in these windows, as PNG on white: mails have no theme."""
+    condition = alert.rule.conditions[0]
+    if condition.segment not in ("", EVERY):
+        runs = [_of_segment(run, condition.segment) for run in runs]
+    name = {Subject.EVIDENCE: "evidence", Subject.STATUS: "timeline", Subject.QUIET: "requests"}.get(
+        condition.on, condition.name
+    )
+    if name == EVERY:
+        name = "timeline"
+    alpha = monitor.evidence.alpha if monitor.evidence else monitor.config.evidence.alpha
+    thresholds = dict(monitor.thresholds)
+    if condition.on is Subject.METRIC and condition.bound is not None and name not in thresholds:
+        thresholds[name] = Threshold(name, alert.rule.type, condition.bound, condition.bound)
+    chart = draw(name, runs, thresholds, alpha).properties(background="white", title=alert.rule.text)
+    return bytes(vl_convert.vegalite_to_png(chart.to_json(validate=False), scale=2))
+
+
+def _of_segment(run: MonitorRun, name: str) -> MonitorRun:
+    """Return a run as if the segment were the whole of it."""
+    segment = next((segment for segment in run.segments if segment.name == name), None)
+    return replace(
+        run,
+        metrics=segment.metrics if segment else (),
+        evidence=segment.evidence if segment else None,
+    )
 
 
 def timeline(runs: Sequence[MonitorRun]) -> alt.TopLevelMixin:
@@ -63,7 +93,7 @@ def timeline(runs: Sequence[MonitorRun]) -> alt.TopLevelMixin:
 
 
 def metric(runs: Sequence[MonitorRun], name: str, threshold: Threshold | None) -> alt.TopLevelMixin:
-    """Draw a score or metric in 0..1 with its interval, and the soft and hard thresholds."""
+    """Draw a score or metric with its interval, and the soft and hard thresholds."""
     rows = []
     for run in runs:
         found = run.metric(name)
@@ -78,7 +108,8 @@ def metric(runs: Sequence[MonitorRun], name: str, threshold: Threshold | None) -
                 }
             )
     base = alt.Chart(_data(rows)).encode(x=_time("time"))
-    scale = alt.Scale(domain=[0, 1])
+    bounds = [threshold.soft, threshold.hard] if threshold else []
+    scale = _scale([value for row in rows for value in (row["value"], row["low"], row["high"])] + bounds)
     layers: list[Any] = []
     if any(row["low"] is not None for row in rows):
         layers.append(
@@ -97,7 +128,8 @@ def metric(runs: Sequence[MonitorRun], name: str, threshold: Threshold | None) -
     )
     for bound, shade in ((threshold.soft, ORANGE), (threshold.hard, VERMILION)) if threshold else ():
         line = alt.Chart(_data([{"bound": bound}]))
-        layers.append(line.mark_rule(color=shade, strokeDash=[6, 4], strokeWidth=1.5).encode(y="bound:Q"))
+        dashed = line.mark_rule(color=shade, strokeDash=[6, 4], strokeWidth=1.5)
+        layers.append(dashed.encode(y=alt.Y("bound:Q", scale=scale)))
     return _dress(alt.layer(*layers), HEIGHT)
 
 
@@ -166,6 +198,14 @@ def draw(
 def columns(name: str) -> tuple[str, ...]:
     """Return the metrics whose numbers stand in the table of a chart."""
     return {"requests": _REQUESTS, "latency": _LATENCIES}.get(name, (name,))
+
+
+def _scale(values: Iterable[Any]) -> alt.Scale:
+    """Return 0 to 1 for what is a share, so that charts can be compared; else what the values need."""
+    known = [value for value in values if value is not None]
+    if all(0 <= value <= 1 for value in known):
+        return alt.Scale(domain=[0, 1])
+    return alt.Scale(zero=min(known) >= 0, nice=True)
 
 
 def _data(values: list[dict[str, Any]]) -> alt.Data:
