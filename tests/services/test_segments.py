@@ -19,6 +19,7 @@ from tidegauge.domain.status import Status
 from tidegauge.errors import InvalidInputError
 from tidegauge.services.labels import PostedLabel
 from tidegauge.services.segments import MOST, OTHER
+from tidegauge.ui.report import to_html
 
 STEP = timedelta(minutes=5)
 SURE = np.array([[0.9, 0.1], [0.1, 0.9]], np.float32)
@@ -48,7 +49,7 @@ class Region:
         return ids
 
     def look(self, window: int) -> MonitorRun:
-        self.site.clock.now = START + (window + 1) * STEP + timedelta(seconds=10)
+        self.site.clock.now = max(self.site.clock.now, START + (window + 1) * STEP + timedelta(seconds=10))
         self.site.work()
         return self.services.monitors.runs(self.fresh(), START + window * STEP, START + (window + 1) * STEP)[
             -1
@@ -232,3 +233,20 @@ def test_minutes_without_events_are_those_of_the_whole() -> None:
     condition = Condition(on=Subject.QUIET, operator=Operator.GREATER, bound=5, segment="east")
     with pytest.raises(InvalidInputError, match="segment is 'east', but"):
         condition.check()
+
+
+def test_a_report_sums_up_each_segment(region: Region) -> None:
+    for window in range(3):
+        region.go(window, "west")
+    east = region.sent["east"]
+    region.services.runs.post_labels(region.fresh(), [PostedLabel(east[0][0], east[0][2])], OWNER)
+    region.look(0)
+    report, made = region.services.reports.make(region.fresh(), START, START + 3 * STEP, OWNER)
+    found = {segment.name: segment for segment in report.segments}
+    assert list(found) == list(HOSPITALS)
+    assert {segment.observations for segment in report.segments} == {24}
+    assert found["west"].critical == found["west"].alarms > 0
+    assert found["east"].alarms == 0
+    assert found["east"].accuracy.n == 1  # type: ignore[union-attr]
+    assert b"<h2>Segments</h2>" in to_html(report, made)
+    assert report.content()["segments"][2]["name"] == "west"

@@ -28,7 +28,12 @@ _KEPT = ("confusion", "classes", "positive")
 
 def slim(run: MonitorRun) -> MonitorRun:
     """Return a run without its images and without details that no report needs: a span has many."""
-    return replace(run, metrics=tuple(map(_slim, run.metrics)), images=())
+    return replace(
+        run,
+        metrics=tuple(map(_slim, run.metrics)),
+        images=(),
+        segments=tuple(replace(one, metrics=tuple(map(_slim, one.metrics))) for one in run.segments),
+    )
 
 
 def _slim(metric: Metric) -> Metric:

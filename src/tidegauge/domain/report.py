@@ -243,6 +243,24 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class SegmentSummary:
+    """One segment over the span: its windows by status, and how many of them had a drift alarm.
+
+    ``accuracy`` is that of all its labels together; None without any.
+    """
+
+    name: str
+    observations: int
+    windows: int
+    healthy: int
+    warning: int
+    critical: int
+    unknown: int
+    alarms: int
+    accuracy: Pooled | None
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything a report says. The same rows give the same report, whenever and by whomever it is made."""
 
@@ -253,6 +271,7 @@ class Report:
     episodes: tuple[Episode, ...]
     evidence: EvidenceSummary | None
     metrics: tuple[MetricSummary, ...]
+    segments: tuple[SegmentSummary, ...]
     config_versions: tuple[int, ...]  # that the runs of the span followed
     absent: tuple[Absent, ...]
     late: int  # events that came after their window had been looked at

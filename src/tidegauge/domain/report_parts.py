@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 from statistics import median
@@ -13,8 +14,16 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from tidegauge.domain.metrics import MetricType, larger_is_worse
-from tidegauge.domain.monitor import ConfigVersion, Metric, MonitorRun, MonitorState, Transition
+from tidegauge.domain.monitor import (
+    ConfigVersion,
+    Metric,
+    MonitorRun,
+    MonitorState,
+    SegmentResult,
+    Transition,
+)
 from tidegauge.domain.monitor_config import MonitorConfig
+from tidegauge.domain.pooling import pool
 from tidegauge.domain.report import (
     Absent,
     AlarmPeriod,
@@ -25,6 +34,7 @@ from tidegauge.domain.report import (
     MetricSummary,
     Pooled,
     Revision,
+    SegmentSummary,
     Shares,
 )
 from tidegauge.domain.status import Status
@@ -96,6 +106,31 @@ def evidence(runs: Sequence[MonitorRun]) -> EvidenceSummary | None:
 def _period(raised_at: datetime | None, runs: list[MonitorRun]) -> AlarmPeriod:
     peak = max((run.evidence for run in runs if run.evidence), key=lambda found: found.log_e)
     return AlarmPeriod(raised_at, runs[0].start, runs[-1].end, len(runs), peak.feature, peak.effect)
+
+
+def segments(runs: Sequence[MonitorRun]) -> tuple[SegmentSummary, ...]:
+    """Sum up every segment that was met, by name."""
+    found: dict[str, list[tuple[MonitorRun, SegmentResult]]] = {}
+    for run in runs:
+        for segment in run.segments:
+            found.setdefault(segment.name, []).append((run, segment))
+    return tuple(_segment(name, found[name]) for name in sorted(found))
+
+
+def _segment(name: str, results: list[tuple[MonitorRun, SegmentResult]]) -> SegmentSummary:
+    statuses = Counter(segment.status for _, segment in results)
+    pooled = pool(replace(run, metrics=segment.metrics) for run, segment in results)
+    return SegmentSummary(
+        name,
+        sum(segment.n for _, segment in results),
+        len(results),
+        statuses[Status.HEALTHY],
+        statuses[Status.WARNING],
+        statuses[Status.CRITICAL],
+        statuses[Status.UNKNOWN],
+        sum(bool(segment.evidence and segment.evidence.alarm) for _, segment in results),
+        pooled.get("accuracy"),
+    )
 
 
 def metrics(

@@ -88,6 +88,7 @@ class Reports:
             episodes=parts.episodes(runs),
             evidence=evidence,
             metrics=metrics,
+            segments=parts.segments(runs),
             config_versions=tuple(sorted({run.config_version for run in runs})),
             absent=absent,
             late=late,
