@@ -28,6 +28,7 @@ from tidegauge.domain.monitor_config import (
 )
 from tidegauge.domain.status import Status
 from tidegauge.errors import ConflictError, InvalidInputError
+from tidegauge.phantoms import draw
 from tidegauge.services.labels import PostedLabel
 
 CLASSES = ("sick", "well")
@@ -480,3 +481,31 @@ def test_a_function_of_the_user_scores_a_table(site: Site, tmp_path: Path) -> No
     assert not run.problems
     assert run.metric("table").value == pytest.approx(0.3, abs=0.1)  # type: ignore[union-attr]
     assert run.metric("age").value > 0.6  # type: ignore[union-attr, operator]
+
+
+def test_images_may_be_answered_with_numbers(site: Site, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    images = np.stack([draw("NORMAL", rng, size=32).reshape(32, 32, 1) for _ in range(90)])
+    site.classes = ()
+    site.deploy(tmp_path / "model", [], "", "bone-age", outputs=rng.normal(100, 10, 200))
+    site.add_images("plates", tmp_path / "plates", images[:60], np.array(["NORMAL"] * 60))
+    drift = DriftConfig(enabled=True, image=ImageShape(32, 32), train_data=TrainData("plates", 1))
+    watch(site, replace(settings("regression"), input_data_type="image", drift=drift))
+    site.clock.now = START + timedelta(minutes=4)
+    times = [START + timedelta(seconds=k) for k in range(30)]
+    told = rng.normal(100, 10, (30, 1)).astype(np.float32)
+    ids = site.send(images[60:], told, times)
+    site.clock.now = START + timedelta(minutes=6)
+    site.work()
+    monitor = site.services.monitors.get(OWNER, site.monitor_id)
+    posted = [PostedLabel(id_, float(value[0]) + 3) for id_, value in zip(ids, told, strict=True)]
+    site.services.runs.post_labels(monitor, posted, OWNER)
+    site.work()
+    (run,) = runs(site)
+    assert not run.problems
+    assert run.metric("mae").value == pytest.approx(3, abs=1e-4)  # type: ignore[union-attr]
+    assert run.metric("image").n == run.metric("prediction").n == 30  # type: ignore[union-attr]
+    assert run.evidence
+    assert run.evidence.n == 30
+    assert {image.confidence for image in run.images} == {None}
+    assert {float(image.prediction) for image in run.images} == {float(value[0]) for value in told}
