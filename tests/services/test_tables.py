@@ -241,6 +241,9 @@ def test_pending_says_what_is_missing(site: Site, tmp_path: Path) -> None:
     monitor = settled(site, monitors.add_feature(monitor, strange, OWNER))
     assert monitor.state is MonitorState.PENDING
     assert "no column weight" in monitor.message
+    answer = Feature("prediction", FeatureKind.PREDICTION, ValueType.CATEGORICAL, selected=False)
+    monitor = settled(site, monitors.add_feature(monitor, answer, OWNER))
+    assert monitor.state is MonitorState.PENDING  # for the same reason
     monitor = settled(site, monitors.remove_feature(monitor, "weight", OWNER))
     assert (monitor.state, monitor.message) == (MonitorState.READY, "")
     monitor = settled(site, monitors.remove_feature(monitor, "prediction", OWNER))

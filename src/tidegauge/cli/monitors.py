@@ -31,6 +31,7 @@ from tidegauge.cli.output import (
 from tidegauge.domain.alert import Alert, Severity, Subject
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import (
+    Feature,
     FeatureKind,
     Monitor,
     MonitorRun,
@@ -132,18 +133,31 @@ def add_feature(
     context: typer.Context,
     name: Name,
     feature: Annotated[str, typer.Argument(help="Name of the feature, such as prediction.")],
-    kind: Annotated[FeatureKind, typer.Option(help="What the feature is.")] = FeatureKind.PREDICTION,
+    kind: Annotated[
+        FeatureKind | None, typer.Option(help="What the feature is; a new one: prediction_output.")
+    ] = None,
     value_type: Annotated[
-        ValueType, typer.Option(help="How its values are to be read.")
-    ] = ValueType.CATEGORICAL,
+        ValueType | None, typer.Option(help="How its values are to be read; a new one: categorical.")
+    ] = None,
     selected: Annotated[
-        bool, typer.Option("--selected/--left-out", help="Whether it has a score and evidence.")
-    ] = True,
+        bool | None, typer.Option("--selected/--left-out", help="Whether it has a score and evidence.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Add a row to the schema, or change the one of this name; of a table that makes a new baseline."""
+    """Add a row to the schema, or change what is given of the one of this name.
+
+    Of a table other input features make a new baseline.
+    """
     client = connect(context)
-    changed = client.monitors.add_feature(name, feature, kind.value, value_type.value, selected=selected)
+    there = next((known for known in client.monitors.get(name).schema if known.name == feature), None)
+    known = there or Feature(feature, FeatureKind.PREDICTION, ValueType.CATEGORICAL)
+    changed = client.monitors.add_feature(
+        name,
+        feature,
+        (kind or known.kind).value,
+        (value_type or known.value_type).value,
+        selected=known.selected if selected is None else selected,
+    )
     show(_settled(client, changed), as_json=as_json)
 
 

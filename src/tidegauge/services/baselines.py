@@ -81,13 +81,12 @@ class Baseline:
         """What evidence ranks observations against; None where there is too little of it."""
         return self.image if self.image is not None and self.image.space is not None else self.table
 
-    def observe(self, batch: Observations, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float64] | None:
-        """Return the features of rows, which were seen, for evidence; None where there are none."""
+    def observe(self, batch: Observations) -> npt.NDArray[np.float64] | None:
+        """Return the features, for evidence, of what was seen; None where nothing was."""
         if self.image is not None and batch.images is not None:
-            places = np.cumsum(batch.seen) - 1
-            return self.image.observe(batch.images.take(places[rows]))
+            return self.image.observe(batch.images)
         if self.table is not None and batch.table is not None:
-            return self.table.observe({name: values[rows] for name, values in batch.table.items()})
+            return self.table.observe({name: values[batch.seen] for name, values in batch.table.items()})
         return None
 
 
@@ -395,6 +394,8 @@ def _takes(model: Version) -> tuple[str, ...]:
     named = model.meta.get("features", ())
     if not isinstance(named, list | tuple) or not all(isinstance(name, str) for name in named):
         raise InvalidInputError("features in model.json must be a list with the names of columns.")
+    if len(set(named)) < len(named):
+        raise InvalidInputError("features in model.json names a column twice.")
     return tuple(named)
 
 

@@ -246,7 +246,7 @@ def _goes_on(
 
 def _take_in(fold: _Fold, baseline: Baseline, batch: Observations) -> None:
     rows = np.flatnonzero(batch.seen)
-    features = baseline.observe(batch, rows) if len(rows) else None
+    features = baseline.observe(batch) if len(rows) else None
     if features is None:
         return
     fold.counts.append(_seen(fold))

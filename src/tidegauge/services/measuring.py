@@ -17,7 +17,7 @@ from tidegauge.domain.monitor import PREDICTION, Metric, RunImage
 from tidegauge.domain.observation import Label
 from tidegauge.domain.status import Status
 from tidegauge.services.baselines import Baseline
-from tidegauge.services.tabular.drift import table_drift
+from tidegauge.services.tabular.drift import mean_of, table_drift
 from tidegauge.stats.images import ImageBaseline, compare
 from tidegauge.stats.latency import summarise
 from tidegauge.stats.performance.classification import Classification, classify
@@ -131,8 +131,7 @@ def _predictions(algorithm: str, baseline: Baseline, observed: Observations) -> 
     if baseline.outputs is not None:
         told = numbers(observed)
         moved = score_of_numbers(algorithm)(baseline.outputs, Numbers.of(told))
-        means = float(told.mean()) if len(told) else None, float(baseline.outputs.values.mean())
-        detail = {"mean": means[0], "baseline_mean": means[1]}
+        detail = {"mean": mean_of(told), "baseline_mean": mean_of(baseline.outputs.values)}
     elif baseline.predictions:
         counts = dict(Counter(predictions(observed, baseline.classes)))
         before = Categories.of(baseline.predictions)

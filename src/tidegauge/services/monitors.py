@@ -313,11 +313,15 @@ class Monitors:
         return self._settled(monitor) if begins else self._fresh(monitor)
 
     def _settle_schema(self, before: Monitor, changed: Monitor, by: str) -> bool:
-        """Go where a new schema leads; tell whether it needs another baseline, as other columns do."""
+        """Go where a new schema leads; tell whether it needs another baseline, as other columns do.
+
+        Only a baseline tells whether a table has the columns that it was pending for.
+        """
         if before.state not in (MonitorState.PENDING, MonitorState.READY):
             return False
         unmet = changed.unmet()
-        if _is_table(before) and set(before.inputs()) != set(changed.inputs()):
+        is_pending = before.state is MonitorState.PENDING
+        if _is_table(before) and (is_pending or set(before.inputs()) != set(changed.inputs())):
             self._move(before, MonitorState.BASELINING, by, "schema changed", message="", progress="")
             return True
         if before.state is MonitorState.PENDING and not unmet:

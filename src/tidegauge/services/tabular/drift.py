@@ -51,13 +51,14 @@ def _detail(column: ColumnDrift, before: Numbers | Categories, now: npt.NDArray[
         "known": column.n,
     }
     if isinstance(before, Numbers):
-        detail |= {"mean": _mean(now), "baseline_mean": _mean(before.values)}
+        detail |= {"mean": mean_of(now), "baseline_mean": mean_of(before.values)}
     else:
         detail |= _most_moved(before, Categories.of(now))
     return detail
 
 
-def _mean(values: npt.NDArray[np.floating]) -> float | None:
+def mean_of(values: npt.NDArray[np.floating]) -> float | None:
+    """Return the mean of the finite numbers; None where there are none."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else None
 
