@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from tidegauge.cli import monitor_apply, monitor_config, report, retraining, watching
+from tidegauge.cli import monitor_apply, monitor_config, monitor_schema, report, retraining, watching
 from tidegauge.cli.monitor_config import baselined
 from tidegauge.cli.options import read_json
 from tidegauge.cli.output import (
@@ -31,24 +31,17 @@ from tidegauge.cli.output import (
 from tidegauge.domain.alert import Alert, Severity, Subject
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import (
-    Feature,
-    FeatureKind,
-    Monitor,
     MonitorRun,
-    MonitorState,
     SegmentResult,
-    ValueType,
     farthest,
 )
 from tidegauge.domain.status import Status
 from tidegauge.errors import InvalidInputError, NotFoundError
 
-if TYPE_CHECKING:
-    from tidegauge.client import Client
-
 app = typer.Typer(help="Monitors of deployments.", no_args_is_help=True)
 monitor_config.register(app)
 monitor_apply.register(app)
+monitor_schema.register(app)
 report.register(app)
 watching.register(app)
 retraining.register(app)
@@ -103,74 +96,6 @@ def baseline(context: typer.Context, name: Name, as_json: Json = False) -> None:
     """Make the baseline anew and wait for it."""
     client = connect(context)
     show(baselined(client, client.monitors.baseline(name)), as_json=as_json)
-
-
-def _settled(client: Client, monitor: Monitor) -> Monitor:
-    """Wait for the baseline that other columns of a table need."""
-    waits = monitor.state is MonitorState.BASELINING and monitor.config.input_data_type == "tabular"
-    return baselined(client, monitor) if waits else monitor
-
-
-@app.command()
-def features(context: typer.Context, name: Name, as_json: Json = False) -> None:
-    """Show the schema: what was inferred from the training data, and what was given by hand."""
-    monitor = connect(context).monitors.get(name)
-    show_list(
-        list(monitor.schema),
-        [
-            ("name", lambda feature: feature.name),
-            ("kind", lambda feature: feature.kind.value),
-            ("value type", lambda feature: feature.value_type.value),
-            ("selected", lambda feature: "yes" if feature.selected else "no"),
-        ],
-        as_json=as_json,
-        empty=f"The schema is empty; begin it with: tidegauge monitor add-feature {name} prediction",
-    )
-
-
-@app.command("add-feature")
-def add_feature(
-    context: typer.Context,
-    name: Name,
-    feature: Annotated[str, typer.Argument(help="Name of the feature, such as prediction.")],
-    kind: Annotated[
-        FeatureKind | None, typer.Option(help="What the feature is; a new one: prediction_output.")
-    ] = None,
-    value_type: Annotated[
-        ValueType | None, typer.Option(help="How its values are to be read; a new one: categorical.")
-    ] = None,
-    selected: Annotated[
-        bool | None, typer.Option("--selected/--left-out", help="Whether it has a score and evidence.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Add a row to the schema, or change what is given of the one of this name.
-
-    Of a table other input features make a new baseline.
-    """
-    client = connect(context)
-    there = next((known for known in client.monitors.get(name).schema if known.name == feature), None)
-    known = there or Feature(feature, FeatureKind.PREDICTION, ValueType.CATEGORICAL)
-    changed = client.monitors.add_feature(
-        name,
-        feature,
-        (kind or known.kind).value,
-        (value_type or known.value_type).value,
-        selected=known.selected if selected is None else selected,
-    )
-    show(_settled(client, changed), as_json=as_json)
-
-
-@app.command("remove-feature")
-def remove_feature(
-    context: typer.Context,
-    name: Name,
-    feature: Annotated[str, typer.Argument(help="Name of the feature.")],
-    as_json: Json = False,
-) -> None:
-    """Remove a row from the schema; of a table that makes a new baseline."""
-    client = connect(context)
-    show(_settled(client, client.monitors.remove_feature(name, feature)), as_json=as_json)
 
 
 @app.command()
