@@ -248,5 +248,5 @@ def test_a_report_sums_up_each_segment(region: Region) -> None:
     assert found["west"].critical == found["west"].alarms > 0
     assert found["east"].alarms == 0
     assert found["east"].accuracy.n == 1  # type: ignore[union-attr]
-    assert b"<h2>Segments</h2>" in to_html(report, made)
+    assert "<h2>Segments</h2>" in to_html(report, made)
     assert report.content()["segments"][2]["name"] == "west"
