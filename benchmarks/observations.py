@@ -26,7 +26,7 @@ from _xrays import arguments, read
 from simulated import START, Site
 from tidegauge.domain.monitor_config import ImageShape
 from tidegauge.phantoms import draw
-from tidegauge.services.observing import Extraction
+from tidegauge.services.extraction import Extraction
 from tidegauge.stats.images.features import ImageFeatures, extract
 from tidegauge.storage.observations import Observations, ObservationStore, microseconds
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -146,25 +146,54 @@ def test_an_event_that_waits_for_its_other_half_is_deleted(clinic: Clinic) -> No
     assert clinic.places("half-of-it") == []
 
 
+@pytest.mark.parametrize(
+    "place", ["erasures._erase_logged", "erasures._erase_observed", "erasures._erase_results", "files.delete"]
+)
 def test_a_deletion_that_a_crash_interrupted_is_taken_up(
-    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     ids = clinic.go(0)
 
     def crash(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(clinic.services.erasures, "_erase_observed", crash)
+    part, _, name = place.partition(".")
+    erasures = clinic.services.erasures
+    monkeypatch.setattr(erasures if part == "erasures" else erasures._files, name, crash)
     monkeypatch.setattr(clinic.services.worker, "submit", lambda *_: None)
-    clinic.services.erasures.begin(clinic.site.deployment, [ids[1]], OWNER, "")
+    erasures.begin(clinic.site.deployment, [ids[1]], OWNER, "")
     with pytest.raises(KeyboardInterrupt):
-        clinic.services.erasures.work(clinic.site.deployment.id)
+        erasures.work(clinic.site.deployment.id)
     monkeypatch.undo()
-    clinic.services.erasures.start_up()
+    erasures.start_up()
     while clinic.database.erasures.where(done_at=None):
         time.sleep(0.02)
-    clinic.look(0)
+    run = clinic.look(0)
+    assert (run.revision, run.metric("requests").value) == (2, 7)  # type: ignore[union-attr]
     assert clinic.places(ids[1]) == []
+
+
+def test_a_file_that_an_older_crash_left_behind_is_found(clinic: Clinic) -> None:
+    ids = clinic.go(0)
+    (file,) = clinic.database.observation_files.where(deployment_id=clinic.site.deployment.id)
+    store = clinic.services.store
+    store.put(file.id.replace(".parquet", "-left.parquet"), store.get(file.id))
+    clinic.site.clock.now = datetime.now(UTC) + timedelta(hours=2)  # the store's clock is the machine's
+    clinic.delete(ids[1])
+    assert clinic.places(ids[1]) == []
+
+
+def test_the_problems_of_other_events_stay(clinic: Clinic) -> None:
+    clinic.go(0)
+    (run,) = clinic.database.monitor_runs.where(monitor_id=clinic.monitor.id)
+    images, _ = draw(1, clinic.rng)
+    events = clinic.site.events("1", images[0], SURE[0], START + STEP / 3)
+    clinic.services.collector.accept(clinic.site.deployment.id, events, clinic.site.clock())
+    clinic.look(0)
+    problems = ("Event 1: no.", "Event 12: 1 of 1.")
+    clinic.database.monitor_runs.update(run.id, problems=problems)
+    clinic.delete("1")
+    assert clinic.database.monitor_runs.get(run.id).problems == ("Event 12: 1 of 1.",)
 
 
 def test_a_baseline_that_was_made_of_the_event_forgets_its_name_and_thumbnail(clinic: Clinic) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.events import LATENCY_US, REQUEST_TYPE, RESPONSE_TYPE, STATUS, Event
 from tidegauge.domain.monitor_config import ImageShape
 from tidegauge.services.catalogue import Catalogue
-from tidegauge.services.observing import Extraction, Observing
+from tidegauge.services.extraction import Extraction
+from tidegauge.services.observing import Observing
 from tidegauge.services.sources.files import Datasets
 from tidegauge.services.sources.logs import Logs
 from tidegauge.services.worker import Worker
@@ -68,7 +70,6 @@ class Part:
 @pytest.fixture
 def part(tmp_path: Path) -> Iterator[Part]:
     part = Part(tmp_path)
-    part.advance()  # what is written from now on is new to the reader
     yield part
     part.database.close()
 
@@ -119,13 +120,17 @@ def test_reading_again_reads_nothing_twice(part: Part) -> None:
     assert part.window().event_id.tolist() == ["a", "b"]
 
 
-def test_what_was_logged_before_the_reading_began_is_read_and_is_not_late(tmp_path: Path) -> None:
-    part = Part(tmp_path)
+def test_what_another_extractor_has_read_is_read_and_is_not_late(part: Part) -> None:
     part.write("s1", *pair("a"))
-    assert part.advance() == []
+    assert [batch.event_id.tolist() for batch in part.advance()] == [["a"]]
     part.write("s2", *pair("b"))
-    assert [batch.event_id.tolist() for batch in part.advance()] == [["b"]]
-    assert part.window().event_id.tolist() == ["a", "b"]
+    other = replace(EXTRACTION, segment="hospital")
+    heard: list[Observations] = []
+    assert part.observing.advance("d1", other, heard.append)
+    part.write("s3", *pair("c"))
+    assert part.observing.advance("d1", other, heard.append)
+    assert [batch.event_id.tolist() for batch in heard] == [["b"], ["c"]]
+    assert len(part.files.window("d1", other.id, NOW, NOW + HOUR)) == 3
 
 
 def test_halves_in_different_files_are_joined(part: Part) -> None:

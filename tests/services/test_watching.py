@@ -24,8 +24,9 @@ from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import Cause, Metric, Monitor, MonitorRun
 from tidegauge.domain.status import Status
 from tidegauge.errors import ConflictError, InvalidInputError
+from tidegauge.services.extraction import extraction_of
 from tidegauge.services.labels import PostedLabel
-from tidegauge.services.runs import SupersededError, extraction_of
+from tidegauge.services.runs import SupersededError
 from tidegauge.storage.database import Database
 from tidegauge.storage.rows import Query
 

@@ -12,6 +12,7 @@ class Erasure:
     """An event that is deleted, or is to be.
 
     ``event_id`` is there until all of it is gone; then ``digest`` is what keeps it from coming back.
+    ``time`` is that of its observations, None where it had none; ``leftovers`` are files that are to go.
     """
 
     id: str
@@ -21,6 +22,8 @@ class Erasure:
     by: str
     note: str
     at: datetime
+    time: datetime | None = None
+    leftovers: tuple[str, ...] = ()
     done_at: datetime | None = None
     found: str = ""  # what was deleted, in words
 

@@ -35,7 +35,7 @@ class Reader:
     """How far one extractor has read the log of one deployment.
 
     ``position`` is the number of the last log file read, ``sequence`` that of the last batch written.
-    ``begun`` is the number of the last log file when reading began: what came before is not late.
+    ``begun`` is how far another extractor had come when this one began: what it had read is not late.
     ``halves`` are by event id.
     """
 

@@ -15,7 +15,7 @@ from tidegauge.errors import ConflictError, InvalidInputError, TidegaugeError
 from tidegauge.services import measuring
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.evidence import Evidences
-from tidegauge.services.runs import extraction_of
+from tidegauge.services.extraction import extraction_of
 from tidegauge.services.sources.images import LoggedImages
 from tidegauge.services.sources.logs import Logs
 from tidegauge.services.worker import Worker

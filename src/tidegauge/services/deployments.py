@@ -93,6 +93,7 @@ class Deployments:
         if self._database.monitors.find(deployment_id=deployment.id):
             raise ConflictError(f"The deployment {deployment.name!r} has a monitor; delete that first.")
         self._supervisor.remove(deployment.id)
+        self._store.delete_below(deployment.id)  # first: after a crash the deployment is there to be deleted
         self._database.deployments.delete(deployment.id)
         self._flush()  # or what waits would be written after the deletion
         self._store.delete_below(deployment.id)

@@ -16,7 +16,7 @@ from tidegauge.domain.monitor import EvidenceResult, EvidenceState, Monitor
 from tidegauge.errors import NotFoundError
 from tidegauge.services import segments
 from tidegauge.services.baselines import Baseline
-from tidegauge.services.observing import Extraction
+from tidegauge.services.extraction import Extraction
 from tidegauge.stats.evidence import Evidence, EvidenceStep
 from tidegauge.stats.evidence.process import Reference
 from tidegauge.storage.objects import ObjectStore

@@ -7,35 +7,28 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
-import numpy.typing as npt
-import orjson
 
-from tidegauge.domain.events import LATENCY_US, REDACTED, REQUEST_TYPE, RESPONSE_TYPE, STATUS
+from tidegauge.domain.events import REQUEST_TYPE, RESPONSE_TYPE
 from tidegauge.domain.identity import new_id
-from tidegauge.domain.monitor_config import ImageShape
 from tidegauge.domain.observation import DeadLetter, Half, LogFile, ObservationFile, Reader
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
-from tidegauge.services.payloads import decode_images, decode_scores
+from tidegauge.services.extraction import Exchange, Extraction, Image
 from tidegauge.services.privacy.tombstones import Tombstones
-from tidegauge.services.sources.logs import Logs, is_foreign
-from tidegauge.services.tabular.requests import Reading
-from tidegauge.stats.images import ImageBaseline, ImageFeatures, ObservedImages, extract, observe
+from tidegauge.services.sources.logs import Logs
+from tidegauge.stats.images import ImageFeatures, ObservedImages
 from tidegauge.storage.database import Database
 from tidegauge.storage.observations import (
     Observations,
     ObservationStore,
-    Table,
-    microseconds,
     numbered,
     together,
 )
 from tidegauge.storage.segments import Record
 
-_VERSION = 1  # of what is extracted; another number reads the log anew
 _TRIES = 20
 _FILES = 64  # of the log at once
 _BYTES = 64 << 20
@@ -47,63 +40,6 @@ _MANY = 4  # files of an hour that are worth joining
 
 class _OvertakenError(Exception):
     """Something was deleted while a batch was read: nothing of it counts, and it is read again."""
-
-
-Scores = npt.NDArray[np.floating]
-Image = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """What is read of each event: images of a shape (None: none), the scores of some classes.
-
-    ``reading`` says how tables and answers that are numbers are read; None: neither is.
-    ``source`` names the event attribute that tells sources apart (a patient, a device); empty: none.
-    ``segment`` names the one by whose values windows are looked at apart (a hospital); empty: none.
-    ``origin`` is where the log is read if not in this cluster, as ``dataset/prefix``.
-    ``against`` is the hash of the ``baseline`` that images are observed by; empty where images are kept.
-    ``skew`` is how many seconds an event's time may lie after its arrival before its clock counts as wrong.
-    """
-
-    shape: ImageShape | None
-    classes: int
-    source: str = ""
-    skew: int = 300
-    origin: str = ""
-    segment: str = ""
-    reading: Reading | None = None
-    against: str = ""
-    baseline: ImageBaseline | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def id(self) -> str:
-        """A short hash: observations of another extraction do not mix with these."""
-        shape = self.shape
-        parts = [_VERSION, self.classes, self.source, shape and [shape.height, shape.width, shape.channels]]
-        order = shape.channel_order if shape else ""
-        named = {
-            "segment": self.segment,
-            "origin": self.origin,
-            "reading": self.reading,
-            "against": self.against,
-        }
-        further = [[name, value] for name, value in named.items() if value]
-        return hashlib.sha256(orjson.dumps([parts, order, *further])).hexdigest()[:16]
-
-    def failed(self) -> Scores:
-        """Return what a request without an answer has for scores."""
-        numbers = self.reading is not None and self.reading.numbers
-        width, kind = (1, np.float64) if numbers else (self.classes, np.float32)
-        return np.full((1, width), np.nan, kind)
-
-    def features(self, images: Image) -> ImageFeatures | ObservedImages:
-        """Return what is kept of images."""
-        return observe(self.baseline, images) if self.baseline is not None else extract(images)
-
-    def reads(self, deployment_id: str, file_id: str) -> bool:
-        """Tell whether a file of the log is of the origin."""
-        foreign = is_foreign(deployment_id, file_id, self.origin)
-        return foreign if self.origin else not foreign
 
 
 class Observing:
@@ -171,8 +107,8 @@ class Observing:
     ) -> bool:
         """Read what the log has got since, for so many seconds at most; return whether that was all.
 
-        ``late`` hears each batch within the transaction that makes it count, but for those of files that were
-        there when the reading began: another extractor has read them then.
+        ``late`` hears each batch within the transaction that makes it count, but for those of files that
+        another extractor had read before this one began.
 
         Each batch counts with the transaction that moves the reader past its files: a crash before it
         leaves a file that nobody looks at, and the same name is written again.
@@ -230,7 +166,7 @@ class Observing:
         id_ = f"{deployment_id}/{extraction.id}"
         found = self._database.readers.find(id=id_)
         if found is None:
-            begun = self._database.log_files.highest("number", deployment_id=deployment_id)
+            begun = self._database.readers.highest("position", deployment_id=deployment_id)
             found = Reader(id_, deployment_id, extraction.id, begun=begun)
             try:
                 self._database.readers.add(found)
@@ -288,8 +224,10 @@ class Observing:
                 raise _OvertakenError  # what was read may have been deleted since
             if described:
                 self._database.observation_files.add(described)
-                if position > reader.begun:
-                    late(batch)
+                known = {file.id for file in files if file.number <= reader.begun}
+                new = np.flatnonzero([path not in known for path in batch.log_file])
+                if len(new):
+                    late(batch.take(new))
             self._database.dead_letters.add_all(letters)
             return position
         return reader.position
@@ -339,7 +277,7 @@ class Observing:
 
     def _pair(
         self, reader: Reader, records: Sequence[tuple[str, Record]], skew: timedelta
-    ) -> tuple[list[_Exchange], dict[str, Half], list[DeadLetter]]:
+    ) -> tuple[list[Exchange], dict[str, Half], list[DeadLetter]]:
         """Join requests with responses; what waits for its other half is remembered by its file."""
         waiting = dict(reader.halves)
         recalled = {waiting[r.event.id].path for _, r in records if r.event.id in waiting}
@@ -358,7 +296,7 @@ class Observing:
         pairs = []
         for id_, (path, record) in (requests | responses).items():
             if id_ in requests and id_ in responses:
-                pairs.append(_Exchange(requests[id_][0], requests[id_][1], responses[id_][1]))
+                pairs.append(Exchange(requests[id_][0], requests[id_][1], responses[id_][1]))
                 waiting.pop(id_, None)
             else:
                 waiting[id_] = Half(path, record.received, record.event.time)
@@ -372,7 +310,7 @@ class Observing:
         return pairs, waiting, letters
 
     def _observe(
-        self, reader: Reader, pairs: Sequence[_Exchange], extraction: Extraction
+        self, reader: Reader, pairs: Sequence[Exchange], extraction: Extraction
     ) -> tuple[Observations, list[DeadLetter]]:
         pairs = self._unseen(reader, pairs)
         letters: list[DeadLetter] = []
@@ -403,7 +341,7 @@ class Observing:
         joined = Observations.concatenate(parts)
         return replace(joined, images=together(features)), letters
 
-    def _unseen(self, reader: Reader, pairs: Sequence[_Exchange]) -> list[_Exchange]:
+    def _unseen(self, reader: Reader, pairs: Sequence[Exchange]) -> list[Exchange]:
         """Leave out events that were delivered before: senders repeat what was not acknowledged in time."""
         if not pairs:
             return []
@@ -415,70 +353,6 @@ class Observing:
         self, reader: Reader, event_id: str, path: str, reason: str, time: datetime | None
     ) -> DeadLetter:
         return DeadLetter(new_id(), reader.deployment_id, "event", event_id, path, reason, time, self._now())
-
-
-@dataclass(frozen=True)
-class _Exchange:
-    """A request with its response, and the log file of the request."""
-
-    path: str
-    request: Record
-    response: Record
-
-    @property
-    def status(self) -> int:
-        # KServe's logger reports only answered requests and no status.
-        return int(self.response.event.extensions.get(STATUS, 200))
-
-    def decode(self, extraction: Extraction) -> tuple[Scores, Image | None, Table | None]:
-        """Return the scores ``[n, classes]``, the images ``[n, h, w, c]`` and the columns ``[n]``, if any."""
-        if self.status >= 400:
-            return extraction.failed(), None, None
-        reading, answer = extraction.reading, self.response.event
-        scores = reading.scores(answer) if reading else decode_scores(answer, extraction.classes)
-        table = reading.rows(self.request.event) if reading else None
-        if table is not None and len(next(iter(table.values()))) != len(scores):
-            rows = len(next(iter(table.values())))
-            raise InvalidInputError(f"The request has {rows} rows and the response {len(scores)} answers.")
-        if extraction.shape is None or self.request.event.extensions.get(REDACTED):
-            return scores, None, table
-        pixels = decode_images(self.request.event, extraction.shape)
-        if len(pixels) != len(scores):
-            raise InvalidInputError(
-                f"The request has {len(pixels)} images and the response {len(scores)} answers."
-            )
-        return scores, pixels, table
-
-    def observed(
-        self, scores: Scores, seen: bool, extraction: Extraction, table: Table | None
-    ) -> Observations:
-        """Return a row for each answer."""
-        n = len(scores)
-        event = self.request.event
-        latency = self.response.event.extensions.get(LATENCY_US)
-
-        def ints(value: int) -> npt.NDArray[np.int64]:
-            return np.full(n, value, np.int64)
-
-        def texts(value: str) -> npt.NDArray[np.object_]:
-            return np.full(n, value, object)
-
-        return Observations(
-            event_id=texts(event.id),
-            index=np.arange(n),
-            time=ints(microseconds(event.time)),
-            received=ints(microseconds(self.request.received)),
-            sequence=ints(0),
-            status=ints(self.status),
-            latency=ints(-1 if latency is None else int(latency)),
-            log_file=texts(self.path),
-            source=texts(str(event.extensions.get(extraction.source, ""))),
-            segment=texts(str(event.extensions.get(extraction.segment, ""))),
-            scores=scores,
-            seen=np.full(n, seen or table is not None),
-            images=None,
-            table=table,
-        )
 
 
 def _name(path: str) -> str:

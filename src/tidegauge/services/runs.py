@@ -33,14 +33,13 @@ from tidegauge.services import measuring
 from tidegauge.services.alerting import Alerting
 from tidegauge.services.baselines import Baseline, Baselines
 from tidegauge.services.evidence import Evidences
+from tidegauge.services.extraction import Extraction, extraction_of
 from tidegauge.services.findings import Findings
 from tidegauge.services.labels import Labels, PostedLabel, Receipt
-from tidegauge.services.observing import Extraction, Observing
+from tidegauge.services.observing import Observing
 from tidegauge.services.payloads import decode_images
 from tidegauge.services.privacy.redacting import Redacting
 from tidegauge.services.sources.bundle import Sources
-from tidegauge.services.sources.logs import origin_of
-from tidegauge.services.tabular.requests import Reading
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.observations import Observations, ObservationStore, microseconds, moment
@@ -420,35 +419,6 @@ class Runs:
 
 class SupersededError(ConflictError):
     """The result of a claimed window no longer counts."""
-
-
-def extraction_of(monitor: Monitor, baseline: Baseline) -> Extraction:
-    """Return what a monitor needs to have read of each event."""
-    config = monitor.config
-    source = config.evidence.per_source
-    shape = config.drift.image if config.drift.enabled else None
-    image = None if config.keep_images else baseline.image
-    if not config.keep_images and (image is None or image.space is None):
-        shape = None  # a baseline that nothing is compared with needs no images
-    return Extraction(
-        shape,
-        len(baseline.classes),
-        source.attribute if source else "",
-        config.time.clock_skew_seconds,
-        origin_of(monitor),
-        config.segments,
-        _reading(monitor, baseline),
-        monitor.baseline if shape and image else "",
-        image if shape else None,
-    )
-
-
-def _reading(monitor: Monitor, baseline: Baseline) -> Reading | None:
-    """Return how tables and numbers are read; None for a model that classifies images."""
-    if monitor.config.input_data_type == "image" and not baseline.numbers:
-        return None
-    columns = baseline.columns if monitor.config.drift.enabled else ()
-    return Reading(columns, baseline.numbers, baseline.classes)
 
 
 def _standing(

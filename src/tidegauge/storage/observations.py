@@ -183,8 +183,17 @@ class ObservationStore:
 
     def ids_of(self, file: ObservationFile) -> set[str]:
         """Return the ids of the events of a file."""
-        table = pq.read_table(self._store.open(file.id), columns=["event_id"])
+        return self.ids_in(file.id)
+
+    def ids_in(self, path: str) -> set[str]:
+        """Return the ids of the events of a file that may not count."""
+        table = pq.read_table(self._store.open(path), columns=["event_id"])
         return set(table.column("event_id").to_pylist())
+
+    def listed(self, deployment_id: str) -> list[tuple[str, datetime]]:
+        """Return every file of a deployment that is in the store, whether it counts or not, and its age."""
+        infos = self._store.list(f"{deployment_id}/observations")
+        return [(info.path, info.modified) for info in infos if info.path.endswith(".parquet")]
 
     def without(self, file: ObservationFile, event_ids: set[str], name: str) -> ObservationFile | None:
         """Store a file again without some events, under another name; None where nothing is left."""
@@ -194,8 +203,12 @@ class ObservationStore:
 
     def delete(self, files: Iterable[ObservationFile]) -> None:
         """Delete files that no longer count."""
-        for file in files:
-            self._store.delete(file.id)
+        self.delete_paths(file.id for file in files)
+
+    def delete_paths(self, paths: Iterable[str]) -> None:
+        """Delete files that no longer count; one that is gone already is none of an error."""
+        for path in paths:
+            self._store.delete(path)
 
     def _read(self, file: ObservationFile, start: datetime, end: datetime) -> Observations:
         if file.rows <= _ROWS:

@@ -498,6 +498,8 @@ erasures = Table(
     _text("by"),
     _time("at"),
     _text("note"),
+    _time("time", nullable=True),
+    _json("leftovers"),
     _time("done_at", nullable=True),
     _text("found"),
     UniqueConstraint("deployment_id", "digest"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.erasure import Erasure, digest_of
@@ -23,6 +23,7 @@ _MOST = 1000  # events at once
 _NAMED = 5  # ids of an error
 _CHUNK = 500  # files of the log that are looked into at once
 _TRIES = 20
+_IN_FLIGHT = timedelta(hours=1)  # a file that is younger may be about to count
 
 
 class Erasures:
@@ -95,15 +96,29 @@ class Erasures:
         if not ids:
             return
         self._flush()
-        times = self._times(deployment_id, ids)
+        times = self._noted(deployment_id, pending)
         logged = self._erase_logged(deployment_id, ids, times)
         observed = self._erase_observed(deployment_id, ids)
         shown = self._erase_results(deployment_id, ids, times)
+        self._sweep(deployment_id, ids)
         for erasure in pending:
             where = f"{logged} files of the log, {observed} of observations, {shown} results"
             found = f"with {len(pending) - 1} others: {where}" if len(pending) > 1 else where
-            self._database.erasures.update(erasure.id, event_id="", done_at=self._now(), found=found)
+            self._database.erasures.update(
+                erasure.id, event_id="", leftovers=(), done_at=self._now(), found=found
+            )
         self._database.forget()
+
+    def _noted(self, deployment_id: str, pending: Iterable[Erasure]) -> dict[str, datetime]:
+        """Return the times of observations, written down while these are there, for after a crash."""
+        found = self._times(deployment_id, {erasure.event_id for erasure in pending})
+        times: dict[str, datetime] = {}
+        for erasure in pending:
+            time = erasure.time or found.get(erasure.event_id)
+            if time is not None:
+                times[erasure.event_id] = time
+                self._database.erasures.update(erasure.id, time=time)
+        return times
 
     def _submit(self, deployment_id: str) -> None:
         self._worker.submit(f"erasure {deployment_id}", lambda: self.work(deployment_id))
@@ -177,8 +192,20 @@ class Erasures:
                 return 0  # joined with others meanwhile: it is looked for again
             if without:
                 self._database.observation_files.add(without)
+            for erasure in self._database.erasures.where(deployment_id=file.deployment_id, done_at=None):
+                self._database.erasures.update(erasure.id, leftovers=(*erasure.leftovers, file.id))
         self._files.delete([file])
         return 1
+
+    def _sweep(self, deployment_id: str, ids: set[str]) -> None:
+        """Delete files of observations that count no more: of this deletion, or of an older crash."""
+        for erasure in self._database.erasures.where(deployment_id=deployment_id, done_at=None):
+            self._files.delete_paths(erasure.leftovers)
+        counting = {file.id for file in self._database.observation_files.where(deployment_id=deployment_id)}
+        before = self._now() - _IN_FLIGHT
+        for path, modified in self._files.listed(deployment_id):
+            if path not in counting and modified < before and self._files.ids_in(path) & ids:
+                self._files.delete_paths([path])
 
     def _erase_results(self, deployment_id: str, ids: set[str], times: Mapping[str, datetime]) -> int:
         """Take the events out of what the database has; windows that had one are looked at again."""
@@ -220,10 +247,11 @@ class Erasures:
         if not moments:
             return 0
         changed = 0
+        named = tuple(f"Event {id_}:" for id_ in ids)
         for start, end in self._database.windows_touched(monitor.id, moments):
             for run in self._database.monitor_runs.where(monitor_id=monitor.id, start=start, end=end):
                 images = tuple(image for image in run.images if image.event_id not in ids)
-                problems = tuple(text for text in run.problems if not any(id_ in text for id_ in ids))
+                problems = tuple(text for text in run.problems if not text.startswith(named))
                 if (len(images), len(problems)) != (len(run.images), len(run.problems)):
                     self._database.monitor_runs.update(run.id, images=images, problems=problems)
                     changed += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tidegauge.domain.observation import Reader
 from tidegauge.errors import NotFoundError
-from tidegauge.services.observing import Extraction
+from tidegauge.services.extraction import Extraction
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.observations import ObservationStore
@@ -25,37 +25,34 @@ class Redacting:
         reader = self._database.readers.find(id=f"{deployment_id}/{extraction.id}")
         if reader is None:
             return
-        while self._redact(reader, frozenset(reader.halves)):
-            pass
+        self._redact(reader)
         for other in self._database.readers.where(deployment_id=deployment_id):
             if other.extractor != extraction.id:
                 self._drop(deployment_id, other.extractor)
                 self._database.readers.delete(other.id)
 
-    def _redact(self, reader: Reader, waiting: frozenset[str]) -> bool:
-        """Redact some files that were read; tell whether there may be more."""
-        deployment_id = reader.deployment_id
-        files = self._database.log_files.between(
+    def _redact(self, reader: Reader) -> None:
+        """Redact what was read; a request that waits for its response keeps its images until then."""
+        waiting, number = frozenset(reader.halves), 0
+        while files := self._database.log_files.between(
             "number",
-            None,
+            number + 1,
             reader.position + 1,
-            deployment_id=deployment_id,
+            deployment_id=reader.deployment_id,
             redacted=False,
             sort="number",
             limit=_AT_ONCE,
-        )
-        done = 0
-        for file in files:
-            try:
-                whole = self._log.redact(deployment_id, file.id, waiting)
-            except NotFoundError:
-                whole = True  # deleted since
-            if whole:  # else a request waits for its response: its images are still to be read
-                self._database.log_files.update(file.id, redacted=True)
-                done += 1
-        return done == _AT_ONCE
+        ):
+            for file in files:
+                try:
+                    whole = self._log.redact(reader.deployment_id, file.id, waiting)
+                except NotFoundError:
+                    whole = True  # deleted since
+                if whole:
+                    self._database.log_files.update(file.id, redacted=True)
+            number = files[-1].number
 
     def _drop(self, deployment_id: str, extractor: str) -> None:
         files = self._database.observation_files.where(deployment_id=deployment_id, extractor=extractor)
+        self._files.delete(files)  # first: a crash leaves rows that say what is still to go
         self._database.observation_files.delete_where(deployment_id=deployment_id, extractor=extractor)
-        self._files.delete(files)

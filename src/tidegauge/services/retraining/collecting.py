@@ -22,10 +22,10 @@ from tidegauge.errors import ConflictError, InvalidInputError
 from tidegauge.services import content
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.extraction import extraction_of
 from tidegauge.services.payloads import decode_images, is_unit
 from tidegauge.services.retraining.growing import Growing, pixel_digest
 from tidegauge.services.retraining.truth import Live, live_images
-from tidegauge.services.runs import extraction_of
 from tidegauge.services.sources.logs import Logs
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectStore

@@ -11,7 +11,7 @@ import numpy as np
 
 from tidegauge.domain.observation import Label
 from tidegauge.services import measuring
-from tidegauge.services.observing import Extraction
+from tidegauge.services.extraction import Extraction
 from tidegauge.storage.database import Database
 from tidegauge.storage.observations import Observations, ObservationStore, microseconds
 

@@ -23,6 +23,8 @@ def upgrade() -> None:
         sa.Column("by", sa.Text(), nullable=False),
         sa.Column("note", sa.Text(), nullable=False),
         sa.Column("at", UtcDateTime(), nullable=False),
+        sa.Column("time", UtcDateTime(), nullable=True),
+        sa.Column("leftovers", sa.JSON(), nullable=False),
         sa.Column("done_at", UtcDateTime(), nullable=True),
         sa.Column("found", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
