@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -118,7 +119,7 @@ def read_document(data: bytes, name: str) -> Document:
     if not isinstance(value, dict):
         raise InvalidInputError.of("file", f"{name} has no fields; give deployment, config and so on.")
     try:
-        wanted = TypeAdapter(MonitorFile).validate_python(value)
+        wanted = _adapter().validate_python(value)
     except ValidationError as error:
         raise _refusal(name, node, _told(error)) from error
     document = Document(wanted, name, node)
@@ -126,6 +127,12 @@ def read_document(data: bytes, name: str) -> Document:
     if errors:
         raise document.refusal(errors)
     return document
+
+
+@cache
+def _adapter() -> TypeAdapter[MonitorFile]:
+    """Build it once: docstrings are parsed for it, and CPython's parser of syntax trees minds other threads."""
+    return TypeAdapter(MonitorFile)
 
 
 def write_document(file: MonitorFile, schema_url: str = "") -> str:
