@@ -131,7 +131,7 @@ def read_document(data: bytes, name: str) -> Document:
 
 @cache
 def _adapter() -> TypeAdapter[MonitorFile]:
-    """Build it once: docstrings are parsed for it, and CPython's parser of syntax trees minds other threads."""
+    """Build it once: docstrings are parsed for it, and CPython's syntax trees mind other threads."""
     return TypeAdapter(MonitorFile)
 
 
