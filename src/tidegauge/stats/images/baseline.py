@@ -19,7 +19,7 @@ from tidegauge.stats.evidence.ranks import Tolerated
 from tidegauge.stats.images.changes import HARMLESS, Tolerance
 from tidegauge.stats.images.features import ATTRIBUTES, Encoder, Image, ImageFeatures, extract
 from tidegauge.stats.images.samples import SPLIT_FROM, Images, ImageSamples, lowest, sample
-from tidegauge.stats.images.space import Space, apart, inverse_root, span
+from tidegauge.stats.images.space import Space, Thumbnails, apart, inverse_root, span
 from tidegauge.stats.two_sample.kolmogorov_smirnov import kolmogorov_smirnov
 from tidegauge.stats.two_sample.mmd import mmd
 from tidegauge.stats.two_sample.vectors import Vectors
@@ -38,6 +38,7 @@ _PERMUTATIONS = 1999
 _SHRINKAGE = 0.3  # of what the p-value takes for correlation
 _CONSTANT = 1e-9  # deviation below which a feature never varies
 _CHUNK = 512
+_READY = 2048  # training images whose thumbnails are kept as floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +190,17 @@ class ImageBaseline:
 
     def itself(self, features: ImageFeatures, space: Space) -> Mask:
         """Return which members ``[n, m]`` of a space are the same image as each of n."""
-        return np.asarray(apart(features.reduced, self.reduced[space.members]) <= self.same)
+        if self.n > _READY:
+            return np.asarray(apart(features.reduced, self.reduced[space.members]) <= self.same)
+        return np.asarray(self.apart(features.reduced)[:, space.members] <= self.same)
+
+    def apart(self, reduced: Image) -> Floats:
+        """Return how far reduced images are from every training image, ``[n, N]``, in grey levels."""
+        return apart(reduced, self.reduced) if self.n > _READY else self._thumbnails.apart(reduced)
+
+    @cached_property
+    def _thumbnails(self) -> Thumbnails:
+        return Thumbnails.of(self.reduced)
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,8 +288,8 @@ def observe(baseline: ImageBaseline, images: npt.NDArray[Any] | ImageFeatures) -
     An image that the baseline has, also encoded again, is compared with the other images only.
     """
     features = baseline.extract(images)
-    nearest, known = _look_up(baseline, features.reduced)
-    observed = baseline.observe(features)
+    nearest, known, itself = _look_up(baseline, features.reduced)
+    observed = baseline.space.observe(features, itself) if baseline.space else baseline.observe(features)
     strangeness = observed[:, 0].copy()  # with folds, each image is compared at home instead
     home = np.where(known, baseline.home[nearest], 0)
     for number in np.unique(home) if baseline.folds else ():
@@ -404,13 +415,16 @@ def _usual_distance(reduced: Image) -> float:
     return float(np.median(nearest))
 
 
-def _look_up(baseline: ImageBaseline, reduced: Image) -> tuple[Indices, Mask]:
-    """Return the nearest training image of each image, and whether it is the same image."""
+def _look_up(baseline: ImageBaseline, reduced: Image) -> tuple[Indices, Mask, Mask]:
+    """Return the nearest training image of each, whether it is the same image, and which members are."""
+    members = baseline.space.members if baseline.space else np.empty(0, np.int64)
     nearest = np.empty(len(reduced), np.int64)
     known = np.empty(len(reduced), np.bool_)
+    itself = np.empty((len(reduced), len(members)), np.bool_)
     for start in range(0, len(reduced), _CHUNK):
         part = slice(start, start + _CHUNK)
-        distances = apart(reduced[part], baseline.reduced)
+        distances = baseline.apart(reduced[part])
         nearest[part] = distances.argmin(axis=1)
         known[part] = distances.min(axis=1) <= baseline.same
-    return nearest, known
+        itself[part] = distances[:, members] <= baseline.same
+    return nearest, known, itself

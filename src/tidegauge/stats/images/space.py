@@ -162,14 +162,37 @@ def inverse_root(covariance: Floats) -> Floats:
     return np.asarray((vectors / np.sqrt(values)) @ vectors.T)
 
 
+@dataclass(frozen=True, eq=False)
+class Thumbnails:
+    """m reduced images, ready to be compared with many others: rows less their mean, and squares."""
+
+    middle: npt.NDArray[np.float32]
+    rows: npt.NDArray[np.float32]
+    squares: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, reduced: Image) -> Thumbnails:
+        """Take reduced images ``[m, d]``."""
+        floats = reduced.astype(np.float32)
+        middle = floats.mean(axis=0) if len(floats) else np.zeros(reduced.shape[1], np.float32)
+        floats -= middle  # small numbers keep their digits
+        return cls(middle, floats, np.einsum("ij,ij->i", floats, floats))
+
+    def apart(self, reduced: Image) -> Floats:
+        """Return the root mean square difference ``[n, m]`` of others from these, in grey levels, to 0.1."""
+        left = reduced.astype(np.float32) - self.middle
+        squares = (-2 * left) @ self.rows.T
+        squares += np.einsum("ij,ij->i", left, left)[:, np.newaxis]
+        squares += self.squares
+        return np.asarray(np.sqrt(np.maximum(squares, 0) / max(1, self.rows.shape[1])), np.float64)
+
+
 def apart(left: Image, right: Image) -> Floats:
     """Return the root mean square difference of reduced images, ``[n, m]``, in grey levels, to 0.1."""
     result = np.empty((len(left), len(right)))
-    rows = left.astype(np.float32)
     for start in range(0, len(right), _CHUNK):
         part = slice(start, start + _CHUNK)
-        squares = squared_distances(rows, right[part].astype(np.float32))
-        result[:, part] = np.sqrt(squares / max(1, left.shape[1]))
+        result[:, part] = Thumbnails.of(right[part]).apart(left)
     return result
 
 
