@@ -146,6 +146,20 @@ def test_an_event_that_waits_for_its_other_half_is_deleted(clinic: Clinic) -> No
     assert clinic.places("half-of-it") == []
 
 
+def test_an_event_that_was_given_up_is_not_named_any_more(clinic: Clinic) -> None:
+    images, _ = draw(1, clinic.rng)
+    request, _response = clinic.site.events("lonely", images[0], SURE[0], START + STEP / 3)
+    clinic.services.collector.accept(clinic.site.deployment.id, [request], clinic.site.clock())
+    clinic.look(0)
+    clinic.site.clock.now = START + 21 * STEP  # more than an hour later
+    clinic.go(20)
+    clinic.services.schedule.backfill(clinic.fresh(), START, START + STEP)
+    assert any("lonely" in problem for problem in clinic.look(0).problems)
+    clinic.delete("lonely")
+    clinic.look(0)
+    assert clinic.places("lonely") == []
+
+
 @pytest.mark.parametrize(
     "place", ["erasures._erase_logged", "erasures._erase_observed", "erasures._erase_results", "files.delete"]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -175,3 +176,29 @@ def test_what_needs_images_says_why_there_are_none(practice: Practice) -> None:
     foreign = replace(monitor.config.drift, predict_data="dataset", predict_dataset="pool")
     with pytest.raises(InvalidInputError, match="whose files are not ours to change"):
         replace(monitor.config, drift=foreign).check()
+
+
+def test_an_event_that_is_deleted_while_its_file_is_redacted_stays_away(
+    practice: Practice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = practice.send(0)
+    deployment = practice.database.deployments.get(practice.forgets.deployment_id)
+    log = practice.services.runs._redacting._log
+    write = log.redact
+
+    def overtaken(deployment_id: str, path: str, spared: frozenset[str]) -> bool:
+        held = practice.services.store.get(path)
+        practice.services.erasures.begin(deployment, ids[:1], OWNER, "")
+        while practice.database.erasures.where(done_at=None):
+            time.sleep(0.02)
+        practice.services.store.put(path, held)  # as it was read before the deletion
+        monkeypatch.setattr(log, "redact", write)
+        return write(deployment_id, path, spared)
+
+    monkeypatch.setattr(log, "redact", overtaken)
+    practice.look(0)
+    logged = [
+        record.event.id for path in log.files(deployment.id) for record in log.file(deployment.id, path)
+    ]
+    assert ids[0] not in logged
+    assert ids[1] in logged

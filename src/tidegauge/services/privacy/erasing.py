@@ -140,6 +140,10 @@ class Erasures:
             if ids - found.keys():
                 found |= self._files.times(deployment_id, reader.extractor, ids)
             found |= {id_: half.time for id_, half in reader.halves.items() if id_ in ids}
+        # What could not be used is named among the problems of its window.
+        for letter in self._database.dead_letters.where(deployment_id=deployment_id, event_id=sorted(ids)):
+            if letter.time is not None:
+                found.setdefault(letter.event_id, letter.time)
         return found
 
     def _held(self, paths: Sequence[str], ids: set[str]) -> dict[str, set[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tidegauge.domain.observation import Reader
 from tidegauge.errors import NotFoundError
 from tidegauge.services.extraction import Extraction
+from tidegauge.services.privacy.tombstones import Tombstones
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.observations import ObservationStore
@@ -19,6 +20,7 @@ class Redacting:
         self._database = database
         self._log = log
         self._files = files
+        self._tombstones = Tombstones(database)
 
     def follow(self, deployment_id: str, extraction: Extraction) -> None:
         """Take the images out of what has been read, and drop observations that have thumbnails."""
@@ -46,11 +48,19 @@ class Redacting:
             for file in files:
                 try:
                     whole = self._log.redact(reader.deployment_id, file.id, waiting)
+                    self._erase_again(reader.deployment_id, file.id)
                 except NotFoundError:
                     whole = True  # deleted since
                 if whole:
                     self._database.log_files.update(file.id, redacted=True)
             number = files[-1].number
+
+    def _erase_again(self, deployment_id: str, path: str) -> None:
+        """Take out what was deleted while the file was written again."""
+        if self._tombstones.of(deployment_id):
+            records = self._log.file(deployment_id, path)
+            kept = {record.event.id for record in self._tombstones.kept(records)}
+            self._log.erase(path, {record.event.id for record in records} - kept)
 
     def _drop(self, deployment_id: str, extractor: str) -> None:
         files = self._database.observation_files.where(deployment_id=deployment_id, extractor=extractor)
