@@ -167,6 +167,7 @@ def simulate(
         if accepted is None and start == drift_at + DAY:
             pause = time.monotonic()
             site.plan(most_waiting=0)
+            site.finish()
             accepted = start + STEP
             site.services.acceptance.acknowledge(month.fresh(), OWNER, "another hospital, as announced")
             site.services.acceptance.accept(month.fresh(), drift_at, accepted, OWNER, "the new normal")
@@ -177,6 +178,7 @@ def simulate(
             spent = time.monotonic() - begun
             print(f"day {number // 288 + 1}: {spent:.0f} s", file=sys.stderr, flush=True)
     site.plan(most_waiting=0)
+    site.finish()
     return judge(month, plan, time.monotonic() - begun, paused, drift_at, accepted)
 
 

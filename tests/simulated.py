@@ -61,14 +61,15 @@ class Clock:
 
 
 def look_at_windows(home: Path, clock: Clock, database_url: str = "") -> None:
-    """Be a worker process: look at every window that is due by the clock, until the parent ends it."""
+    """Be a worker process: look at every window that is due by the clock, until the parent ends."""
     settings = load_settings(home, {"port": 32999, "database_url": database_url}, {})
     database = open_database(settings)
     store = ObjectStore(settings.store)
     catalogue = Catalogue(database, store, Worker(), home.absolute(), clock)
     notifications = Notifications(database, settings.address, clock)
     monitoring = build_monitoring(settings, database, store, catalogue, notifications, lambda: None, clock)
-    while True:
+    parent = multiprocessing.parent_process()
+    while parent is not None and parent.is_alive():
         if not monitoring.schedule.work():
             time.sleep(0.005)
 
@@ -275,10 +276,15 @@ class Site:
             pass
 
     def plan(self, most_waiting: int) -> None:
-        """Make due what is due by the clock, and let workers of other processes keep up."""
+        """Make due what is due by the clock; let workers of other processes keep up with windows of now."""
         self.services.collector.flush()
         self.look()
-        while self.waiting() > most_waiting:
+        while self.services.database.due_windows.count(can_wait=False) > most_waiting:
+            time.sleep(0.02)
+
+    def finish(self) -> None:
+        """Wait until workers of other processes have looked at all that is due."""
+        while self.waiting():
             time.sleep(0.02)
 
     def waiting(self) -> int:

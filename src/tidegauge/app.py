@@ -37,8 +37,10 @@ from tidegauge.services.collector import Collector
 from tidegauge.services.deployments import Deployments
 from tidegauge.services.evidence import Evidences
 from tidegauge.services.findings import Findings
+from tidegauge.services.fitting import Fitting
 from tidegauge.services.health import Health
 from tidegauge.services.labels import Labels
+from tidegauge.services.letters import Letters
 from tidegauge.services.monitors import Monitors
 from tidegauge.services.notifications import Notifications
 from tidegauge.services.observing import Observing
@@ -121,7 +123,7 @@ def build_monitoring(
     functions = CustomFunctions(catalogue, settings.home.absolute())
     logs = Logs(database, log, datasets, now)
     observing = Observing(database, logs, files, now)
-    baselines = Baselines(database, store, catalogue)
+    baselines = Baselines(store)
     evidences = Evidences(store, files)
     health = Health(database, now)
     labels = Labels(database, now)
@@ -140,7 +142,7 @@ def build_monitoring(
         sources,
         baselines,
         evidences,
-        Findings(labels, sources, health),
+        Findings(labels, Letters(database), sources, health),
         Redacting(database, log, files),
         Alerting(database, notifications, now),
         flush,
@@ -177,8 +179,9 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         kept=Tombstones(database).kept,
     )
     baselines, evidences = monitoring.baselines, monitoring.evidences
+    fitting = Fitting(database, catalogue, baselines)
     pipelines = Pipelines(database, catalogue, people, worker, home, settings.address, now)
-    monitors = Monitors(database, store, catalogue, baselines, worker, now)
+    monitors = Monitors(database, store, catalogue, fitting, worker, now)
     collecting = Collecting(database, store, monitoring.logs, monitoring.files, catalogue, baselines)
     retrainings = Retrainings(
         database,
@@ -213,7 +216,9 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         retrainings=retrainings,
         erasures=erasures,
         reports=Reports(database, monitoring.runs, now),
-        acceptance=Acceptance(database, monitoring.logs, monitoring.files, baselines, evidences, worker, now),
+        acceptance=Acceptance(
+            database, monitoring.logs, monitoring.files, baselines, fitting, evidences, worker, now
+        ),
         channels=Channels(database, notifications, now),
         notifications=notifications,
         advice=Advice(database, baselines),

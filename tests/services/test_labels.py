@@ -10,6 +10,7 @@ import pytest
 from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.labels import ImageLabelColumns, LabelColumns, label_text, parse_timestamp
 from tidegauge.services.labels import LabelFolder, Labels, PostedLabel
+from tidegauge.services.letters import Letters
 from tidegauge.services.sources.rows import LabelRows
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectStore
@@ -47,7 +48,7 @@ class Taken:
         return self.labels.of_window("d1", start, end)
 
     def problems(self, start=NOON, end=NOON + HOUR):
-        return self.labels.problems("d1", start, end)
+        return Letters(self.database).of_window("d1", start, end)[1]
 
     def post(self, *labels, times=None):
         self.touched = set()

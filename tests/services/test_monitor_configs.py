@@ -26,6 +26,7 @@ from tidegauge.domain.monitor_config import (
 from tidegauge.errors import ConflictError, InvalidInputError
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.fitting import Fitting
 from tidegauge.services.monitors import Monitors
 from tidegauge.services.worker import Worker
 from tidegauge.storage.database import Database
@@ -87,8 +88,8 @@ def site(folder: Path, url: str) -> Iterator[Site]:
             "d1", "chest", "ada", model_id, "chest", 1, True, Origin.EXTERNAL, stopped, stopped, NOW, ""
         )
     )
-    baselines = Baselines(database, store, catalogue)
-    monitors = Monitors(database, store, catalogue, baselines, worker, lambda: NOW)
+    fitting = Fitting(database, catalogue, Baselines(store))
+    monitors = Monitors(database, store, catalogue, fitting, worker, lambda: NOW)
     try:
         yield Site(database, monitors, deployment)
     finally:

@@ -257,6 +257,11 @@ class Cause(StrEnum):
     LATE_LABELS = "late labels"
     DELETED_EVENTS = "deleted events"
 
+    @property
+    def can_wait(self) -> bool:
+        """Tell whether windows of now come first: a file of labels, or a backfill, may touch thousands."""
+        return self in (Cause.BACKFILL, Cause.LATE_LABELS, Cause.DELETED_EVENTS)
+
 
 @dataclass(frozen=True)
 class SegmentResult:
@@ -335,6 +340,11 @@ class DueWindow:
     claimed_until: datetime | None = None
     tries: int = 0
     error: str = ""
+
+    @property
+    def can_wait(self) -> bool:
+        """Tell whether windows of now come first."""
+        return self.cause.can_wait
 
 
 @dataclass(frozen=True)

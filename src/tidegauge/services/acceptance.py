@@ -15,7 +15,8 @@ from tidegauge.errors import ConflictError, InvalidInputError, TidegaugeError
 from tidegauge.services import measuring
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.evidence import Evidences
-from tidegauge.services.extraction import extraction_of
+from tidegauge.services.extraction import extraction_for
+from tidegauge.services.fitting import Fitting
 from tidegauge.services.sources.images import LoggedImages
 from tidegauge.services.sources.logs import Logs
 from tidegauge.services.worker import Worker
@@ -35,6 +36,7 @@ class Acceptance:
         log: Logs,
         files: ObservationStore,
         baselines: Baselines,
+        fitting: Fitting,
         evidences: Evidences,
         worker: Worker,
         now: Callable[[], datetime],
@@ -43,6 +45,7 @@ class Acceptance:
         self._log = log
         self._files = files
         self._baselines = baselines
+        self._fitting = fitting
         self._evidences = evidences
         self._worker = worker
         self._now = now
@@ -106,7 +109,7 @@ class Acceptance:
             seen = observed.take(np.flatnonzero(observed.seen))
             images = LoggedImages(self._log, monitor, seen) if known.image is not None else None
             named = () if known.numbers else measuring.predictions(observed, known.classes)
-            digest = self._baselines.accept(monitor, observed, images, dict(Counter(named)), progress)
+            digest = self._fitting.accept(monitor, observed, images, dict(Counter(named)), progress)
         except TidegaugeError as error:
             self._fail(monitor_id, error.message)
             return
@@ -124,7 +127,7 @@ class Acceptance:
         self._database.monitors.update(monitor_id, progress="", message=message)
 
     def _observed(self, monitor: Monitor, start: datetime, end: datetime) -> Observations:
-        extraction = extraction_of(monitor, self._baselines.load(monitor))
+        extraction = extraction_for(monitor, self._baselines)
         return self._files.window(monitor.deployment_id, extraction.id, start, end)
 
     def _acknowledgement(self, monitor: Monitor, by: str, note: str) -> Acknowledgement:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,12 +14,12 @@ from tidegauge.domain.events import LATENCY_US, REDACTED, STATUS
 from tidegauge.domain.monitor import Monitor
 from tidegauge.domain.monitor_config import ImageShape
 from tidegauge.errors import InvalidInputError
-from tidegauge.services.baselines import Baseline
+from tidegauge.services.baselines import Baseline, Baselines
 from tidegauge.services.payloads import decode_images, decode_scores
 from tidegauge.services.sources.logs import is_foreign, origin_of
 from tidegauge.services.tabular.requests import Reading
 from tidegauge.stats.images import ImageBaseline, ImageFeatures, ObservedImages, extract, observe
-from tidegauge.storage.observations import Observations, Table, microseconds
+from tidegauge.storage.observations import Observations, Table, join_scores, join_tables, microseconds
 from tidegauge.storage.segments import Record
 
 _VERSION = 1  # of what is extracted; another number reads the log anew
@@ -112,36 +113,52 @@ class Exchange:
             )
         return scores, pixels, table
 
-    def observed(
-        self, scores: Scores, seen: bool, extraction: Extraction, table: Table | None
-    ) -> Observations:
-        """Return a row for each answer."""
-        n = len(scores)
-        event = self.request.event
-        latency = self.response.event.extensions.get(LATENCY_US)
 
-        def ints(value: int) -> npt.NDArray[np.int64]:
-            return np.full(n, value, np.int64)
+@dataclass(frozen=True)
+class Answered:
+    """What an exchange was decoded to: scores ``[n, classes]``, columns ``[n]``; ``seen``: has images."""
 
-        def texts(value: str) -> npt.NDArray[np.object_]:
-            return np.full(n, value, object)
+    exchange: Exchange
+    scores: Scores
+    seen: bool
+    table: Table | None
 
-        return Observations(
-            event_id=texts(event.id),
-            index=np.arange(n),
-            time=ints(microseconds(event.time)),
-            received=ints(microseconds(self.request.received)),
-            sequence=ints(0),
-            status=ints(self.status),
-            latency=ints(-1 if latency is None else int(latency)),
-            log_file=texts(self.path),
-            source=texts(str(event.extensions.get(extraction.source, ""))),
-            segment=texts(str(event.extensions.get(extraction.segment, ""))),
-            scores=scores,
-            seen=np.full(n, seen or table is not None),
-            images=None,
-            table=table,
-        )
+
+def observed(answered: Sequence[Answered], extraction: Extraction) -> Observations:
+    """Return a row for each answer, without the features of images."""
+    counts = [len(one.scores) for one in answered]
+    requests = [one.exchange.request for one in answered]
+    events = [request.event for request in requests]
+    latencies = [one.exchange.response.event.extensions.get(LATENCY_US) for one in answered]
+
+    def ints(values: Iterable[int]) -> npt.NDArray[np.int64]:
+        return np.repeat(np.array(list(values), np.int64), counts)
+
+    def texts(values: Iterable[str]) -> npt.NDArray[np.object_]:
+        return np.repeat(np.array(list(values), object), counts)
+
+    return Observations(
+        event_id=texts(event.id for event in events),
+        index=np.concatenate([np.arange(count) for count in counts]),
+        time=ints(microseconds(event.time) for event in events),
+        received=ints(microseconds(request.received) for request in requests),
+        sequence=np.zeros(sum(counts), np.int64),
+        status=ints(one.exchange.status for one in answered),
+        latency=ints(-1 if latency is None else int(latency) for latency in latencies),
+        log_file=texts(one.exchange.path for one in answered),
+        source=texts(str(event.extensions.get(extraction.source, "")) for event in events),
+        segment=texts(str(event.extensions.get(extraction.segment, "")) for event in events),
+        scores=join_scores([one.scores for one in answered]),
+        seen=np.repeat([one.seen or one.table is not None for one in answered], counts),
+        images=None,
+        table=join_tables([(one.table, count) for one, count in zip(answered, counts, strict=True)]),
+    )
+
+
+def extraction_for(monitor: Monitor, baselines: Baselines) -> Extraction:
+    """Return what a monitor needs to have read of each event, without reading all of its baseline."""
+    keeps = monitor.config.keep_images
+    return extraction_of(monitor, baselines.outline(monitor) if keeps else baselines.load(monitor))
 
 
 def extraction_of(monitor: Monitor, baseline: Baseline) -> Extraction:

@@ -14,6 +14,7 @@ from tidegauge.services import measuring, segments
 from tidegauge.services.baselines import Baseline
 from tidegauge.services.health import Health
 from tidegauge.services.labels import Labels
+from tidegauge.services.letters import Letters
 from tidegauge.services.sources.bundle import Sources
 from tidegauge.services.sources.drift import FAILED
 from tidegauge.services.sources.performance import precomputed
@@ -36,8 +37,9 @@ class Found:
 class Findings:
     """Measures health, drift and performance by the configuration of a monitor."""
 
-    def __init__(self, labels: Labels, sources: Sources, health: Health) -> None:
+    def __init__(self, labels: Labels, letters: Letters, sources: Sources, health: Health) -> None:
         self._labels = labels
+        self._letters = letters
         self._sources = sources
         self._health = health
 
@@ -58,8 +60,8 @@ class Findings:
         if config.health.enabled:
             metrics += self._health.of_window(monitor.deployment_id, *window, config.health.frequency_minutes)
         problems = [*_failures(metrics), *problems]
-        if judging:
-            problems += self._labels.problems(monitor.deployment_id, *window)
+        events, left_out = self._letters.of_window(monitor.deployment_id, *window)
+        problems = [*events, *problems, *(left_out if judging else ())]
         parts, unclear = _divided(monitor, baseline, observed, labels, standing)
         found = []
         for name, part in parts.items():
@@ -98,7 +100,8 @@ class Findings:
             if part := parts.get(segment.name):
                 own += self._performance(monitor, baseline, window, part.observed, part.labels)[0]
             found.append(judge_segment(monitor, segment.name, segment.n, own, segment.evidence))
-        said = (*_failures(metrics), *problems, *self._labels.problems(monitor.deployment_id, *window))
+        events, left_out = self._letters.of_window(monitor.deployment_id, *window)
+        said = (*events, *_failures(metrics), *problems, *left_out)
         return Found(metrics, last.images, tuple(found), (*said, *unclear))
 
     def _measure(

@@ -128,16 +128,6 @@ class Labels:
             "time", start, end, sort="time", deployment_id=deployment_id, superseded_at=None
         )
 
-    def problems(self, deployment_id: str, start: datetime, end: datetime) -> tuple[str, ...]:
-        """Say what was left out: of the window [start, end), and what has no time."""
-        within = self._database.dead_letters.between(
-            "time", start, end, deployment_id=deployment_id, kind="label"
-        )
-        timeless = self._database.dead_letters.where(
-            deployment_id=deployment_id, kind="label", time=None, limit=_LISTED
-        )
-        return tuple(f"{letter.source}: {letter.reason}" for letter in (*within, *timeless))
-
     def replaced(self, deployment_id: str, start: datetime, end: datetime) -> tuple[Label, ...]:
         """Return the labels of the window [start, end) that count no more."""
         rows = self._database.labels.between("time", start, end, deployment_id=deployment_id)

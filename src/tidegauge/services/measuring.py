@@ -104,13 +104,14 @@ def drift(
 def _images(
     algorithm: str, baseline: Baseline, image: ImageBaseline, observed: Observations
 ) -> tuple[Metric, tuple[RunImage, ...]]:
-    if observed.images is None or not observed.seen.any():
+    seen = observed.take(np.flatnonzero(observed.seen))
+    images = baseline.images_of(seen)
+    if images is None or not len(seen):
         return Metric("image", MetricType.DRIFT, None, 0, Status.UNKNOWN), ()
-    found = compare(image, observed.images, _PERMUTATIONS)
+    found = compare(image, images, _PERMUTATIONS)
     detail: dict[str, Any] = {"p_value": found.p_value, "attributes": dict(found.attributes)}
     score = score_images(algorithm, image, found)
     metric = Metric("image", MetricType.DRIFT, score, found.n, Status.UNKNOWN, detail=detail)
-    seen = observed.take(np.flatnonzero(observed.seen))
     named = answers(seen, baseline)
     return metric, tuple(
         RunImage(

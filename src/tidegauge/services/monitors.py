@@ -29,8 +29,8 @@ from tidegauge.domain.status import Status
 from tidegauge.domain.thresholds import parse_thresholds
 from tidegauge.domain.windows import span, window_of
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, TidegaugeError
-from tidegauge.services.baselines import Baselines, Built
 from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.fitting import Built, Fitting
 from tidegauge.services.monitor_checks import Checks
 from tidegauge.services.worker import Worker
 from tidegauge.storage.database import Database
@@ -59,14 +59,14 @@ class Monitors:
         database: Database,
         store: ObjectStore,
         catalogue: Catalogue,
-        baselines: Baselines,
+        fitting: Fitting,
         worker: Worker,
         now: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._store = store
         self._catalogue = catalogue
-        self._baselines = baselines
+        self._fitting = fitting
         self._worker = worker
         self._now = now
         self._checks = Checks(database, catalogue)
@@ -342,7 +342,7 @@ class Monitors:
             self._database.monitors.update(monitor_id, progress=text)
 
         try:
-            built = self._baselines.build(monitor, progress)
+            built = self._fitting.build(monitor, progress)
         except TidegaugeError as error:
             self._move(monitor, MonitorState.ERROR, SYSTEM, error.message, message=error.message)
             return

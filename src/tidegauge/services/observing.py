@@ -16,7 +16,7 @@ from tidegauge.domain.events import REQUEST_TYPE, RESPONSE_TYPE
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.observation import DeadLetter, Half, LogFile, ObservationFile, Reader
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
-from tidegauge.services.extraction import Exchange, Extraction, Image
+from tidegauge.services.extraction import Answered, Exchange, Extraction, Image, observed
 from tidegauge.services.privacy.tombstones import Tombstones
 from tidegauge.services.sources.logs import Logs
 from tidegauge.stats.images import ImageFeatures, ObservedImages
@@ -314,7 +314,7 @@ class Observing:
     ) -> tuple[Observations, list[DeadLetter]]:
         pairs = self._unseen(reader, pairs)
         letters: list[DeadLetter] = []
-        parts: list[Observations] = []
+        answered: list[Answered] = []
         images: list[Image] = []
         features: list[ImageFeatures | ObservedImages] = []
 
@@ -330,16 +330,15 @@ class Observing:
                 event = exchange.request.event
                 letters.append(self._letter(reader, event.id, exchange.path, error.message, event.time))
                 scores, pixels, table = extraction.failed(), None, None
-            parts.append(exchange.observed(scores, pixels is not None, extraction, table))
+            answered.append(Answered(exchange, scores, pixels is not None, table))
             if pixels is not None:
                 images.append(pixels)
                 if sum(map(len, images)) >= _IMAGES:
                     flush()
         flush()
-        if not parts:
+        if not answered:
             return Observations.none(), letters
-        joined = Observations.concatenate(parts)
-        return replace(joined, images=together(features)), letters
+        return replace(observed(answered, extraction), images=together(features)), letters
 
     def _unseen(self, reader: Reader, pairs: Sequence[Exchange]) -> list[Exchange]:
         """Leave out events that were delivered before: senders repeat what was not acknowledged in time."""

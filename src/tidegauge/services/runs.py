@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,7 +33,7 @@ from tidegauge.services import measuring
 from tidegauge.services.alerting import Alerting
 from tidegauge.services.baselines import Baseline, Baselines
 from tidegauge.services.evidence import Evidences
-from tidegauge.services.extraction import Extraction, extraction_of
+from tidegauge.services.extraction import Extraction, extraction_for, extraction_of
 from tidegauge.services.findings import Findings
 from tidegauge.services.labels import Labels, PostedLabel, Receipt
 from tidegauge.services.observing import Observing
@@ -120,7 +120,6 @@ class Runs:
 
         Where the log alone takes longer than so many seconds, this stops there; return whether all was taken.
         """
-        baseline = self._baselines.load(monitor)
 
         def late(batch: Observations) -> None:
             self.touch(monitor, (moment(int(t)) for t in np.unique(batch.time)), Cause.LATE_EVENTS)
@@ -128,7 +127,7 @@ class Runs:
         found_all = self._sources.foreign_logs.take_down(monitor)
         while not found_all and math.isinf(seconds):
             found_all = self._sources.foreign_logs.take_down(monitor)
-        extraction = extraction_of(monitor, baseline)
+        extraction = extraction_for(monitor, self._baselines)
         try:
             read_all = self._observing.advance(monitor.deployment_id, extraction, late, seconds)
         except UnavailableError as error:
@@ -149,7 +148,7 @@ class Runs:
 
     def tidy(self, monitor: Monitor) -> None:
         """Join small files of observations that evidence has done with."""
-        extraction = extraction_of(monitor, self._baselines.load(monitor))
+        extraction = extraction_for(monitor, self._baselines)
         done = monitor.evidence.settled if monitor.evidence else 0
         if not monitor.config.drift.enabled:
             done = self._observing.sequence(monitor.deployment_id, extraction)
@@ -164,7 +163,7 @@ class Runs:
             )
         self._flush()
         self.catch_up(monitor)
-        extraction = extraction_of(monitor, self._baselines.load(monitor))
+        extraction = extraction_for(monitor, self._baselines)
         wanted = {label.event_id for label in labels}
         times = self._files.times(monitor.deployment_id, extraction.id, wanted)
         return self._labels.post(
@@ -195,7 +194,7 @@ class Runs:
         end = time + timedelta(microseconds=1)
         if monitor.config.drift.predict_data == "cloudevents":
             return self._log.read(monitor.deployment_id, time, end)
-        extraction = extraction_of(monitor, self._baselines.load(monitor))
+        extraction = extraction_for(monitor, self._baselines)
         observed = self._files.window(monitor.deployment_id, extraction.id, time, end)
         paths = {str(path) for path in observed.log_file[observed.event_id == event_id]}
         return self._sources.foreign_logs.events(monitor, sorted(paths))
@@ -235,7 +234,7 @@ class Runs:
             performance=Status.UNKNOWN,
             metrics=found.metrics,
             images=found.images,
-            problems=_listed([*self._unread(monitor, start, end), *found.problems]),
+            problems=_listed(found.problems),
             cause=cause,
             evidence=evidence,
             segments=found.segments,
@@ -260,7 +259,7 @@ class Runs:
             created_at=self._now(),
             cause=Cause.LATE_LABELS,
             metrics=found.metrics,
-            problems=_listed([*self._unread(monitor, last.start, last.end), *found.problems]),
+            problems=_listed(found.problems),
             segments=found.segments,
         )
         return judge_run(run, monitor)
@@ -368,7 +367,12 @@ class Runs:
                 # What labels asked for is too little where events have come.
                 wider = known.cause if cause is Cause.LATE_LABELS else cause
                 self._database.due_windows.update(
-                    known.id, claimed_by="", claimed_until=None, due_at=self._now(), cause=wider
+                    known.id,
+                    claimed_by="",
+                    claimed_until=None,
+                    due_at=self._now(),
+                    cause=wider,
+                    can_wait=wider.can_wait,
                 )
             else:
                 self._database.due_windows.add(
@@ -383,18 +387,6 @@ class Runs:
 
     def _revisions(self, monitor: Monitor, start: datetime, end: datetime) -> tuple[MonitorRun, ...]:
         return self._database.monitor_runs.where(monitor_id=monitor.id, start=start, end=end, sort="revision")
-
-    def _unread(self, monitor: Monitor, start: datetime, end: datetime) -> tuple[str, ...]:
-        letters = self._database.dead_letters.between(
-            "time", start, end, deployment_id=monitor.deployment_id, kind="event"
-        )
-        timeless = self._database.dead_letters.where(
-            deployment_id=monitor.deployment_id, kind="event", time=None, limit=_PROBLEMS_LISTED
-        )
-        return (
-            *(f"Event {letter.event_id}: {letter.reason}" for letter in letters),
-            *(f"{letter.source}: {letter.reason}" for letter in timeless),
-        )
 
     def _quiet(
         self, monitor: Monitor, extraction: Extraction, observed: Observations, end: datetime
@@ -432,6 +424,6 @@ def _standing(
     return {name: of_segment.result for name, of_segment in state.segments.items()}
 
 
-def _listed(problems: list[str]) -> tuple[str, ...]:
+def _listed(problems: Sequence[str]) -> tuple[str, ...]:
     more = len(problems) - _PROBLEMS_LISTED
     return (*problems[:_PROBLEMS_LISTED], *([f"{more} more problems like these."] if more > 0 else []))

@@ -177,7 +177,7 @@ class Schedule:
         for start, end in windows:
             known = self._database.due_windows.find(monitor_id=monitor.id, start=start, end=end)
             if known is not None and known.cause is Cause.LATE_LABELS:
-                self._database.due_windows.update(known.id, cause=cause)
+                self._database.due_windows.update(known.id, cause=cause, can_wait=cause.can_wait)
             elif known is None:
                 self._database.due_windows.add(
                     DueWindow(new_id(), monitor.id, start, end, cause, due_at=self._now())

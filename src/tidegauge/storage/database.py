@@ -12,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, event, select, text
+from sqlalchemy import Engine, bindparam, create_engine, event, select, text, union
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
@@ -49,6 +49,16 @@ from tidegauge.storage.connections import Connections
 from tidegauge.storage.due import DueWindows, WatchedMonitors
 from tidegauge.storage.rows import Rows
 
+_TOUCHED = union(
+    *(
+        select(table.c.start, table.c.end).where(
+            table.c.monitor_id == bindparam("monitor"),
+            table.c.start <= bindparam("last"),
+            table.c.end > bindparam("first"),
+        )
+        for table in (tables.monitor_runs, tables.due_windows)
+    )
+)
 _REMEDY = "Look at database_url and at the database's own log."
 
 
@@ -134,17 +144,9 @@ class Database:
         self, monitor_id: str, moments: Sequence[datetime]
     ) -> list[tuple[datetime, datetime]]:
         """Return the windows of a monitor that have a run, or wait for one, and hold one of the moments."""
-        found: set[tuple[datetime, datetime]] = set()
-        for table in (tables.monitor_runs, tables.due_windows):
-            query = (
-                select(table.c.start, table.c.end)
-                .where(
-                    table.c.monitor_id == monitor_id, table.c.start <= moments[-1], table.c.end > moments[0]
-                )
-                .distinct()
-            )
-            with self._connections.connect() as connection:
-                found |= {(start, end) for start, end in connection.execute(query)}
+        values = {"monitor": monitor_id, "first": moments[0], "last": moments[-1]}
+        with self._connections.connect() as connection:
+            found = connection.execute(_TOUCHED, values).all()
         return sorted(
             (start, end) for start, end in found if bisect_left(moments, start) < bisect_left(moments, end)
         )

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Select, Update, and_, bindparam, exists, or_, select, update
+from sqlalchemy import ColumnElement, Select, Update, bindparam, or_, select, update
 
 from tidegauge.domain.monitor import DueWindow, Monitor, MonitorState
 from tidegauge.storage.rows import Rows
@@ -29,6 +29,10 @@ class _Claims(Rows[T], Generic[T]):
         """Claim the first candidate; return its columns as they were, or None where there is none."""
         given = {"claim_now": now, "claim_until": until, **values}
         while True:
+            with self._connections.connect() as connection:
+                # Most looks find nothing, and must not keep those waiting who write.
+                if connection.execute(self._candidate, given).first() is None:
+                    return None
             with self._connections.transaction(), self._connections.begin() as connection:
                 found = connection.execute(self._candidate, given).mappings().first()
                 if found is None:
@@ -67,6 +71,7 @@ class DueWindows(_Claims[DueWindow]):
     def claim(self, worker: str, now: datetime, lease: timedelta) -> DueWindow | None:
         """Claim the window that waits longest, for ``lease``; None where there is none.
 
+        Those that can wait come after all others: thousands of late labels must not delay the window of now.
         Of one monitor only one window is claimed at a time, so that a slow monitor takes one worker at most.
         """
         found = self._claim(now, now + lease, claim_worker=worker)
@@ -78,17 +83,11 @@ class DueWindows(_Claims[DueWindow]):
     def _candidate(self) -> Select[Any]:
         table, now = self._table, self._time("claim_now")
         other = table.alias()
-        busy = exists().where(
-            and_(
-                other.c.monitor_id == table.c.monitor_id,
-                other.c.id != table.c.id,
-                other.c.claimed_until >= now,
-            )
-        )
+        busy = select(other.c.monitor_id).where(other.c.claimed_until >= now)
         return (
             select(table)
-            .where(self._free, table.c.due_at <= now, ~busy)
-            .order_by(table.c.due_at, table.c.start)
+            .where(self._free, table.c.due_at <= now, table.c.monitor_id.not_in(busy))
+            .order_by(table.c.can_wait, table.c.due_at, table.c.start)
             .limit(1)
             .with_for_update(skip_locked=True)
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import obstore
+import pyarrow as pa
 from obstore.store import LocalStore, from_url
 from obstore.store import ObjectStore as AnyStore
 
@@ -119,9 +120,12 @@ class ObjectStore:
         with _answering():
             next(iter(obstore.list(self._store, "blobs", chunk_size=1)), None)
 
-    def open(self, path: str) -> ObjectFile:
+    def open(self, path: str) -> ObjectFile | pa.NativeFile:
         """Open an object to read parts of it, such as one column of a table."""
         with _answering():
+            if self._folder is not None and ".." not in path.split("/"):
+                # Parts go straight to where they are wanted: two to three times as fast.
+                return pa.OSFile(str(self._folder / path.lstrip("/")))
             return ObjectFile(obstore.open_reader(self._store, path))
 
     def exists(self, path: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -92,13 +92,12 @@ class Observations:
         """Join observations of one extractor."""
         names = [f.name for f in fields(Observations) if f.name not in ("scores", *_FEATURES)]
         plain: dict[str, Any] = {n: np.concatenate([getattr(p, n) for p in parts]) for n in names}
-        width = max(part.scores.shape[1] for part in parts)
         images = [part.images for part in parts if part.images is not None]
         return Observations(
             **plain,
-            scores=np.concatenate([_widened(part.scores, width) for part in parts]),
+            scores=join_scores([part.scores for part in parts]),
             images=together(images),
-            table=_joined([(part.table, len(part)) for part in parts]),
+            table=join_tables([(part.table, len(part)) for part in parts]),
         )
 
     @staticmethod
@@ -130,10 +129,10 @@ class ObservationStore:
 
     def window(self, deployment_id: str, extractor: str, start: datetime, end: datetime) -> Observations:
         """Return the observations with start <= time < end, in order of time."""
-        files = self._files.between(
-            "last", start, None, deployment_id=deployment_id, extractor=extractor, sort="first"
+        files = self._files.overlapping(
+            "first", "last", start, end, deployment_id=deployment_id, extractor=extractor, sort="first"
         )
-        parts = [self._read(file, start, end) for file in files if file.first < end]
+        parts = [self._read(file, start, end) for file in files]
         found = [part for part in parts if len(part)]
         if not found:
             return Observations.none()
@@ -156,12 +155,11 @@ class ObservationStore:
 
     def event_ids(self, deployment_id: str, extractor: str, start: datetime, end: datetime) -> set[str]:
         """Return the ids of the events from start to end, both included."""
-        files = self._files.between("last", start, None, deployment_id=deployment_id, extractor=extractor)
-        found: set[str] = set()
-        for file in files:
-            if file.first <= end:
-                found |= self.ids_of(file)
-        return found
+        after = end + timedelta(microseconds=1)
+        files = self._files.overlapping(
+            "first", "last", start, after, deployment_id=deployment_id, extractor=extractor
+        )
+        return set().union(*(self.ids_of(file) for file in files))
 
     def times(self, deployment_id: str, extractor: str, event_ids: set[str]) -> dict[str, datetime]:
         """Return the times of events by id, newest files first; what is not found is left out."""
@@ -255,7 +253,7 @@ def _rows_of(table: Table | None, rows: npt.NDArray[np.integer] | slice) -> Tabl
     return None if table is None else {name: values[rows] for name, values in table.items()}
 
 
-def _joined(parts: Sequence[tuple[Table | None, int]]) -> Table | None:
+def join_tables(parts: Sequence[tuple[Table | None, int]]) -> Table | None:
     """Join tables of the same columns; parts without one have nothing in them."""
     known = next((table for table, _ in parts if table is not None), None)
     if known is None:
@@ -269,8 +267,17 @@ def _joined(parts: Sequence[tuple[Table | None, int]]) -> Table | None:
     }
 
 
-def _widened(scores: npt.NDArray[np.floating], width: int) -> npt.NDArray[np.floating]:
-    return np.pad(scores, ((0, 0), (0, width - scores.shape[1])), constant_values=np.nan)
+def join_scores(parts: Sequence[npt.NDArray[np.floating]]) -> npt.NDArray[np.floating]:
+    """Join scores; those with fewer columns than others, of requests that failed, are NaN beyond."""
+    width = max(part.shape[1] for part in parts)
+    return np.concatenate(
+        [
+            part
+            if part.shape[1] == width
+            else np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=np.nan)
+            for part in parts
+        ]
+    )
 
 
 def _parquet(batch: Observations) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
@@ -57,13 +57,14 @@ class Rows(Generic[T]):
         self._table = table
         self._noun = noun
         self._adapter: TypeAdapter[T] = TypeAdapter(cls)
+        self._insert = insert(table)
         self._statements: dict[tuple[Any, ...], Any] = {}
 
     def add(self, item: T) -> T:
         """Insert ``item``; ConflictError where a unique constraint forbids it."""
         try:
             with self._connections.begin() as connection:
-                connection.execute(insert(self._table).values(self._to_row(item)))
+                connection.execute(self._insert, self._to_row(item))
         except IntegrityError as error:
             name = getattr(item, "name", "")
             raise ConflictError(
@@ -78,7 +79,7 @@ class Rows(Generic[T]):
             return
         try:
             with self._connections.begin() as connection:
-                connection.execute(insert(self._table), rows)
+                connection.execute(self._insert, rows)
         except IntegrityError as error:
             raise ConflictError(f"One of these {len(rows)} {self._noun}s is there already.") from error
 
@@ -113,6 +114,12 @@ class Rows(Generic[T]):
         bounds = {name: value for name, value in (("low", low), ("high", high)) if value is not None}
         return self._select(where, bounds, sort, limit, column)
 
+    def overlapping(
+        self, first: str, last: str, start: Any, end: Any, *, sort: str = "id", **where: Any
+    ) -> tuple[T, ...]:
+        """Return the rows whose span, columns ``first`` to ``last``, both included, meets [start, end)."""
+        return self._select(where, {"high": end, "low": start}, sort, None, first, last)
+
     def page(self, query: Query, **where: Any) -> Page[T]:
         """Return one page; rows are told apart by id where the sort column ties."""
         column, descending = self._sort(query.sort)
@@ -129,17 +136,19 @@ class Rows(Generic[T]):
         return Page(items[:limit], items[limit - 1].id if more else "")  # type: ignore[attr-defined]
 
     def count(self, **where: Any) -> int:
-        query = select(func.count()).select_from(self._table).where(*self._conditions(where))
+        query = self._built(
+            ("count", *_shape(where)),
+            lambda: select(func.count()).select_from(self._table).where(*self._shaped(where)),
+        )
         with self._connections.connect() as connection:
-            return connection.execute(query).scalar_one()
+            return int(connection.execute(query, _values(where)).scalar_one())
 
     def highest(self, column: str, **where: Any) -> int:
         """Return the largest value of an integer column, 0 for no rows."""
-        shape = ("highest", *((name, _kind(value)) for name, value in where.items()), column)
-        query = self._statements.get(shape)
-        if query is None:
-            query = select(func.max(self._table.c[column])).where(*self._shaped(where))
-            self._statements[shape] = query
+        query = self._built(
+            ("highest", *_shape(where), column),
+            lambda: select(func.max(self._table.c[column])).where(*self._shaped(where)),
+        )
         with self._connections.connect() as connection:
             return connection.execute(query, _values(where)).scalar_one() or 0
 
@@ -169,14 +178,14 @@ class Rows(Generic[T]):
     def update(self, id_: str, expect: Mapping[str, Any] | None = None, **changes: Any) -> bool:
         """Change columns of one row if it still has the expected values; tell whether it had."""
         where = {"id": id_, **(expect or {})}
-        shape = ("update", *((name, _kind(value)) for name, value in where.items()), *changes)
-        statement = self._statements.get(shape)
-        if statement is None:
-            sets = {name: bindparam(f"to_{name}", type_=self._table.c[name].type) for name in changes}
-            statement = self._statements[shape] = update(self._table).where(*self._shaped(where)).values(sets)
-        values = {
-            f"to_{name}": self._to_column(self._table.c[name], value) for name, value in changes.items()
-        }
+        columns = self._table.c
+
+        def build() -> Any:
+            sets = {name: bindparam(f"to_{name}", type_=columns[name].type) for name in changes}
+            return update(self._table).where(*self._shaped(where)).values(sets)
+
+        statement = self._built(("update", *_shape(where), *changes), build)
+        values = {f"to_{name}": self._to_column(columns[name], value) for name, value in changes.items()}
         with self._connections.begin() as connection:
             return connection.execute(statement, {**_values(where), **values}).rowcount == 1
 
@@ -193,8 +202,11 @@ class Rows(Generic[T]):
 
     def delete_where(self, **where: Any) -> int:
         """Delete all rows with these values; return how many there were."""
+        statement = self._built(
+            ("delete", *_shape(where)), lambda: delete(self._table).where(*self._shaped(where))
+        )
         with self._connections.begin() as connection:
-            return int(connection.execute(delete(self._table).where(*self._conditions(where))).rowcount)
+            return int(connection.execute(statement, _values(where)).rowcount)
 
     def delete_below(self, column: str, prefix: str, **where: Any) -> int:
         """Delete the rows whose text in a column begins with ``prefix``; return how many there were."""
@@ -210,24 +222,26 @@ class Rows(Generic[T]):
         sort: str,
         limit: int | None,
         column: str = "",
+        low_column: str = "",
     ) -> tuple[T, ...]:
-        # To build a statement takes longer than to execute it: it is built once for each of its shapes.
-        shape = (
-            "select",
-            *((name, _kind(value)) for name, value in where.items()),
-            *bounds,
-            sort,
-            limit,
-            column,
-        )
-        query = self._statements.get(shape)
-        if query is None:
+        """``bounds`` are those of ``column``; where ``low_column`` is given, the lower one is of that."""
+
+        def build() -> Any:
             field = self._table.c[column] if bounds else self._table.c.id
-            sides = {"low": field >= bindparam("low"), "high": field < bindparam("high")}
+            lower = self._table.c[low_column] if low_column else field
+            sides = {"low": lower >= bindparam("low"), "high": field < bindparam("high")}
             query = select(self._table).where(*self._shaped(where), *(sides[side] for side in bounds))
-            query = query.order_by(*self._order(sort)).limit(limit)
-            self._statements[shape] = query
-        return self._fetch(query, {**_values(where), **bounds})
+            return query.order_by(*self._order(sort)).limit(limit)
+
+        shape = ("select", *_shape(where), *bounds, sort, limit, column, low_column)
+        return self._fetch(self._built(shape, build), {**_values(where), **bounds})
+
+    def _built(self, shape: tuple[Any, ...], build: Callable[[], Any]) -> Any:
+        """Return a statement of a shape; to build one takes longer than to execute it."""
+        statement = self._statements.get(shape)
+        if statement is None:
+            statement = self._statements[shape] = build()
+        return statement
 
     def _fetch(self, query: Any, values: Mapping[str, Any] | None = None) -> tuple[T, ...]:
         with self._connections.connect() as connection:
@@ -294,6 +308,10 @@ def _kind(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "members"
     return "none" if value is None else "value"
+
+
+def _shape(where: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, _kind(value)) for name, value in where.items())
 
 
 def _values(where: Mapping[str, Any]) -> dict[str, Any]:

@@ -250,8 +250,10 @@ due_windows = Table(
     _time("claimed_until", nullable=True),
     Column("tries", Integer, nullable=False),
     _text("error"),
+    Column("can_wait", Boolean, nullable=False),
     UniqueConstraint("monitor_id", "start", "end"),
-    Index(None, "due_at"),
+    Index(None, "can_wait", "due_at", "start"),
+    Index(None, "claimed_until"),
 )
 
 transitions = Table(

@@ -14,7 +14,8 @@ from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import Metric, Monitor
 from tidegauge.domain.status import Status
 from tidegauge.errors import TidegaugeError
-from tidegauge.services.baselines import Baseline, spread
+from tidegauge.services.baselines import Baseline
+from tidegauge.services.fitting import spread
 from tidegauge.services.sources.custom import Argument, CustomFunctions
 from tidegauge.services.sources.images import LoggedImages
 from tidegauge.services.sources.logs import Logs

@@ -20,8 +20,9 @@ from tidegauge.stats.images.changes import HARMLESS, Tolerance
 from tidegauge.stats.images.features import ATTRIBUTES, Encoder, Image, ImageFeatures, extract
 from tidegauge.stats.images.samples import SPLIT_FROM, Images, ImageSamples, lowest, sample
 from tidegauge.stats.images.space import Space, Thumbnails, apart, inverse_root, span
-from tidegauge.stats.two_sample.kolmogorov_smirnov import kolmogorov_smirnov
+from tidegauge.stats.two_sample.kolmogorov_smirnov import kolmogorov_smirnov_distance
 from tidegauge.stats.two_sample.mmd import mmd
+from tidegauge.stats.two_sample.numbers import Numbers
 from tidegauge.stats.two_sample.vectors import Vectors
 
 Floats = npt.NDArray[np.float64]
@@ -86,6 +87,11 @@ class ImageBaseline:
         """Share ``[K]`` of alpha that each feature gets: every kind as much as every other."""
         groups = [group for group in self._groups if group]
         return np.array([1 / len(group) / len(groups) for group in groups for _ in group], np.float64)
+
+    @cached_property
+    def usual(self) -> Numbers:
+        """The strangeness of the ranked images, sorted."""
+        return Numbers.of(self.strangeness)
 
     @cached_property
     def vectors(self) -> Vectors:
@@ -317,14 +323,13 @@ def compare(
         return ImageDrift(None, None, n, np.full(n, np.nan), nobody, np.arange(n), {})
     seen = images if isinstance(images, ObservedImages) else observe(baseline, images)
     observed, strangeness = seen.observations, seen.strangeness
-    distance = kolmogorov_smirnov(baseline.strangeness, strangeness)
     tested = observed[np.random.default_rng(0).permutation(n)[:_TESTED]]
     # In an order of their own: permutations must not depend on how the images came.
     tested = tested[np.lexsort(tested.T)]
     discrepancy = mmd(baseline.vectors, baseline.standardise(tested), permutations)
     moved = (seen.attributes.mean(axis=0) - baseline.attribute_mean) / baseline.attribute_deviation
     return ImageDrift(
-        score=distance.score,
+        score=kolmogorov_smirnov_distance(baseline.usual, strangeness),
         p_value=discrepancy.p_value,
         n=n,
         strangeness=strangeness,

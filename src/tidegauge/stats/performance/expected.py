@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from tidegauge.stats.performance.calibration_map import (
 )
 from tidegauge.stats.performance.wilson import Estimate
 from tidegauge.stats.two_sample.kolmogorov_smirnov import kolmogorov_smirnov
+from tidegauge.stats.two_sample.numbers import Numbers
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -66,6 +68,11 @@ class Expectation:
     held_out: Floats
     n: int
     seed: int
+
+    @cached_property
+    def references(self) -> tuple[Numbers, ...]:
+        """The held-out probabilities of each class, sorted."""
+        return tuple(Numbers.of(column) for column in self.held_out.T)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all arrays by name, for storage."""
@@ -251,7 +258,7 @@ def expect(
     rows = rows[~np.isnan(rows).any(axis=1)]
     # The draws must not depend on the order of the rows.
     rows = rows[np.lexsort(rows.T)]
-    p_value = _confidence_p_value(expectation.held_out, rows)
+    p_value = _confidence_p_value(expectation.references, rows)
     reason = _reason(drift, p_value, drift_level, drift_effect, confidence_level)
     metrics = _estimates(expectation, rows, confidence, draws)
     return ExpectedPerformance(metrics, reason is not None, reason, p_value, len(rows))
@@ -264,8 +271,8 @@ def _estimates(expectation: Expectation, rows: Floats, confidence: float, draws:
     rng = np.random.default_rng(expectation.seed)
     window = _Window(rows, expectation.positive)
     each = max(1, round(draws * _DRAWS_PER_MAP))
-    values = window.draw(_apply(expectation.law, rows)[np.newaxis], draws, rng)
-    spread = window.draw(np.stack([_apply(law, rows) for law in expectation.refitted]), each, rng)
+    values = window.draw(_apply([expectation.law], rows), draws, rng)
+    spread = window.draw(_apply(expectation.refitted, rows), each, rng)
     return {
         name: _estimate(values[:, column], spread[:, column], n, confidence)
         for column, name in enumerate(METRICS)
@@ -284,13 +291,19 @@ def _estimate(values: Floats, spread: Floats, n: int, confidence: float) -> Esti
     return Estimate(value, min(low, value), max(high, value), n)
 
 
-def _apply(law: Law, rows: Floats) -> Floats:
-    """Return calibrated probabilities ``[n, classes]``."""
+def _apply(laws: Sequence[Law], rows: Floats) -> Floats:
+    """Return probabilities ``[k, n, classes]`` as each of k laws calibrates them."""
     if rows.shape[1] == 2:
-        second = np.where(rows.argmax(axis=1) == 0, law[0].apply(rows[:, 1]), law[1].apply(rows[:, 1]))
-        return np.column_stack([1 - second, second])
-    each = np.column_stack([fitted.apply(rows[:, place]) for place, fitted in enumerate(law)])
-    return np.asarray(each / each.sum(axis=1, keepdims=True))
+        called = rows.argmax(axis=1)
+        second = np.empty((len(laws), len(rows)))
+        for place in (0, 1):
+            there = np.flatnonzero(called == place)
+            second[:, there] = [law[place].apply(rows[there, 1]) for law in laws]
+        return np.stack([1 - second, second], axis=2)
+    each = np.stack(
+        [[fitted.apply(rows[:, place]) for place, fitted in enumerate(law)] for law in laws]
+    ).swapaxes(1, 2)
+    return np.asarray(each / each.sum(axis=2, keepdims=True))
 
 
 class _Window:
@@ -348,12 +361,12 @@ def _ranks(values: Floats) -> Floats:
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[inverse], np.float64)
 
 
-def _confidence_p_value(held_out: Floats, rows: Floats) -> float | None:
+def _confidence_p_value(held_out: Sequence[Numbers], rows: Floats) -> float | None:
     """Return the smallest p-value over the classes, times their number where there are more than two."""
     if not len(rows):
         return None
     columns = range(1, 2) if rows.shape[1] == 2 else range(rows.shape[1])
-    found = [kolmogorov_smirnov(held_out[:, place], rows[:, place]).p_value for place in columns]
+    found = [kolmogorov_smirnov(held_out[place], rows[:, place]).p_value for place in columns]
     return min(1.0, len(found) * min(p for p in found if p is not None))
 
 

@@ -53,6 +53,17 @@ def kolmogorov_smirnov(
     return KolmogorovSmirnov(distance, distance, _p_value(steps, m, n), n)
 
 
+def kolmogorov_smirnov_distance(baseline: npt.ArrayLike | Numbers, window: npt.ArrayLike) -> float | None:
+    """Return the distance alone, which takes less than its p-value; None where a sample is empty.
+
+    >>> kolmogorov_smirnov_distance([1, 2, 3, 4], [3, 4, 5, 6])
+    0.5
+    """
+    reference = Numbers.of(baseline)
+    steps, n = _steps(reference, window)
+    return steps / (len(reference) * n) if len(reference) and n else None
+
+
 def kolmogorov_smirnov_columns(
     baselines: Sequence[Numbers], window: npt.NDArray[np.floating]
 ) -> tuple[KolmogorovSmirnov, ...]:
