@@ -5,8 +5,9 @@
 Baseline and quiet days are drawn from one pool, `chest-xray/train`; from day 21 on the traffic is that of
 another hospital (`nih`). Events go through the collector and the log, labels come a day late as files. There
 are two alerts: the drift alarm, and accuracy surely below 0.85. A day after the alarm it is acknowledged and
-the new traffic accepted as the baseline. One process has the traffic, the collector and the schedule, as
-`tidegauge up` does, and one looks at windows, as `tidegauge worker` does.
+the new traffic accepted as the baseline. One process has the traffic and the collector, as `tidegauge up`
+does; the two halves of `tidegauge worker` have a process each: one reads the log and makes windows due, one
+looks at them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import numpy.typing as npt
 
 from _shared import Claim, report
 from _xrays import PixelModel, Xrays, arguments, read
-from simulated import OWNER, START, Site, look_at_windows
+from simulated import OWNER, START, Site, look_after_monitors, look_at_windows
 from tidegauge.domain.alert import AlertEvent, AlertRule, Condition, Operator, Severity, Subject
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import Monitor, MonitorRun
@@ -40,7 +41,7 @@ STEP = timedelta(minutes=5)
 DAY = timedelta(days=1)
 CLASSES = ("NORMAL", "PNEUMONIA")
 REFERENCES = 1000
-AHEAD = 20  # windows that traffic may be ahead of the worker
+AHEAD = 20  # windows that traffic may be ahead of the workers
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,6 @@ class Month:
         self.site.services.deployments.put_labels(
             self.site.deployment, f"day-{day:02d}.csv", "\n".join(lines).encode()
         )
-        self.site.services.runs.catch_up(self.fresh())
 
     def fresh(self) -> Monitor:
         return self.site.services.monitors.get(OWNER, self.monitor.id)
@@ -103,7 +103,7 @@ def scores_of(model: PixelModel, xrays: Xrays) -> npt.NDArray[np.float32]:
 
 def main() -> int:
     options = arguments(__doc__ or "").parse_args()
-    plan = Plan(6, 4, 60) if options.quick else Plan(30, 20, 300)
+    plan = Plan(3, 1, 60) if options.quick else Plan(30, 20, 300)
     train, other = read(options.data / "chest-xray/train"), read(options.data / "nih")
     rng = np.random.default_rng(0)
     model = PixelModel(train)
@@ -130,15 +130,19 @@ def main() -> int:
         ):
             site.services.monitors.add_alert(monitor, rule)
         month = Month(site, monitor, model, rng)
-        worker = multiprocessing.get_context("spawn").Process(
-            target=look_at_windows, args=(home / "home", site.clock), daemon=True
-        )
-        worker.start()
+        processes = multiprocessing.get_context("spawn")
+        workers = [
+            processes.Process(target=half, args=(home / "home", site.clock), daemon=True)
+            for half in (look_after_monitors, look_at_windows)
+        ]
+        for worker in workers:
+            worker.start()
         try:
             claims = simulate(month, plan, (train, quiet), (other, foreign))
         finally:
-            worker.kill()
-            worker.join()
+            for worker in workers:
+                worker.kill()
+                worker.join()
             site.close()
     claims.append(
         Claim("the baseline of 1,000 images, once", f"{baseline_seconds:.0f} s", "for information", True)
@@ -162,12 +166,12 @@ def simulate(
         if number % 288 == 144 and number > 288:
             month.drop_labels(number // 288 - 1)
         month.window(start, *(foreign if start >= drift_at else quiet))
+        site.services.collector.flush()
         site.clock.now = start + STEP + timedelta(seconds=10)
-        site.plan(most_waiting=AHEAD)
+        site.follow(AHEAD * STEP)
         if accepted is None and start == drift_at + DAY:
             pause = time.monotonic()
-            site.plan(most_waiting=0)
-            site.finish()
+            site.finish(start + STEP)
             accepted = start + STEP
             site.services.acceptance.acknowledge(month.fresh(), OWNER, "another hospital, as announced")
             site.services.acceptance.accept(month.fresh(), drift_at, accepted, OWNER, "the new normal")
@@ -177,8 +181,7 @@ def simulate(
         if number % 288 == 287:
             spent = time.monotonic() - begun
             print(f"day {number // 288 + 1}: {spent:.0f} s", file=sys.stderr, flush=True)
-    site.plan(most_waiting=0)
-    site.finish()
+    site.finish(START + plan.days * DAY)
     return judge(month, plan, time.monotonic() - begun, paused, drift_at, accepted)
 
 

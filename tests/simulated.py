@@ -30,6 +30,7 @@ from tidegauge.domain.monitor_config import (
     TrainData,
 )
 from tidegauge.domain.tensors import encode_binary
+from tidegauge.services import schedule
 from tidegauge.services.bundle import Services
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.notifications import Notifications
@@ -60,17 +61,31 @@ class Clock:
         return self.now
 
 
-def look_at_windows(home: Path, clock: Clock, database_url: str = "") -> None:
-    """Be a worker process: look at every window that is due by the clock, until the parent ends."""
-    settings = load_settings(home, {"port": 32999, "database_url": database_url}, {})
+def look_after_monitors(home: Path, clock: Clock) -> None:
+    """Be a worker process that reads the log and makes windows due by the clock, until the parent ends."""
+    _work(_schedule(home, clock).look)
+
+
+def look_at_windows(home: Path, clock: Clock) -> None:
+    """Be a worker process that looks at windows that are due by the clock, until the parent ends."""
+    _work(_schedule(home, clock).work)
+
+
+def _schedule(home: Path, clock: Clock) -> schedule.Schedule:
+    settings = load_settings(home, {"port": 32999}, {})
     database = open_database(settings)
     store = ObjectStore(settings.store)
     catalogue = Catalogue(database, store, Worker(), home.absolute(), clock)
     notifications = Notifications(database, settings.address, clock)
-    monitoring = build_monitoring(settings, database, store, catalogue, notifications, lambda: None, clock)
+    # The clock leaps by minutes, and would end the claims of workers that are well.
+    schedule._LEASE = schedule._LOOK_LEASE = timedelta(days=1)
+    return build_monitoring(settings, database, store, catalogue, notifications, lambda: None, clock).schedule
+
+
+def _work(turn: Callable[[], bool]) -> None:
     parent = multiprocessing.parent_process()
     while parent is not None and parent.is_alive():
-        if not monitoring.schedule.work():
+        if not turn():
             time.sleep(0.005)
 
 
@@ -275,16 +290,19 @@ class Site:
         while self.services.schedule.look():
             pass
 
-    def plan(self, most_waiting: int) -> None:
-        """Make due what is due by the clock; let workers of other processes keep up with windows of now."""
-        self.services.collector.flush()
-        self.look()
-        while self.services.database.due_windows.count(can_wait=False) > most_waiting:
+    def follow(self, most: timedelta) -> None:
+        """Wait until workers of other processes are no farther behind than so."""
+        while self.behind() > most:
             time.sleep(0.02)
 
-    def finish(self) -> None:
-        """Wait until workers of other processes have looked at all that is due."""
-        while self.waiting():
+    def behind(self) -> timedelta:
+        """Return how much time lies between the clock and the end of the last window that was looked at."""
+        monitor = self.services.database.monitors.get(self.monitor_id)
+        return self.clock() - (monitor.last_run_at or monitor.due_from or self.clock())
+
+    def finish(self, end: datetime) -> None:
+        """Wait until workers of other processes have looked at all that is due, up to ``end``."""
+        while self.services.database.monitors.get(self.monitor_id).due_from != end or self.waiting():
             time.sleep(0.02)
 
     def waiting(self) -> int:

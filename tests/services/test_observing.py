@@ -249,6 +249,17 @@ def test_batches_after_a_sequence_come_in_the_order_of_reading(part: Part) -> No
     assert found == [["e1"], ["e2"]]
 
 
+def test_files_of_the_log_that_are_read_at_once_are_batches_of_their_own(part: Part) -> None:
+    for number in range(3):
+        part.write(f"s{number}", *pair(f"e{number}", NOW - number * MINUTE))
+    part.write("s3", request("half"))
+    part.write("s4", response("half"), *pair("e4"))
+    assert [len(batch) for batch in part.advance()] == [5]
+    found = [batch.event_id.tolist() for batch in part.files.after("d1", EXTRACTION.id, 1)]
+    assert found == [["e1"], ["e2"], ["half"], ["e4"]]
+    assert part.observing.sequence("d1", EXTRACTION) == 5
+
+
 def test_times_of_events_are_found_by_id(part: Part) -> None:
     part.write("s1", *pair("a"))
     part.write("s2", *pair("b", NOW + MINUTE))

@@ -251,6 +251,20 @@ def test_of_one_monitor_one_window_is_looked_at_at_a_time(ward: Ward) -> None:
     assert ward.database.due_windows.claim("b", now, timedelta(minutes=5)) is not None
 
 
+def test_a_window_of_now_comes_before_late_labels_and_backfills(ward: Ward) -> None:
+    ward.go(0)
+    early = START - 300 * STEP
+    ward.services.schedule.backfill(ward.fresh(), early, early + 5 * STEP)
+    ward.site.clock.now += STEP
+    ward.send(START + STEP)
+    ward.services.collector.flush()
+    ward.site.look()
+    assert ward.site.waiting() == 6
+    assert ward.services.schedule.work()
+    assert ward.run(1).cause is Cause.SCHEDULE
+    assert ward.site.waiting() == 5
+
+
 def test_a_window_that_fails_waits_longer_each_time_and_says_why(
     ward: Ward, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -624,12 +638,14 @@ def test_late_labels_do_not_tell_again_what_was_known(ward: Ward) -> None:
     assert [event.told.value for event in ward.told()] == ["fired"]
 
 
-def test_a_worker_that_lags_behind_does_not_see_the_future(ward: Ward) -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_worker_that_lags_behind_does_not_see_the_future(ward: Ward, *, at_once: bool) -> None:
     for window in range(4):
         ward.site.clock.now = START + (window + 1) * STEP
         ward.send(START + window * STEP, upside_down=window == 3)
         ward.services.collector.flush()
-        ward.services.runs.catch_up(ward.fresh())
+        if not at_once:
+            ward.services.runs.catch_up(ward.fresh())
     ward.pass_by(3)
     alarms = [run.evidence.alarm for run in ward.services.monitors.runs(ward.fresh(), None, None)]  # type: ignore[union-attr]
     assert alarms == [False, False, False, True]

@@ -110,7 +110,8 @@ class Observing:
         ``late`` hears each batch within the transaction that makes it count, but for those of files that
         another extractor had read before this one began.
 
-        Each batch counts with the transaction that moves the reader past its files: a crash before it
+        Each file of the log makes a batch of its own, so that who looks at batches up to some time sees the
+        same ones however many files were read at once. What was read counts with the transaction that moves the reader past its files: a crash before it
         leaves a file that nobody looks at, and the same name is written again.
         """
         deadline = time.monotonic() + seconds
@@ -203,8 +204,8 @@ class Observing:
         letters += [*unread, *lonely]
         batch, undecodable = self._observe(reader, pairs, extraction)
         letters += undecodable
-        sequence = reader.sequence + (1 if len(batch) else 0)
-        batch = numbered(batch, sequence)
+        batch = numbered(batch, [file.id for file in files], reader.sequence)
+        sequence = int(batch.sequence.max(initial=reader.sequence))
         described = (
             self._files.put(reader.deployment_id, reader.extractor, _name(files[0].id), batch)
             if len(batch)

@@ -150,8 +150,9 @@ class ObservationStore:
             sort="first_sequence",
         )
         for file in files:
-            batch = self._whole(file.id)
-            yield batch.take(np.flatnonzero(batch.sequence > sequence))
+            whole = self._whole(file.id)
+            for number in np.unique(whole.sequence[whole.sequence > sequence]):
+                yield whole.take(np.flatnonzero(whole.sequence == number))
 
     def event_ids(self, deployment_id: str, extractor: str, start: datetime, end: datetime) -> set[str]:
         """Return the ids of the events from start to end, both included."""
@@ -233,9 +234,14 @@ def moment(value: int) -> datetime:
     return datetime.fromtimestamp(value // 1_000_000, UTC).replace(microsecond=value % 1_000_000)
 
 
-def numbered(batch: Observations, sequence: int) -> Observations:
-    """Return the observations as the batch with this number."""
-    return replace(batch, sequence=np.full(len(batch), sequence, np.int64))
+def numbered(batch: Observations, paths: Sequence[str], last: int) -> Observations:
+    """Return the observations in batches by log file, in the order of ``paths``, numbered after ``last``."""
+    found = set(batch.log_file.tolist())
+    known = [path for path in paths if path in found]
+    earlier = found - set(known)  # whose other half came only now: with the first
+    numbers = {path: last + 1 + place for place, path in enumerate(known)}
+    numbers |= dict.fromkeys(earlier, last + 1)
+    return replace(batch, sequence=np.array([numbers[path] for path in batch.log_file], np.int64))
 
 
 def _in_order(found: Observations) -> Observations:
