@@ -6,8 +6,7 @@ Baseline and quiet days are drawn from one pool, `chest-xray/train`; from day 21
 another hospital (`nih`). Events go through the collector and the log, labels come a day late as files. There
 are two alerts: the drift alarm, and accuracy surely below 0.85. A day after the alarm it is acknowledged and
 the new traffic accepted as the baseline. One process has the traffic and the collector, as `tidegauge up`
-does; the two halves of `tidegauge worker` have a process each: one reads the log and makes windows due, one
-looks at them.
+does, and two are workers, as `tidegauge worker` is: they read the log, make windows due, and look at them.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ import numpy.typing as npt
 
 from _shared import Claim, report
 from _xrays import PixelModel, Xrays, arguments, read
-from simulated import OWNER, START, Site, look_after_monitors, look_at_windows
+from simulated import OWNER, START, Site, be_a_worker
 from tidegauge.domain.alert import AlertEvent, AlertRule, Condition, Operator, Severity, Subject
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import Monitor, MonitorRun
@@ -42,6 +41,7 @@ DAY = timedelta(days=1)
 CLASSES = ("NORMAL", "PNEUMONIA")
 REFERENCES = 1000
 AHEAD = 20  # windows that traffic may be ahead of the workers
+WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ def main() -> int:
         month = Month(site, monitor, model, rng)
         processes = multiprocessing.get_context("spawn")
         workers = [
-            processes.Process(target=half, args=(home / "home", site.clock), daemon=True)
-            for half in (look_after_monitors, look_at_windows)
+            processes.Process(target=be_a_worker, args=(home / "home", site.clock), daemon=True)
+            for _ in range(WORKERS)
         ]
         for worker in workers:
             worker.start()

@@ -61,17 +61,8 @@ class Clock:
         return self.now
 
 
-def look_after_monitors(home: Path, clock: Clock) -> None:
-    """Be a worker process that reads the log and makes windows due by the clock, until the parent ends."""
-    _work(_schedule(home, clock).look)
-
-
-def look_at_windows(home: Path, clock: Clock) -> None:
-    """Be a worker process that looks at windows that are due by the clock, until the parent ends."""
-    _work(_schedule(home, clock).work)
-
-
-def _schedule(home: Path, clock: Clock) -> schedule.Schedule:
+def be_a_worker(home: Path, clock: Clock) -> None:
+    """Be a worker process: look after monitors and at windows by the clock, until the parent ends."""
     settings = load_settings(home, {"port": 32999}, {})
     database = open_database(settings)
     store = ObjectStore(settings.store)
@@ -79,13 +70,10 @@ def _schedule(home: Path, clock: Clock) -> schedule.Schedule:
     notifications = Notifications(database, settings.address, clock)
     # The clock leaps by minutes, and would end the claims of workers that are well.
     schedule._LEASE = schedule._LOOK_LEASE = timedelta(days=1)
-    return build_monitoring(settings, database, store, catalogue, notifications, lambda: None, clock).schedule
-
-
-def _work(turn: Callable[[], bool]) -> None:
+    monitoring = build_monitoring(settings, database, store, catalogue, notifications, lambda: None, clock)
     parent = multiprocessing.parent_process()
     while parent is not None and parent.is_alive():
-        if not turn():
+        if not (monitoring.schedule.look() or monitoring.schedule.work()):
             time.sleep(0.005)
 
 

@@ -240,13 +240,21 @@ def test_a_long_log_is_read_in_slices_and_windows_wait_for_all_of_it(
     assert ward.database.due_windows.count() == 1
 
 
-def test_of_one_monitor_one_window_is_looked_at_at_a_time(ward: Ward) -> None:
+def test_of_one_monitor_one_window_of_each_kind_is_looked_at_at_a_time(ward: Ward) -> None:
     ward.pass_by(0)
     ward.services.schedule.backfill(ward.fresh(), START - 3 * STEP, START)
     now = ward.site.clock()
     first = ward.database.due_windows.claim("a", now, timedelta(minutes=5))
     assert first is not None
     assert ward.database.due_windows.claim("b", now, timedelta(minutes=5)) is None
+    ward.send(START + STEP)
+    ward.site.clock.now = START + 2 * STEP + timedelta(seconds=10)
+    ward.services.collector.flush()
+    ward.site.look()
+    live = ward.database.due_windows.claim("b", ward.site.clock(), timedelta(minutes=5))
+    assert live is not None
+    assert live.start == START + STEP
+    assert ward.database.due_windows.claim("c", ward.site.clock(), timedelta(minutes=5)) is None
     ward.database.due_windows.delete(first.id)
     assert ward.database.due_windows.claim("b", now, timedelta(minutes=5)) is not None
 

@@ -111,8 +111,9 @@ class Observing:
         another extractor had read before this one began.
 
         Each file of the log makes a batch of its own, so that who looks at batches up to some time sees the
-        same ones however many files were read at once. What was read counts with the transaction that moves the reader past its files: a crash before it
-        leaves a file that nobody looks at, and the same name is written again.
+        same ones however many files were read at once. What was read counts with the transaction that moves
+        the reader past its files: a crash before it leaves a file that nobody looks at, and the same name is
+        written again.
         """
         deadline = time.monotonic() + seconds
         while True:

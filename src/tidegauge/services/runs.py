@@ -275,6 +275,7 @@ class Runs:
         for _ in range(_TRIES):
             try:
                 with self._database.transaction():
+                    self._database.monitors.lock(monitor.id)  # two windows of a day add to one tally
                     self._fulfil(fulfilled)
                     before = self._revisions(monitor, run.start, run.end)
                     number = before[-1].revision + 1 if before else 1

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Select, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, or_, select, tuple_, update
 
 from tidegauge.domain.monitor import DueWindow, Monitor, MonitorState
 from tidegauge.storage.rows import Rows
@@ -74,7 +74,7 @@ class DueWindows(_Claims[DueWindow]):
         """Claim the window that waits longest, for ``lease``; None where there is none.
 
         Those that can wait come after all others: thousands of late labels must not delay the window of now.
-        Of one monitor only one window is claimed at a time, so that a slow monitor takes one worker at most.
+        Of one monitor one window of each kind is claimed at a time: a slow one takes two workers at most.
         """
         return self._claim(now, now + lease, claim_worker=worker)
 
@@ -82,10 +82,11 @@ class DueWindows(_Claims[DueWindow]):
     def _candidate(self) -> Select[Any]:
         table, now = self._table, self._time("claim_now")
         other = table.alias()
-        busy = select(other.c.monitor_id).where(other.c.claimed_until >= now)
+        busy = select(other.c.monitor_id, other.c.can_wait).where(other.c.claimed_until >= now)
+        kind = tuple_(table.c.monitor_id, table.c.can_wait)
         return (
             select(table.c.id)
-            .where(self._free, table.c.due_at <= now, table.c.monitor_id.not_in(busy))
+            .where(self._free, table.c.due_at <= now, kind.not_in(busy))
             .order_by(table.c.can_wait, table.c.due_at, table.c.start)
             .limit(1)
         )

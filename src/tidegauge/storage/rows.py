@@ -196,6 +196,11 @@ class Rows(Generic[T]):
             statement = update(self._table).where(*self._conditions(where)).values(values)
             return int(connection.execute(statement).rowcount)
 
+    def lock(self, id_: str) -> None:
+        """Let no other transaction change a row until this one ends; in SQLite none does anyway."""
+        with self._connections.connect() as connection:
+            connection.execute(select(self._table.c.id).where(self._table.c.id == id_).with_for_update())
+
     def delete(self, id_: str) -> bool:
         """Delete one row; tell whether it was there."""
         return self.delete_where(id=id_) == 1

@@ -39,7 +39,7 @@ _PERMUTATIONS = 1999
 _SHRINKAGE = 0.3  # of what the p-value takes for correlation
 _CONSTANT = 1e-9  # deviation below which a feature never varies
 _CHUNK = 512
-_READY = 2048  # training images whose thumbnails are kept as floats
+_READY = 8192  # training images whose thumbnails are kept as floats
 
 
 @dataclass(frozen=True, eq=False)
