@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import io
 import os
+import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +20,10 @@ from obstore.store import LocalStore, from_url
 from obstore.store import ObjectStore as AnyStore
 
 from tidegauge.errors import InvalidInputError, NotFoundError, UnavailableError
+
+# Where a folder's objects are written before they are named; readers of tables skip names with a dot.
+_STAGED = ".staged"
+_STAGED_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class ObjectStore:
             folder.mkdir(parents=True, exist_ok=True)
             self._folder = folder
             self._store = LocalStore(str(folder), automatic_cleanup=True)
+            self._sweep(folder / _STAGED)
             return
         try:
             limit = None if seconds is None else timedelta(seconds=seconds)
@@ -96,7 +103,21 @@ class ObjectStore:
 
     def put(self, path: str, data: bytes) -> None:
         with _answering():
-            obstore.put(self._store, path, data)
+            if self._folder is None:
+                obstore.put(self._store, path, data)
+                return
+            # The library would stage it beside its place, and a crash leave half a table among whole ones.
+            staged = f"{_STAGED}/{uuid.uuid4().hex}"
+            obstore.put(self._store, staged, data)
+            obstore.rename(self._store, staged, path)
+
+    @staticmethod
+    def _sweep(staged: Path) -> None:
+        """Delete what a process left behind that was killed while it wrote."""
+        for file in staged.glob("*"):
+            with contextlib.suppress(OSError):
+                if time.time() - file.stat().st_mtime > _STAGED_SECONDS:
+                    file.unlink()
 
     def sync(self, path: str) -> None:
         """Make the object at ``path`` outlive a power cut; a bucket's PUT does so already."""
@@ -141,13 +162,14 @@ class ObjectStore:
         with _answering():
             found = [meta for batch in obstore.list(self._store, prefix) for meta in batch]
         for meta in sorted(found, key=lambda meta: meta["path"]):
-            yield ObjectInfo(meta["path"], meta["size"], meta["last_modified"])
+            if not meta["path"].startswith(f"{_STAGED}/"):
+                yield ObjectInfo(meta["path"], meta["size"], meta["last_modified"])
 
     def folders(self, prefix: str = "") -> tuple[str, ...]:
         """Return the paths of the folders directly below the folder ``prefix``, sorted."""
         with _answering():
             found = obstore.list_with_delimiter(self._store, prefix or None)
-        return tuple(sorted(found["common_prefixes"]))
+        return tuple(sorted(path for path in found["common_prefixes"] if path != _STAGED))
 
     def delete(self, path: str) -> None:
         """Delete one object; an absent one is no error, so that a deletion can be repeated."""
