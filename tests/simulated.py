@@ -74,7 +74,7 @@ def be_a_worker(home: Path, clock: Clock) -> None:
     parent = multiprocessing.parent_process()
     while parent is not None and parent.is_alive():
         if not (monitoring.schedule.look() or monitoring.schedule.work()):
-            time.sleep(0.005)
+            time.sleep(0.03)
 
 
 @dataclass
@@ -281,7 +281,7 @@ class Site:
     def follow(self, most: timedelta) -> None:
         """Wait until workers of other processes are no farther behind than so."""
         while self.behind() > most:
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def behind(self) -> timedelta:
         """Return how much time lies between the clock and the end of the last window that was looked at."""
