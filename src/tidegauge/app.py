@@ -250,6 +250,7 @@ def run_worker(settings: Settings, announce: Callable[[], None]) -> None:
 
 def start(services: Services) -> None:
     """Begin the background work; what a crash interrupted goes on first."""
+    services.store.sweep()
     services.collector.start()
     services.catalogue.start()
     services.monitors.start_up()

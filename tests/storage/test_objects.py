@@ -8,7 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from fastapi.testclient import TestClient
 
+from tidegauge.app import build_services, create_app
+from tidegauge.settings import load_settings
 from tidegauge.storage.objects import ObjectStore
 
 WRITER = """
@@ -41,13 +44,14 @@ def test_a_killed_writer_leaves_only_whole_tables(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_writer_left_is_deleted_after_a_day(tmp_path: Path) -> None:
-    staged = tmp_path / ".staged"
-    staged.mkdir()
+    services = build_services(load_settings(tmp_path, {"port": 1}, {}))
+    staged = tmp_path / "store" / ".staged"
+    staged.mkdir(parents=True, exist_ok=True)
     for name in ("old", "old#1", "new"):
         (staged / name).write_bytes(b"half")
     yesterday = time.time() - 25 * 3600
     for name in ("old", "old#1"):
         os.utime(staged / name, (yesterday, yesterday))
-    store = ObjectStore(str(tmp_path))
-    assert [file.name for file in staged.iterdir()] == ["new"]
-    assert list(store.list("")) == []
+    with TestClient(create_app(services)):
+        assert [file.name for file in staged.iterdir()] == ["new"]
+        assert list(services.store.list("")) == []

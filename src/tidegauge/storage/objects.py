@@ -88,7 +88,6 @@ class ObjectStore:
             folder.mkdir(parents=True, exist_ok=True)
             self._folder = folder
             self._store = LocalStore(str(folder), automatic_cleanup=True)
-            self._sweep(folder / _STAGED)
             return
         try:
             limit = None if seconds is None else timedelta(seconds=seconds)
@@ -111,13 +110,16 @@ class ObjectStore:
             obstore.put(self._store, staged, data)
             obstore.rename(self._store, staged, path)
 
-    @staticmethod
-    def _sweep(staged: Path) -> None:
-        """Delete what a process left behind that was killed while it wrote."""
-        for file in staged.glob("*"):
+    def sweep(self) -> None:
+        """Delete what processes left behind that were killed while they wrote, at least a day ago."""
+        for file in (self._folder / _STAGED).glob("*") if self._folder else ():
             with contextlib.suppress(OSError):
                 if time.time() - file.stat().st_mtime > _STAGED_SECONDS:
                     file.unlink()
+
+    def _is_staged(self, path: str) -> bool:
+        """Tell whether a path is of what is being written; only a folder has that."""
+        return self._folder is not None and path.partition("/")[0] == _STAGED
 
     def sync(self, path: str) -> None:
         """Make the object at ``path`` outlive a power cut; a bucket's PUT does so already."""
@@ -162,14 +164,14 @@ class ObjectStore:
         with _answering():
             found = [meta for batch in obstore.list(self._store, prefix) for meta in batch]
         for meta in sorted(found, key=lambda meta: meta["path"]):
-            if not meta["path"].startswith(f"{_STAGED}/"):
+            if not self._is_staged(meta["path"]):
                 yield ObjectInfo(meta["path"], meta["size"], meta["last_modified"])
 
     def folders(self, prefix: str = "") -> tuple[str, ...]:
         """Return the paths of the folders directly below the folder ``prefix``, sorted."""
         with _answering():
             found = obstore.list_with_delimiter(self._store, prefix or None)
-        return tuple(sorted(path for path in found["common_prefixes"] if path != _STAGED))
+        return tuple(sorted(path for path in found["common_prefixes"] if not self._is_staged(path)))
 
     def delete(self, path: str) -> None:
         """Delete one object; an absent one is no error, so that a deletion can be repeated."""
