@@ -82,7 +82,9 @@ class InferenceLog:
 
     def file(self, deployment_id: str, path: str) -> list[Record]:
         """Return what one file holds, by time and id."""
-        table = pq.ParquetFile(self._store.open(path)).read()
+        table = pq.ParquetFile(self._store.open(path)).read(
+            use_threads=False
+        )  # they would wait for each other
         return [_record(deployment_id, row) for row in table.to_pylist()]
 
     def holding(self, paths: Iterable[str], event_ids: set[str]) -> dict[str, set[str]]:

@@ -220,7 +220,8 @@ class ObservationStore:
         return _observations(parquet.read_row_groups(wanted)).between(start, end)
 
     def _read_whole(self, path: str) -> Observations:
-        return _observations(pq.ParquetFile(self._store.open(path), read_dictionary=_REPEATED).read())
+        file = pq.ParquetFile(self._store.open(path), read_dictionary=_REPEATED)
+        return _observations(file.read(use_threads=False))  # threads would wait for each other
 
 
 def microseconds(time: datetime) -> int:

@@ -39,7 +39,6 @@ _PERMUTATIONS = 1999
 _SHRINKAGE = 0.3  # of what the p-value takes for correlation
 _CONSTANT = 1e-9  # deviation below which a feature never varies
 _CHUNK = 512
-_READY = 8192  # training images whose thumbnails are kept as floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,16 +195,11 @@ class ImageBaseline:
 
     def itself(self, features: ImageFeatures, space: Space) -> Mask:
         """Return which members ``[n, m]`` of a space are the same image as each of n."""
-        if self.n > _READY:
-            return np.asarray(apart(features.reduced, self.reduced[space.members]) <= self.same)
-        return np.asarray(self.apart(features.reduced)[:, space.members] <= self.same)
-
-    def apart(self, reduced: Image) -> Floats:
-        """Return how far reduced images are from every training image, ``[n, N]``, in grey levels."""
-        return apart(reduced, self.reduced) if self.n > _READY else self._thumbnails.apart(reduced)
+        return np.asarray(self.thumbnails.near(features.reduced, self.same)[:, space.members] <= self.same)
 
     @cached_property
-    def _thumbnails(self) -> Thumbnails:
+    def thumbnails(self) -> Thumbnails:
+        """The reduced training images, ready to be searched."""
         return Thumbnails.of(self.reduced)
 
 
@@ -428,7 +422,7 @@ def _look_up(baseline: ImageBaseline, reduced: Image) -> tuple[Indices, Mask, Ma
     itself = np.empty((len(reduced), len(members)), np.bool_)
     for start in range(0, len(reduced), _CHUNK):
         part = slice(start, start + _CHUNK)
-        distances = baseline.apart(reduced[part])
+        distances = baseline.thumbnails.near(reduced[part], baseline.same)
         nearest[part] = distances.argmin(axis=1)
         known[part] = distances.min(axis=1) <= baseline.same
         itself[part] = distances[:, members] <= baseline.same

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.fft import dct
 from scipy.linalg import eigh
 
 from tidegauge.stats.images.changes import CHANGES, GEOMETRIC
@@ -30,6 +31,9 @@ _FAR = 8.0  # standard deviations; farther is no more news
 _LEFT_OVER_FLOOR = 0.1
 _LEVEL = float(SIDE)  # length of a difference of one grey level in every pixel of the reduced image
 _CHUNK = 1024
+_ROUNDING = 0.1  # grey levels
+_FEW = 16  # one pair in so many is quicker to compare by itself
+_COSINES: npt.NDArray[np.float32] = dct(np.eye(SIDE), norm="ortho", axis=0)[:12].astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,36 +168,64 @@ def inverse_root(covariance: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Thumbnails:
-    """m reduced images, ready to be compared with many others: rows less their mean, and squares."""
+    """m reduced images, ready to be searched for those that look most like others.
 
-    middle: npt.NDArray[np.float32]
-    rows: npt.NDArray[np.float32]
-    squares: npt.NDArray[np.float32]
+    ``waves`` ``[m, k]`` are their leading cosine coefficients: no two images are nearer than these are, so
+    most need not be compared pixel by pixel.
+    """
+
+    reduced: Image
+    waves: npt.NDArray[np.float32]
 
     @classmethod
     def of(cls, reduced: Image) -> Thumbnails:
         """Take reduced images ``[m, d]``."""
-        floats = reduced.astype(np.float32)
-        middle = floats.mean(axis=0) if len(floats) else np.zeros(reduced.shape[1], np.float32)
-        floats -= middle  # small numbers keep their digits
-        return cls(middle, floats, np.einsum("ij,ij->i", floats, floats))
+        return cls(reduced, _waves(reduced))
 
-    def apart(self, reduced: Image) -> Floats:
-        """Return the root mean square difference ``[n, m]`` of others from these, in grey levels, to 0.1."""
-        left = reduced.astype(np.float32) - self.middle
-        squares = (-2 * left) @ self.rows.T
-        squares += np.einsum("ij,ij->i", left, left)[:, np.newaxis]
-        squares += self.squares
-        return np.asarray(np.sqrt(np.maximum(squares, 0) / max(1, self.rows.shape[1])), np.float64)
+    def near(self, others: Image, least: float) -> Floats:
+        """Return the root mean square difference ``[n, m]`` of others from these, in grey levels.
+
+        It is infinite where it is surely more than ``least`` and not the smallest of another image. Source:
+        Agrawal, Faloutsos and Swami, "Efficient similarity search in sequence databases", FODO 1993.
+        """
+        distances = np.full((len(others), len(self.reduced)), np.inf)
+        if not distances.size:
+            return distances
+        bounds = np.sqrt(squared_distances(_waves(others), self.waves) / others.shape[1])
+        guessed = bounds.argmin(axis=1)
+        reach = np.maximum(_differences(others, self.reduced[guessed]), least) + _ROUNDING
+        left, right = np.nonzero(bounds <= reach[:, np.newaxis])
+        if len(left) > distances.size // _FEW:  # noise resembles nothing, and everything alike
+            return apart(others, self.reduced)
+        for start in range(0, len(left), _CHUNK):
+            rows, columns = left[start : start + _CHUNK], right[start : start + _CHUNK]
+            distances[rows, columns] = _differences(others[rows], self.reduced[columns])
+        return distances
 
 
 def apart(left: Image, right: Image) -> Floats:
     """Return the root mean square difference of reduced images, ``[n, m]``, in grey levels, to 0.1."""
     result = np.empty((len(left), len(right)))
+    middle = right.mean(axis=0, dtype=np.float32) if len(right) else np.float32(0)
+    moved = left - middle  # small numbers keep their digits
     for start in range(0, len(right), _CHUNK):
         part = slice(start, start + _CHUNK)
-        result[:, part] = Thumbnails.of(right[part]).apart(left)
+        squares = squared_distances(moved, right[part] - middle)
+        result[:, part] = np.sqrt(squares / max(1, right.shape[1]))
     return result
+
+
+def _differences(left: Image, right: Image) -> Floats:
+    """Return the root mean square difference ``[n]`` of each reduced image from its partner."""
+    differences = left.astype(np.float32) - right
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", differences, differences) / left.shape[1]), np.float64)
+
+
+def _waves(reduced: Image) -> npt.NDArray[np.float32]:
+    """Return the leading cosine coefficients ``[n, k]`` of reduced images, of each channel."""
+    n, channels = len(reduced), reduced.shape[1] // SIDE**2
+    down = np.tensordot(reduced.reshape(n, SIDE, SIDE, channels) - np.float32(128), _COSINES, ((1,), (1,)))
+    return np.tensordot(down, _COSINES, ((1,), (1,))).reshape(n, channels * len(_COSINES) ** 2)
 
 
 def _whiten(space: Space, directions: Floats, chosen: ImageFeatures, varied: list[ImageFeatures]) -> Space:
