@@ -75,7 +75,6 @@ from tidegauge.storage.objects import ObjectStore
 from tidegauge.storage.observations import ObservationStore
 from tidegauge.ui import charts, pages
 from tidegauge.ui import reports as report_pages
-from tidegauge.ui import retrainings as retraining_pages
 from tidegauge.web.access import may_ingest, signed_in
 
 _GRACE_SECONDS = 2.0  # for events that are under way to the collector when a window ends
@@ -297,6 +296,7 @@ def create_app(services: Services) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.services = services
+    app.state.ending = Event()  # ends the streams that pages listen to
     api_errors.install(app)
     app.include_router(system.router)
     app.include_router(schemas.router)
@@ -317,7 +317,6 @@ def create_app(services: Services) -> FastAPI:
     )
     for router in routers:
         app.include_router(router, dependencies=closed)
-    app.include_router(retraining_pages.router)
     pages.install(app)
     return app
 
@@ -325,9 +324,10 @@ def create_app(services: Services) -> FastAPI:
 class _Server(uvicorn.Server):
     """Ends the model servers while the collector still listens, so that their last events arrive."""
 
-    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, services: Services) -> None:
         super().__init__(config)
         self._services = services
+        self._app = app
         self._ending = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
@@ -336,6 +336,7 @@ class _Server(uvicorn.Server):
             self.force_exit = True
             return
         self._ending = True
+        self._app.state.ending.set()
         Thread(target=self._end, name="shutdown").start()
 
     def _end(self) -> None:
@@ -351,7 +352,7 @@ def serve(settings: Settings, announce: Callable[[Services], None]) -> None:
     config = uvicorn.Config(
         app, host=settings.host, port=settings.port, log_level="warning", timeout_graceful_shutdown=10
     )
-    server = _Server(config, services)
+    server = _Server(config, app, services)
     try:
         sock = config.bind_socket()
     except SystemExit as error:

@@ -5,8 +5,9 @@ Only the doors (``api``, ``ui``, ``serving``, ``cli``) turn a class into an HTTP
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -61,3 +62,15 @@ class ForbiddenError(TidegaugeError):
 
 class UnavailableError(TidegaugeError):
     """A part that is needed is not there now; the same call may work later (HTTP 503)."""
+
+
+def all_of(*checks: Callable[[], Any]) -> None:
+    """Make every check; raise InvalidInputError with everything that is wrong, all at once."""
+    found: list[FieldError] = []
+    for check in checks:
+        try:
+            check()
+        except InvalidInputError as error:
+            found += error.errors
+    if found:
+        raise InvalidInputError(" ".join(error.message for error in found), tuple(found))

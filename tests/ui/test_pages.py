@@ -28,7 +28,8 @@ EVIL = "<script>alert(1)</script>"
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     home: Path = tmp_path_factory.mktemp("home")
     services = build_services(load_settings(home, {"port": 1}, {}))
-    with TestClient(create_app(services), follow_redirects=False) as client:
+    origin = {"Origin": "http://testserver"}  # as browsers say with every form
+    with TestClient(create_app(services), follow_redirects=False, headers=origin) as client:
         client.operator = services.people.first_start()  # type: ignore[attr-defined]
         yield client
 

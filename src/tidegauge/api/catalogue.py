@@ -17,11 +17,10 @@ from starlette.background import BackgroundTask
 from tidegauge.domain.catalogue import Repository, RepositoryKind, Source, Version
 from tidegauge.domain.content import ContentForm
 from tidegauge.domain.strict import STRICT
-from tidegauge.errors import InvalidInputError, TooLargeError
+from tidegauge.errors import InvalidInputError
 from tidegauge.storage.rows import Page
 from tidegauge.web.access import Caller, Everything, Listing
-
-_CHUNK = 1 << 20
+from tidegauge.web.bodies import spool
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def build_router(kind: RepositoryKind) -> APIRouter:
         if archive is None:
             return services.catalogue.add_version(repository, meta=details)
         folder = services.catalogue.upload_folder()
-        spooled = _spool(archive, folder, services.settings.max_upload_bytes)
+        spooled = spool(archive, folder, services.settings.max_upload_bytes)
         try:
             return services.catalogue.add_version(repository, spooled, details)
         finally:
@@ -112,19 +111,3 @@ def _parse_meta(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidInputError.of("meta", f"meta is {text[:80]!r}; send a JSON object.")
     return value
-
-
-def _spool(archive: UploadFile, folder: Path, limit: int) -> Path:
-    """Write an upload to a file of the home, whole or not at all."""
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-        path = Path(file.name)
-        size = 0
-        while chunk := archive.file.read(_CHUNK):
-            size += len(chunk)
-            if size > limit:
-                path.unlink()
-                raise TooLargeError(
-                    f"The archive is larger than {limit} bytes; raise max_upload_bytes to allow it."
-                )
-            file.write(chunk)
-    return path

@@ -67,6 +67,10 @@ class Principal:
     def name(self) -> str:
         return self.user.name
 
+    @property
+    def is_operator(self) -> bool:
+        return self.user.role is Role.OPERATOR
+
     def may_ingest(self, deployment_id: str) -> bool:
         """Tell whether this token may report events of the deployment."""
         return self.token.scope is Scope.ALL or self.token.subject == deployment_id

@@ -16,7 +16,7 @@ import orjson
 from tidegauge.domain.catalogue import Repository, RepositoryKind, Source, SourceType, Version, VersionState
 from tidegauge.domain.content import ContentForm, Manifest
 from tidegauge.domain.identity import check_name, new_id
-from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, TidegaugeError
+from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, TidegaugeError, all_of
 from tidegauge.links import archives, folders, git
 from tidegauge.services import content
 from tidegauge.services.worker import Worker
@@ -61,14 +61,14 @@ class Catalogue:
     def create(
         self, kind: RepositoryKind, name: str, owner: str, source: Source, form: ContentForm | None
     ) -> Repository:
-        source.check()
+        all_of(lambda: check_name(name), source.check)
         self._check_apart(source)
         if kind is not RepositoryKind.DATASET and form not in (None, ContentForm.FILES):
             raise InvalidInputError.of("form", f"form is {form!r}; only a dataset has one.")
         if kind is not RepositoryKind.DATASET:
             form = ContentForm.FILES
         return self._database.repositories.add(
-            Repository(new_id(), kind, check_name(name), owner, source, form, self._now())
+            Repository(new_id(), kind, name, owner, source, form, self._now())
         )
 
     def _check_apart(self, source: Source) -> None:

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Response
 from tidegauge.domain.report import document
 from tidegauge.domain.users import Principal
 from tidegauge.services.bundle import Services
-from tidegauge.ui import pages
+from tidegauge.ui.pages import monitors
 from tidegauge.ui.report import to_html
 from tidegauge.ui.report_pdf import to_pdf
 from tidegauge.web.access import Caller, Everything
@@ -56,7 +56,7 @@ def report_on_monitor(
     return _answer(caller, services, monitor_id, start, end, format, images=images)
 
 
-@pages.router.get("/monitors/{monitor_id}/report")
+@monitors.router.get("/monitors/{monitor_id}/report")
 def report_page(
     caller: Caller,
     services: Everything,

@@ -29,6 +29,20 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
+def size(count: int) -> str:
+    """Word a number of bytes.
+
+    >>> size(812), size(15_300_000)
+    ('812 B', '15.3 MB')
+    """
+    value, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            break
+        value /= 1000
+    return f"{value:.3g} {unit}"
+
+
 def plain(name: str) -> str:
     """Turn an identifier into words.
 

@@ -1,118 +1,27 @@
-"""The pages: sign-in, monitors, a monitor, a run. Rendered on the server, stateless."""
+"""Monitors: their list, a monitor, a run of it. Rendered on the server, stateless."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, FastAPI, Form, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
-from fastapi.routing import APIRoute
-from fastapi.staticfiles import StaticFiles
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from fastapi import Request, Response
 
-from tidegauge import __version__
 from tidegauge.domain.metrics import EXPECTED, MetricType
-from tidegauge.domain.monitor import EvidenceResult, Monitor, MonitorRun, RunImage, farthest
+from tidegauge.domain.monitor import EvidenceResult, Monitor, MonitorRun, RunImage
 from tidegauge.domain.retraining import Retraining
-from tidegauge.errors import ForbiddenError, NotFoundError, NotSignedInError, TidegaugeError
+from tidegauge.errors import NotFoundError
 from tidegauge.services.bundle import Services
 from tidegauge.storage.rows import Query
 from tidegauge.ui import charts, words
-from tidegauge.web.access import COOKIE, OPEN, Caller, Everything
-from tidegauge.web.errors import status_of
+from tidegauge.ui.site import Pages, here, render
+from tidegauge.web.access import Caller, Everything
 
-_HERE = Path(__file__).parent
 _SORTS = (("-id", "newest first"), ("name", "name"), ("status", "status"), ("state", "state"))
 _SHOWN = 2000  # windows on a monitor's page
 _IMAGES = 24  # of the last window on a monitor's page; the run's page has all
 _RETRAININGS = 20  # on a monitor's page
-_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 
-_templates = Environment(
-    loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined
-)
-_templates.filters |= {"utc": words.utc, "number": words.number, "words": words.plain, "farthest": farthest}
-_templates.tests["synthetic"] = words.is_synthetic
-_templates.globals["version"] = __version__
-
-
-def render(template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    values.setdefault("user", None)
-    return HTMLResponse(_templates.get_template(template).render(**values), status, headers=_HEADERS)
-
-
-class Page(APIRoute):
-    """A route whose errors are pages, and that sends strangers to the sign-in."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler = super().get_route_handler()
-
-        async def guarded(request: Request) -> Response:
-            try:
-                if request.method == "POST":
-                    _check_origin(request)
-                return await handler(request)
-            except NotSignedInError:
-                query = f"?{request.url.query}" if request.url.query else ""
-                return RedirectResponse(f"/sign-in?next={words.quoted(request.url.path + query)}", 303)
-            except TidegaugeError as error:
-                status, title = status_of(error)
-                return render("error.html", status, title=title, message=error.message)
-
-        return guarded
-
-
-def _check_origin(request: Request) -> None:
-    """Refuse a form that another site sends; SameSite keeps the cookie from it as well."""
-    origin = request.headers.get("origin")
-    site = request.headers.get("sec-fetch-site", "same-origin")
-    own = f"{request.url.scheme}://{request.url.netloc}"
-    if site not in ("same-origin", "none") or (origin is not None and origin != own):
-        raise ForbiddenError("This form was sent from another site; open Tidegauge and send it again.")
-
-
-router = APIRouter(route_class=Page, include_in_schema=False, default_response_class=HTMLResponse)
-
-
-@router.get("/sign-in", openapi_extra=OPEN)
-def sign_in_page(next: str = "/") -> Response:  # noqa: A002 - the name in the URL
-    return render("sign_in.html", next=words.own_path(next), error="")
-
-
-@router.post("/sign-in", openapi_extra=OPEN)
-def sign_in(
-    request: Request,
-    services: Everything,
-    token: Annotated[str, Form()] = "",
-    next: Annotated[str, Form()] = "/",  # noqa: A002 - the name in the form
-) -> Response:
-    target = words.own_path(next)
-    try:
-        services.people.authenticate(token.strip())
-    except NotSignedInError:
-        error = "The token is not valid; paste it whole, it begins with tg_."
-        return render("sign_in.html", 401, next=target, error=error)
-    response = RedirectResponse(target, 303, headers=_HEADERS)
-    secure = request.url.scheme == "https"
-    response.set_cookie(COOKIE, token.strip(), httponly=True, samesite="strict", secure=secure)
-    return response
-
-
-@router.post("/sign-out")
-def sign_out(caller: Caller) -> Response:  # noqa: ARG001 - only who is signed in can sign out
-    response = RedirectResponse("/sign-in", 303, headers=_HEADERS)
-    response.delete_cookie(COOKIE)
-    return response
+router = Pages()
 
 
 @router.get("/")
@@ -122,7 +31,6 @@ def monitors_page(
 ) -> Response:
     page = services.monitors.page(caller.name, Query(50, cursor, sort, q))
     rows = [(monitor, services.monitors.last_run(monitor)) for monitor in page.items]
-    query = f"?{request.url.query}" if request.url.query else ""
     return render(
         "monitors.html",
         user=caller,
@@ -131,7 +39,7 @@ def monitors_page(
         q=q,
         sort=sort,
         sorts=_SORTS,
-        here=request.url.path + query,
+        here=here(request),
     )
 
 
@@ -244,12 +152,6 @@ def run_image(
 def retrainings(services: Services, monitor: Monitor) -> tuple[Retraining, ...]:
     """Return the last retrainings of a monitor, newest first."""
     return services.retrainings.page(monitor, Query(_RETRAININGS)).items
-
-
-def install(app: FastAPI) -> None:
-    """Add the pages and their static files to the app."""
-    app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
-    app.include_router(router)
 
 
 def _result(monitor: Monitor) -> EvidenceResult | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi import Form, Response
+from fastapi.responses import RedirectResponse
 
-from tidegauge.ui import pages
+from tidegauge.ui.pages import monitors
+from tidegauge.ui.site import Pages, render
 from tidegauge.web.access import Caller, Everything
 
-router = APIRouter(route_class=pages.Page, include_in_schema=False, default_response_class=HTMLResponse)
+router = Pages()
 Note = Annotated[str, Form(max_length=2000)]
 
 
@@ -18,7 +19,7 @@ Note = Annotated[str, Form(max_length=2000)]
 def retraining_panel(caller: Caller, services: Everything, monitor_id: str) -> Response:
     """The panel alone, which refreshes itself while something is under way."""
     monitor = services.monitors.get(caller.name, monitor_id)
-    return pages.render("retraining.html", monitor=monitor, retrainings=pages.retrainings(services, monitor))
+    return render("retraining.html", monitor=monitor, retrainings=monitors.retrainings(services, monitor))
 
 
 @router.post("/monitors/{monitor_id}/retrainings/{retraining_id}/promote")

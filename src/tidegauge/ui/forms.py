@@ -1,0 +1,107 @@
+"""Forms: what was typed, as typed, and what is wrong with it, at its field.
+
+A field of a form is named like the field that errors name (``source.url``, ``drift.image.height``), so that
+each error finds its place, and dots nest: ``parse`` builds the domain's own dataclass of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request
+from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import UploadFile
+
+from tidegauge.errors import FieldError, InvalidInputError, TidegaugeError
+
+T = TypeVar("T")
+_MAX_FIELDS = 5000
+_SHOWN = 80  # characters of a wrong value in its error
+
+
+@dataclass(frozen=True)
+class Form:
+    """``values`` are texts by field, several where a field comes several times; ``files`` are uploads.
+
+    ``errors`` say what is wrong by field, and ``message`` what is wrong with none of them.
+    """
+
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    files: Mapping[str, UploadFile] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
+    message: str = ""
+
+    def text(self, name: str, default: str = "") -> str:
+        """Return what was typed, without space around it; ``default`` where the form was not sent yet."""
+        if name in self.values:
+            return self.values[name][-1].strip()
+        return default if not self.values else ""
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Return every value of a field."""
+        return self.values.get(name, ())
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        """Tell whether a checkbox is set; browsers send nothing for one that is not."""
+        return name in self.values if self.values else default
+
+    def refused(self, error: TidegaugeError) -> Form:
+        """Return the form with an error at its fields; what no field of it has is told at the top."""
+        known = {item.field: item.message for item in error.errors if item.field}
+        return replace(self, errors=known, message="" if known else error.message)
+
+    def unplaced(self, names: Iterable[str]) -> list[str]:
+        """Return the errors of fields that are not among the names, for the top of the form."""
+        placed = set(names)
+        return [message for name, message in self.errors.items() if name not in placed]
+
+    def nested(self, prefix: str = "") -> dict[str, Any]:
+        """Return the texts below a prefix by the parts of their names; what is empty is left out."""
+        found: dict[str, Any] = {}
+        for name in self.values:
+            if not name.startswith(prefix) or not (text := self.text(name)):
+                continue
+            *above, last = name.removeprefix(prefix).split(".")
+            place = found
+            for part in above:
+                place = place.setdefault(part, {})
+            place[last] = text
+        return found
+
+
+def parse(kind: type[T], values: Any) -> T:
+    """Build a dataclass of the domain; InvalidInputError with every field that cannot be read, at once."""
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        errors = tuple(_told(dict(item)) for item in error.errors())
+        raise InvalidInputError(" ".join(item.message for item in errors), errors) from error
+
+
+async def filled(request: Request) -> Form:
+    """Read the form of a request."""
+    sent = await request.form(max_fields=_MAX_FIELDS)
+    values: dict[str, tuple[str, ...]] = {}
+    files: dict[str, UploadFile] = {}
+    for name, value in sent.multi_items():
+        if isinstance(value, UploadFile):
+            if value.filename:
+                files[name] = value
+        else:
+            values[name] = (*values.get(name, ()), value)
+    return Form(values, files)
+
+
+Filled = Annotated[Form, Depends(filled)]
+
+
+def _told(item: Mapping[str, Any]) -> FieldError:
+    name = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "missing":
+        return FieldError(name, f"{name} is missing; fill it in.")
+    said = str(item["msg"])
+    value = repr(item["input"])
+    shown = value if len(value) <= _SHOWN else f"{value[: _SHOWN - 3]}..."
+    return FieldError(name, f"{name} is {shown}: {said[0].lower()}{said[1:]}.")

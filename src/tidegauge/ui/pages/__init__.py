@@ -1,0 +1,20 @@
+"""The pages, a module per menu. A handler parses, makes one service call, renders."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from tidegauge.domain.catalogue import RepositoryKind
+from tidegauge.ui import live
+from tidegauge.ui.pages import monitors, repositories, retrainings, sign_in
+from tidegauge.ui.site import HERE
+
+
+def install(app: FastAPI) -> None:
+    """Add the pages and their static files to the app."""
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    for kind in RepositoryKind:
+        app.include_router(repositories.build_router(kind))
+    for module in (sign_in, live, monitors, retrainings):
+        app.include_router(module.router)

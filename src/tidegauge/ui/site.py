@@ -1,0 +1,116 @@
+"""What every page stands on: templates, headers, errors as pages, and where a form leads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.routing import APIRoute
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tidegauge import __version__
+from tidegauge.domain.monitor import farthest
+from tidegauge.errors import ForbiddenError, NotSignedInError, TidegaugeError
+from tidegauge.ui import words
+from tidegauge.ui.forms import Form
+from tidegauge.web.errors import status_of
+
+HERE = Path(__file__).parent
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+_templates = Environment(
+    loader=FileSystemLoader(HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters |= {
+    "utc": words.utc,
+    "number": words.number,
+    "words": words.plain,
+    "size": words.size,
+    "farthest": farthest,
+}
+_templates.tests["synthetic"] = words.is_synthetic
+_templates.globals |= {"version": __version__, "no_form": Form()}
+
+
+def render(template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """Render a template; ``user`` is who is signed in, None at the sign-in alone."""
+    values.setdefault("user", None)
+    return HTMLResponse(_templates.get_template(template).render(**values), status, headers=HEADERS)
+
+
+def refuse(template: str, form: Form, error: TidegaugeError, **values: Any) -> HTMLResponse:
+    """Render a form again with what was typed and what is wrong with it."""
+    status, _ = status_of(error)
+    return render(template, status, form=form.refused(error), **values)
+
+
+def go(request: Request, path: str) -> Response:
+    """Lead to a page after a change; a dialog's form is told by a header, since fetch follows a redirect."""
+    if "hx-request" in request.headers:
+        return Response(status_code=204, headers={**HEADERS, "HX-Redirect": path})
+    return RedirectResponse(path, 303, headers=HEADERS)
+
+
+def here(request: Request) -> str:
+    """Return the path of a request with its query."""
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
+class Page(APIRoute):
+    """A route whose errors are pages, and that sends strangers to the sign-in."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            try:
+                if request.method not in ("GET", "HEAD"):
+                    _check_origin(request)
+                return await handler(request)
+            except NotSignedInError:
+                return go(request, f"/sign-in?next={words.quoted(_before(request))}")
+            except TidegaugeError as error:
+                status, title = status_of(error)
+                return render("error.html", status, title=title, message=error.message)
+
+        return guarded
+
+
+#: A router of pages, which stand in no API document.
+Pages = partial(APIRouter, route_class=Page, include_in_schema=False, default_response_class=HTMLResponse)
+
+
+def _check_origin(request: Request) -> None:
+    """Refuse a form that another site sends, or that nobody knows where from: browsers always say.
+
+    SameSite keeps the cookie from it as well.
+    """
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    own = f"{request.url.scheme}://{request.url.netloc}"
+    if (
+        (origin, site) == (None, None)
+        or origin not in (None, own)
+        or site not in (None, "same-origin", "none")
+    ):
+        raise ForbiddenError("This form was sent from another site; open Tidegauge and send it again.")
+
+
+def _before(request: Request) -> str:
+    """Return the page that a visitor was on or wanted; a form that was sent is not sent again."""
+    return here(request) if request.method == "GET" and "hx-request" not in request.headers else "/"

@@ -1,0 +1,125 @@
+"use strict";
+// What HTML cannot do by itself: dialogs above lists, pages that follow what happens, choosing rows, the menu.
+// Without it every link and form still works, as a page of its own.
+(() => {
+  const dialog = document.getElementById("dialog");
+
+  async function openSheet(path) {
+    await htmx.ajax("GET", path, { target: "#sheet", select: "#sheet", swap: "outerHTML" });
+    if (!dialog.open) dialog.showModal();
+    const wrong = dialog.querySelector("[aria-invalid]");
+    (wrong || dialog.querySelector("input:not([type=hidden]), select, textarea, button"))?.focus();
+  }
+
+  document.addEventListener("click", (event) => {
+    const opener = event.target.closest("a[data-dialog]");
+    if (opener && dialog && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
+      event.preventDefault();
+      openSheet(opener.getAttribute("href"));
+      return;
+    }
+    if (event.target.closest("[data-close]") && dialog?.open) {
+      event.preventDefault();
+      dialog.close();
+      return;
+    }
+    const tab = event.target.closest("[role=tab]");
+    if (tab) chooseTab(tab);
+    const menu = event.target.closest(".menu-button");
+    if (menu) menu.setAttribute("aria-expanded", menu.getAttribute("aria-expanded") !== "true");
+  });
+
+  // An error that came back is where the reader has to be next, and its tab the one that shows.
+  document.addEventListener("htmx:after:swap", () => {
+    const wrong = document.querySelector("#sheet [aria-invalid]");
+    if (!wrong) return;
+    const panel = wrong.closest("[role=tabpanel]");
+    if (panel) chooseTab(document.getElementById(panel.getAttribute("aria-labelledby")));
+    wrong.focus();
+  });
+
+  function chooseTab(tab) {
+    for (const other of tab.closest("[role=tablist]").querySelectorAll("[role=tab]")) {
+      const chosen = other === tab;
+      other.setAttribute("aria-selected", chosen);
+      other.tabIndex = chosen ? 0 : -1;
+      document.getElementById(other.getAttribute("aria-controls")).hidden = !chosen;
+    }
+  }
+
+  document.addEventListener("keydown", (event) => {
+    const tab = event.target.closest?.("[role=tab]");
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!tab || !step) return;
+    const tabs = [...tab.closest("[role=tablist]").querySelectorAll("[role=tab]")];
+    const next = tabs[(tabs.indexOf(tab) + step + tabs.length) % tabs.length];
+    chooseTab(next);
+    next.focus();
+  });
+
+  // Parts that depend on a choice: data-when="field=value value" (a checkbox: field=true).
+  function showParts(root) {
+    for (const part of root.querySelectorAll("[data-when]")) {
+      const [name, values] = part.dataset.when.split("=");
+      const input = part.closest("form").elements[name];
+      const value = input.type === "checkbox" ? String(input.checked) : input.value;
+      part.hidden = !values.split(" ").includes(value);
+    }
+  }
+  document.addEventListener("change", (event) => {
+    if (event.target.form) showParts(event.target.form);
+    if (event.target.matches("[data-all]")) {
+      for (const box of document.querySelectorAll(`input[name="${event.target.dataset.all}"]`)) box.checked = event.target.checked;
+    }
+    countChosen();
+  });
+  document.addEventListener("htmx:after:swap", () => showParts(document));
+
+  // Buttons that act on chosen rows wait until one is chosen.
+  function countChosen() {
+    for (const bar of document.querySelectorAll("[data-chosen]")) {
+      const count = document.querySelectorAll(`input[name="${bar.dataset.chosen}"]:checked`).length;
+      for (const button of bar.querySelectorAll("button")) button.disabled = !count;
+    }
+  }
+
+  // Pages follow what happens: the server says that something has changed, and the live part is fetched again.
+  function follow() {
+    const live = document.querySelector("[data-live]");
+    if (!live || !window.EventSource) return;
+    let source = null;
+    let fetching = false;
+    const listen = () => {
+      source = new EventSource(`/live?of=${encodeURIComponent(live.dataset.live)}`);
+      source.addEventListener("changed", refresh);
+    };
+    const refresh = async () => {
+      if (fetching) return;
+      fetching = true;
+      const chosen = [...document.querySelectorAll(`#${live.id} input:checked`)].map((box) => [box.name, box.value]);
+      try {
+        await htmx.ajax("GET", location.pathname + location.search, { target: `#${live.id}`, select: `#${live.id}`, swap: "outerMorph" });
+      } finally {
+        fetching = false;
+      }
+      for (const [name, value] of chosen) {
+        const box = [...document.getElementsByName(name)].find((one) => one.value === value);
+        if (box) box.checked = true;
+      }
+      countChosen();
+    };
+    listen();
+    // A browser has few connections to a server, and a hidden page needs none.
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) source.close();
+      else {
+        listen();
+        refresh();
+      }
+    });
+  }
+
+  showParts(document);
+  countChosen();
+  follow();
+})();
