@@ -15,7 +15,8 @@ class Status(StrEnum):
     UNKNOWN = "unknown"
 
 
-_ORDER = (Status.UNKNOWN, Status.HEALTHY, Status.WARNING, Status.CRITICAL)
+#: From the least to the worst.
+ORDER = (Status.UNKNOWN, Status.HEALTHY, Status.WARNING, Status.CRITICAL)
 
 
 def worst(statuses: Iterable[Status]) -> Status:
@@ -26,4 +27,4 @@ def worst(statuses: Iterable[Status]) -> Status:
     >>> worst([]).value
     'unknown'
     """
-    return max(statuses, key=_ORDER.index, default=Status.UNKNOWN)
+    return max(statuses, key=ORDER.index, default=Status.UNKNOWN)

@@ -7,7 +7,14 @@ from fastapi.staticfiles import StaticFiles
 
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.ui import live
-from tidegauge.ui.pages import monitors, repositories, retrainings, sign_in
+from tidegauge.ui.pages import (
+    monitor_list,
+    monitors,
+    repositories,
+    retrainings,
+    runs,
+    sign_in,
+)
 from tidegauge.ui.site import HERE
 
 
@@ -16,5 +23,12 @@ def install(app: FastAPI) -> None:
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     for kind in RepositoryKind:
         app.include_router(repositories.build_router(kind))
-    for module in (sign_in, live, monitors, retrainings):
+    for module in (
+        sign_in,
+        live,
+        monitor_list,
+        monitors,
+        runs,
+        retrainings,
+    ):
         app.include_router(module.router)

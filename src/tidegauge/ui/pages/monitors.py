@@ -1,10 +1,10 @@
-"""Monitors: their list, a monitor, a run of it. Rendered on the server, stateless."""
+"""The page of a monitor."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Response
 
 from tidegauge.domain.metrics import EXPECTED, MetricType
 from tidegauge.domain.monitor import EvidenceResult, Monitor, MonitorRun, RunImage
@@ -13,34 +13,14 @@ from tidegauge.errors import NotFoundError
 from tidegauge.services.bundle import Services
 from tidegauge.storage.rows import Query
 from tidegauge.ui import charts, words
-from tidegauge.ui.site import Pages, here, render
+from tidegauge.ui.site import Pages, render
 from tidegauge.web.access import Caller, Everything
 
-_SORTS = (("-id", "newest first"), ("name", "name"), ("status", "status"), ("state", "state"))
 _SHOWN = 2000  # windows on a monitor's page
 _IMAGES = 24  # of the last window on a monitor's page; the run's page has all
 _RETRAININGS = 20  # on a monitor's page
 
 router = Pages()
-
-
-@router.get("/")
-@router.get("/monitors")
-def monitors_page(
-    request: Request, caller: Caller, services: Everything, q: str = "", sort: str = "-id", cursor: str = ""
-) -> Response:
-    page = services.monitors.page(caller.name, Query(50, cursor, sort, q))
-    rows = [(monitor, services.monitors.last_run(monitor)) for monitor in page.items]
-    return render(
-        "monitors.html",
-        user=caller,
-        rows=rows,
-        cursor=page.cursor,
-        q=q,
-        sort=sort,
-        sorts=_SORTS,
-        here=here(request),
-    )
 
 
 @router.get("/monitors/{monitor_id}")
@@ -74,12 +54,12 @@ def monitor_page(caller: Caller, services: Everything, monitor_id: str) -> Respo
         runs=runs,
         last=runs[-1] if runs else None,
         has_evidence=has_evidence,
-        evidence_alpha=_alpha(monitor),
-        evidence=words.evidence(_result(monitor), _alpha(monitor)),
-        images=_strangest_first(runs[-1])[:_IMAGES] if runs else [],
+        evidence_alpha=alpha_of(monitor),
+        evidence=words.evidence(_result(monitor), alpha_of(monitor)),
+        images=strangest_first(runs[-1])[:_IMAGES] if runs else [],
         scores=scores,
         performance=performance,
-        tables={name: _table(name, runs, _alpha(monitor)) for name in shown},
+        tables={name: _table(name, runs, alpha_of(monitor)) for name in shown},
         heights={name: 160 if name == "timeline" else 225 for name in shown},
         # A new run is a new picture: the browser keeps the old one otherwise.
         stamp=runs[-1].id if runs else "",
@@ -96,7 +76,7 @@ def monitor_now(caller: Caller, services: Everything, monitor_id: str) -> Respon
         "now.html",
         monitor=monitor,
         last=services.monitors.last_run(monitor),
-        evidence=words.evidence(_result(monitor), _alpha(monitor)),
+        evidence=words.evidence(_result(monitor), alpha_of(monitor)),
     )
 
 
@@ -114,39 +94,9 @@ def monitor_chart(caller: Caller, services: Everything, monitor_id: str, name: s
         *names[MetricType.PERFORMANCE],
     }:
         raise NotFoundError(f"There is no chart {name!r} of this monitor.")
-    svg = charts.to_svg(charts.draw(name, runs, dict(monitor.thresholds), _alpha(monitor)))
+    svg = charts.to_svg(charts.draw(name, runs, dict(monitor.thresholds), alpha_of(monitor)))
     headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
     return Response(svg, media_type="image/svg+xml", headers=headers)
-
-
-@router.get("/monitors/{monitor_id}/runs/{run_id}")
-def run_page(caller: Caller, services: Everything, monitor_id: str, run_id: str) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
-    run = services.monitors.run(monitor, run_id)
-    image = run.metric("image")
-    return render(
-        "run.html",
-        user=caller,
-        monitor=monitor,
-        run=run,
-        evidence=words.evidence(run.evidence, _alpha(monitor)),
-        moved=words.moved(image.detail.get("attributes", {})) if image else [],
-        images=_strangest_first(run),
-        features=words.features(run.metrics),
-        rows=words.rows(run.metrics),
-        is_synthetic=words.is_synthetic(monitor.name)
-        or any(words.is_synthetic(image.nearest) for image in run.images),
-    )
-
-
-@router.get("/monitors/{monitor_id}/runs/{run_id}/images/{event_id:path}/{index}.png")
-def run_image(
-    caller: Caller, services: Everything, monitor_id: str, run_id: str, event_id: str, index: int
-) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
-    png = services.runs.image(monitor, services.monitors.run(monitor, run_id), event_id, index)
-    headers = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
-    return Response(png, media_type="image/png", headers=headers)
 
 
 def retrainings(services: Services, monitor: Monitor) -> tuple[Retraining, ...]:
@@ -158,11 +108,11 @@ def _result(monitor: Monitor) -> EvidenceResult | None:
     return monitor.evidence.result if monitor.evidence else None
 
 
-def _alpha(monitor: Monitor) -> float:
+def alpha_of(monitor: Monitor) -> float:
     return monitor.evidence.alpha if monitor.evidence else monitor.config.evidence.alpha
 
 
-def _strangest_first(run: MonitorRun) -> list[RunImage]:
+def strangest_first(run: MonitorRun) -> list[RunImage]:
     return sorted(run.images, key=lambda image: -image.strangeness)
 
 
