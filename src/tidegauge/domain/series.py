@@ -135,7 +135,7 @@ def series(windows: Sequence[tuple[object, ...]], names: Names, most: int = MOST
     alarmed = np.logical_or.reduceat(alarm, first)
     points = _points(values, first)
     spans = []
-    for place, begin in enumerate(first):
+    for place, begin in enumerate(first.tolist()):
         stop = min(begin + size, len(windows))
         last = stop - 1 - int(np.argmax(statuses[0, begin:stop][::-1] == worst[0, place]))
         status, health, drift, performance = (ORDER[part] for part in worst[:, place].tolist())
