@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from math import exp
 from urllib.parse import quote
 
-from tidegauge.domain.monitor import EvidenceResult, Metric
+from tidegauge.domain.monitor import EvidenceResult, Metric, Monitor, MonitorRun, RunImage
 from tidegauge.domain.monitor_config import MonitorConfig
 
 _ABBREVIATIONS = frozenset({"auc", "mae", "mape", "mcc", "mse", "pr", "rmse", "roc", "smape"})
@@ -155,6 +155,16 @@ def evidence(found: EvidenceResult | None, alpha: float) -> str:
         f"No drift alarm: evidence {number(odds)} of {number(1 / alpha)} after {found.n:,} observations"
         f"{f'; {leader}' if odds > 1 else ''}."
     )
+
+
+def alpha_of(monitor: Monitor) -> float:
+    """Return the bound on any false drift alarm that a monitor's evidence is held against."""
+    return monitor.evidence.alpha if monitor.evidence else monitor.config.evidence.alpha
+
+
+def strangest_first(run: MonitorRun) -> list[RunImage]:
+    """Return the images of a window, the strangest first."""
+    return sorted(run.images, key=lambda image: -image.strangeness)
 
 
 def is_synthetic(name: str) -> bool:

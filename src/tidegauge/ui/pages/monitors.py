@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Response
 
 from tidegauge.domain.metrics import EXPECTED, MetricType
-from tidegauge.domain.monitor import EvidenceResult, Monitor, MonitorRun, RunImage
+from tidegauge.domain.monitor import EvidenceResult, Monitor, MonitorRun
 from tidegauge.domain.retraining import Retraining
 from tidegauge.errors import NotFoundError
 from tidegauge.services.bundle import Services
@@ -54,12 +54,12 @@ def monitor_page(caller: Caller, services: Everything, monitor_id: str) -> Respo
         runs=runs,
         last=runs[-1] if runs else None,
         has_evidence=has_evidence,
-        evidence_alpha=alpha_of(monitor),
-        evidence=words.evidence(_result(monitor), alpha_of(monitor)),
-        images=strangest_first(runs[-1])[:_IMAGES] if runs else [],
+        evidence_alpha=words.alpha_of(monitor),
+        evidence=words.evidence(_result(monitor), words.alpha_of(monitor)),
+        images=words.strangest_first(runs[-1])[:_IMAGES] if runs else [],
         scores=scores,
         performance=performance,
-        tables={name: _table(name, runs, alpha_of(monitor)) for name in shown},
+        tables={name: _table(name, runs, words.alpha_of(monitor)) for name in shown},
         heights={name: 160 if name == "timeline" else 225 for name in shown},
         # A new run is a new picture: the browser keeps the old one otherwise.
         stamp=runs[-1].id if runs else "",
@@ -76,7 +76,7 @@ def monitor_now(caller: Caller, services: Everything, monitor_id: str) -> Respon
         "now.html",
         monitor=monitor,
         last=services.monitors.last_run(monitor),
-        evidence=words.evidence(_result(monitor), alpha_of(monitor)),
+        evidence=words.evidence(_result(monitor), words.alpha_of(monitor)),
     )
 
 
@@ -94,7 +94,7 @@ def monitor_chart(caller: Caller, services: Everything, monitor_id: str, name: s
         *names[MetricType.PERFORMANCE],
     }:
         raise NotFoundError(f"There is no chart {name!r} of this monitor.")
-    svg = charts.to_svg(charts.draw(name, runs, dict(monitor.thresholds), alpha_of(monitor)))
+    svg = charts.to_svg(charts.draw(name, runs, dict(monitor.thresholds), words.alpha_of(monitor)))
     headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
     return Response(svg, media_type="image/svg+xml", headers=headers)
 
@@ -106,14 +106,6 @@ def retrainings(services: Services, monitor: Monitor) -> tuple[Retraining, ...]:
 
 def _result(monitor: Monitor) -> EvidenceResult | None:
     return monitor.evidence.result if monitor.evidence else None
-
-
-def alpha_of(monitor: Monitor) -> float:
-    return monitor.evidence.alpha if monitor.evidence else monitor.config.evidence.alpha
-
-
-def strangest_first(run: MonitorRun) -> list[RunImage]:
-    return sorted(run.images, key=lambda image: -image.strangeness)
 
 
 def _metric_names(runs: tuple[MonitorRun, ...]) -> dict[MetricType, list[str]]:

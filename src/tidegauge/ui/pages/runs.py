@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi import Response
 
 from tidegauge.ui import words
-from tidegauge.ui.pages.monitors import alpha_of, strangest_first
 from tidegauge.ui.site import Pages, render
 from tidegauge.web.access import Caller, Everything
 
@@ -22,9 +21,9 @@ def run_page(caller: Caller, services: Everything, monitor_id: str, run_id: str)
         user=caller,
         monitor=monitor,
         run=run,
-        evidence=words.evidence(run.evidence, alpha_of(monitor)),
+        evidence=words.evidence(run.evidence, words.alpha_of(monitor)),
         moved=words.moved(image.detail.get("attributes", {})) if image else [],
-        images=strangest_first(run),
+        images=words.strangest_first(run),
         features=words.features(run.metrics),
         rows=words.rows(run.metrics),
         is_synthetic=words.is_synthetic(monitor.name)
