@@ -39,6 +39,7 @@ from tidegauge.services.evidence import Evidences
 from tidegauge.services.findings import Findings
 from tidegauge.services.fitting import Fitting
 from tidegauge.services.health import Health
+from tidegauge.services.history import History
 from tidegauge.services.labels import Labels
 from tidegauge.services.letters import Letters
 from tidegauge.services.monitors import Monitors
@@ -104,6 +105,7 @@ class Monitoring:
     runs: Runs
     schedule: Schedule
     health: Health
+    history: History
 
 
 def build_monitoring(
@@ -132,6 +134,7 @@ def build_monitoring(
         CustomPerformance(functions),
         CustomDrift(functions, logs),
     )
+    history = History(database, now)
     runs = Runs(
         database,
         log,
@@ -144,12 +147,13 @@ def build_monitoring(
         Findings(labels, Letters(database), sources, health),
         Redacting(database, log, files),
         Alerting(database, notifications, now),
+        history,
         flush,
         now,
     )
     grace = timedelta(seconds=settings.flush_seconds + _GRACE_SECONDS)
     schedule = Schedule(database, runs, now, grace=grace, threads=settings.workers)
-    return Monitoring(logs, files, observing, baselines, evidences, runs, schedule, health)
+    return Monitoring(logs, files, observing, baselines, evidences, runs, schedule, health, history)
 
 
 def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) -> Services:
@@ -222,6 +226,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         notifications=notifications,
         advice=Advice(database, baselines),
         observing=monitoring.observing,
+        history=monitoring.history,
         schedule=monitoring.schedule,
     )
 

@@ -157,6 +157,7 @@ class Monitor:
     look_at: datetime | None = None  # when the schedule has to look for what is new
     look_until: datetime | None = None  # end of the claim of the worker that does
     evidence: EvidenceState | None = None
+    metric_names: tuple[tuple[str, MetricType], ...] = ()  # of all windows so far; a name keeps its place
 
     def unmet(self) -> str:
         """Say what the schema lacks before the monitor can be ready; empty when complete."""
@@ -374,9 +375,13 @@ class Acknowledgement:
 
 @dataclass(frozen=True)
 class Tally:
-    """How often proportions held on one day, as labels came: metric to hits and samples."""
+    """A day of a monitor: ``counts`` are hits and samples of each proportion, as labels came.
 
-    id: str  # <monitor id>/<day>
+    ``statuses`` counts the windows by their latest status; that of a segment has none.
+    """
+
+    id: str  # <monitor id>/<day>, or <monitor id>/<day>/<segment>
     monitor_id: str
     day: datetime
     counts: Mapping[str, tuple[int, int]]
+    statuses: Mapping[str, int] = field(default_factory=dict)

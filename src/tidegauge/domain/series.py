@@ -175,6 +175,12 @@ def series_of(runs: Sequence[MonitorRun], most: int = MOST_POINTS) -> Series:
     return series([tuple(getattr(result, name) for name in COLUMNS) for result in results], names, most)
 
 
+def values_of(packed: bytes, names: Names) -> dict[str, float]:
+    """Return the metrics of one window that have a value."""
+    values = _unpacked([packed], len(names))[0, :, 0].tolist()
+    return {name: value for (name, _), value in zip(names, values, strict=True) if not isnan(value)}
+
+
 def _packed(run: MonitorRun, names: Names) -> bytes:
     table = np.full((len(names), 3), np.nan, np.float32)
     places = {name: place for place, (name, _) in enumerate(names)}

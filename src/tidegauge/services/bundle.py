@@ -12,6 +12,7 @@ from tidegauge.services.channels import Channels
 from tidegauge.services.collector import Collector
 from tidegauge.services.deployments import Deployments
 from tidegauge.services.health import Health
+from tidegauge.services.history import History
 from tidegauge.services.monitors import Monitors
 from tidegauge.services.notifications import Notifications
 from tidegauge.services.observing import Observing
@@ -53,4 +54,5 @@ class Services:
     channels: Channels
     notifications: Notifications
     observing: Observing
+    history: History
     schedule: Schedule

@@ -19,27 +19,26 @@ from tidegauge.domain.monitor import (
     DueWindow,
     EvidenceResult,
     EvidenceState,
-    Metric,
     Monitor,
     MonitorRun,
     MonitorState,
-    Tally,
 )
 from tidegauge.domain.status import Status
 from tidegauge.domain.verdicts import judge_run
-from tidegauge.domain.windows import span, window_of
+from tidegauge.domain.windows import span
 from tidegauge.errors import ConflictError, NotFoundError, UnavailableError
-from tidegauge.services import measuring
 from tidegauge.services.alerting import Alerting
 from tidegauge.services.baselines import Baseline, Baselines
 from tidegauge.services.evidence import Evidences
 from tidegauge.services.extraction import Extraction, extraction_for, extraction_of
 from tidegauge.services.findings import Findings
+from tidegauge.services.history import History
 from tidegauge.services.labels import Labels, PostedLabel, Receipt
 from tidegauge.services.observing import Observing
 from tidegauge.services.payloads import decode_images
 from tidegauge.services.privacy.redacting import Redacting
 from tidegauge.services.sources.bundle import Sources
+from tidegauge.services.tallying import Tallying
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.observations import Observations, ObservationStore, microseconds, moment
@@ -66,6 +65,7 @@ class Runs:
         findings: Findings,
         redacting: Redacting,
         alerting: Alerting,
+        history: History,
         flush: Callable[[], None],
         now: Callable[[], datetime],
     ) -> None:
@@ -80,6 +80,8 @@ class Runs:
         self._evidences = evidences
         self._alerting = alerting
         self._findings = findings
+        self._history = history
+        self._tallying = Tallying(database)
         self._redacting = redacting
         self._flush = flush
         self._now = now
@@ -279,10 +281,12 @@ class Runs:
                     self._fulfil(fulfilled)
                     before = self._revisions(monitor, run.start, run.end)
                     number = before[-1].revision + 1 if before else 1
-                    saved = self._tallied(monitor, replace(run, revision=number), before)
+                    last = before[-1] if before else None
+                    saved = self._tallying.tallied(monitor, replace(run, revision=number), last)
                     self._database.monitor_runs.add(saved)
+                    self._history.note(monitor, saved)
                     self._note(monitor, saved, state)
-                    self._alerting.judge(monitor, saved, before[-1] if before else None)
+                    self._alerting.judge(monitor, saved, last)
             except SupersededError:
                 raise
             except ConflictError:
@@ -309,50 +313,6 @@ class Runs:
         if state and same and (fresh is None or fresh.sequence <= state.sequence):
             changes["evidence"] = state  # nobody has begun it anew meanwhile, or come farther
         self._database.monitors.update(monitor.id, **changes)
-
-    def _tallied(self, monitor: Monitor, run: MonitorRun, before: tuple[MonitorRun, ...]) -> MonitorRun:
-        """Give proportions the bounds that hold all day, from all labels of the day that have come so far."""
-        last = before[-1] if before else None
-        day, _ = window_of(run.start, 1440, monitor.config.time_zone)
-        old = {segment.name: segment.metrics for segment in last.segments} if last else {}
-        return replace(
-            run,
-            metrics=self._sure(monitor, day, "", run.metrics, last.metrics if last else ()),
-            segments=tuple(
-                replace(one, metrics=self._sure(monitor, day, one.name, one.metrics, old.get(one.name, ())))
-                for one in run.segments
-            ),
-        )
-
-    def _sure(
-        self,
-        monitor: Monitor,
-        day: datetime,
-        segment: str,
-        metrics: tuple[Metric, ...],
-        before: tuple[Metric, ...],
-    ) -> tuple[Metric, ...]:
-        found, old = measuring.hits(metrics), measuring.hits(before)
-        if not found and not old:
-            return metrics
-        id_ = f"{monitor.id}/{day.isoformat()}" + (f"/{segment}" if segment else "")
-        tally = self._database.tallies.find(id=id_)
-        counts = dict(tally.counts) if tally else {}
-        for name in {*found, *old}:
-            sums = zip(counts.get(name, (0, 0)), found.get(name, (0, 0)), old.get(name, (0, 0)), strict=True)
-            right, n = (total + new - gone for total, new, gone in sums)
-            counts[name] = (right, n)
-        if tally:
-            self._database.tallies.update(id_, counts=counts)
-        else:
-            self._database.tallies.add(Tally(id_, monitor.id, day, counts))
-        bounds = {name: measuring.surely(counts[name]) for name in found}
-        return tuple(
-            replace(metric, surely_low=known[0], surely_high=known[1])
-            if metric.type is MetricType.PERFORMANCE and (known := bounds.get(metric.name))
-            else metric
-            for metric in metrics
-        )
 
     def touch(self, monitor: Monitor, times: Iterable[datetime], cause: Cause) -> None:
         """Make the windows that were looked at, and that these times lie in, due again; in a transaction.

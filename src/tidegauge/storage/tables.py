@@ -15,6 +15,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -189,6 +190,7 @@ monitors = Table(
     _time("look_at", nullable=True),
     _time("look_until", nullable=True),
     Column("evidence", JSON(none_as_null=True)),
+    _json("metric_names"),
 )
 
 config_versions = Table(
@@ -235,6 +237,8 @@ tallies = Table(
     _parent("monitor_id", "monitors"),
     _time("day"),
     _json("counts"),
+    _json("statuses"),
+    Index(None, "day"),
 )
 
 due_windows = Table(
@@ -295,6 +299,24 @@ monitor_runs = Table(
     UniqueConstraint("monitor_id", "config_version", "start", "end", "revision"),
     Index(None, "monitor_id", "start"),
     Index(None, "monitor_id", "end", "start"),  # which windows hold a moment
+)
+
+window_results = Table(
+    "window_results",
+    metadata,
+    _id(),
+    _parent("monitor_id", "monitors"),
+    _text("run_id"),
+    _time("start"),
+    _time("end"),
+    _text("status"),
+    _text("health"),
+    _text("drift"),
+    _text("performance"),
+    Column("evidence", Float),
+    Column("alarm", Boolean, nullable=False),
+    Column("packed", LargeBinary, nullable=False),
+    Index(None, "monitor_id", "start", "end"),
 )
 
 alerts = Table(
