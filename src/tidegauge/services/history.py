@@ -73,6 +73,16 @@ class Glance:
 
 
 @dataclass(frozen=True)
+class Filters:
+    """Which monitors, by part of the name, status and state (empty: any); ``sort``: status, name, window."""
+
+    q: str = ""
+    status: str = ""
+    state: str = ""
+    sort: str = "status"
+
+
+@dataclass(frozen=True)
 class Overview:
     """All monitors of a person; ``fired`` counts the alerts of each day by severity."""
 
@@ -81,7 +91,23 @@ class Overview:
     fired: Mapping[date, Mapping[str, int]]
 
     def count(self, status: Status) -> int:
+        """Return how many monitors have a status."""
         return sum(monitor.status is status for monitor in self.monitors)
+
+    def filtered(self, filters: Filters) -> tuple[Glance, ...]:
+        """Return some of the monitors, by default the worst first."""
+        found = (
+            monitor
+            for monitor in self.monitors
+            if filters.q.lower() in monitor.name.lower()
+            and filters.status in ("", monitor.status)
+            and filters.state in ("", monitor.state)
+        )
+        if filters.sort == "window":
+            return tuple(sorted(found, key=lambda m: m.end.timestamp() if m.end else 0.0, reverse=True))
+        if filters.sort == "name":
+            return tuple(found)  # as they are
+        return tuple(sorted(found, key=lambda m: (-ORDER.index(m.status), not m.alarm, -m.firing)))
 
 
 class History:

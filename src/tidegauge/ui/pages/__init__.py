@@ -8,6 +8,7 @@ from fastapi.staticfiles import StaticFiles
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.ui import live
 from tidegauge.ui.pages import (
+    dashboard,
     monitor_list,
     monitors,
     repositories,
@@ -26,6 +27,7 @@ def install(app: FastAPI) -> None:
     for module in (
         sign_in,
         live,
+        dashboard,
         monitor_list,
         monitors,
         runs,

@@ -13,7 +13,6 @@ _SORTS = (("-id", "newest first"), ("name", "name"), ("status", "status"), ("sta
 router = Pages()
 
 
-@router.get("/")
 @router.get("/monitors")
 def monitors_page(
     request: Request, caller: Caller, services: Everything, q: str = "", sort: str = "-id", cursor: str = ""
