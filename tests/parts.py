@@ -46,9 +46,8 @@ def running_server(home: Path, **flags: object) -> Iterator[Client]:
     port = free_port()
     services = build_services(load_settings(home, {"port": port, "flush_seconds": 1, **flags}, {}))
     token = services.people.first_start() or services.people.issue_for("operator", "test")
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(services), host="127.0.0.1", port=port, log_level="error")
-    )
+    app = create_app(services)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -58,6 +57,7 @@ def running_server(home: Path, **flags: object) -> Iterator[Client]:
                 time.sleep(0.01)
             yield client
     finally:
+        app.state.ending.set()
         services.supervisor.close()
         server.should_exit = True
         thread.join()
