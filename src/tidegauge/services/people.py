@@ -7,10 +7,12 @@ from datetime import datetime
 
 from tidegauge.domain.identity import check_name, new_id
 from tidegauge.domain.users import Principal, Role, Scope, Token, User, hash_secret, new_secret
-from tidegauge.errors import NotFoundError, NotSignedInError
+from tidegauge.errors import InvalidInputError, NotFoundError, NotSignedInError
 from tidegauge.storage.database import Database
+from tidegauge.storage.rows import Page, Query
 
 OPERATOR = "operator"
+_LONGEST = 100  # characters of the name that a person gives a token
 
 
 class People:
@@ -43,6 +45,25 @@ class People:
         token = Token(new_id(), user.id, name, scope, subject, hash_secret(secret), self._now())
         return self._database.tokens.add(token), secret
 
+    def issue_named(self, user: User, name: str) -> tuple[Token, str]:
+        """Issue a token of full scope under a name that a person gives it."""
+        name = name.strip()
+        if not name:
+            raise InvalidInputError.of("name", "name is empty; say what the token is for.")
+        if len(name) > _LONGEST or not name.isprintable():
+            raise InvalidInputError.of(
+                "name", f"name has to be at most {_LONGEST} printable characters; give a shorter one."
+            )
+        return self.issue(user, name)
+
+    def tokens(self, user: User, query: Query) -> Page[Token]:
+        """List the tokens of a user, those for reporting events included."""
+        return self._database.tokens.page(query, user_id=user.id)
+
+    def token(self, user: User, token_id: str) -> Token:
+        """Return a token of a user; somebody else's is not found."""
+        return self._database.tokens.get(token_id, user_id=user.id)
+
     def owner(self, name: str) -> User:
         """Return the user that owns something."""
         user = self._database.users.find(name=check_name(name))
@@ -52,6 +73,10 @@ class People:
 
     def revoke(self, token_id: str) -> None:
         self._database.tokens.delete(token_id)
+
+    def revoke_own(self, user: User, token_id: str) -> None:
+        """Revoke a token of a user; somebody else's is not found."""
+        self.revoke(self.token(user, token_id).id)
 
     def revoke_ingest(self, deployment_id: str) -> None:
         """Revoke every token that reports for this deployment."""

@@ -1,0 +1,76 @@
+"""Tokens of a person: listed, made under a name, revoked by their owner alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tidegauge.domain.identity import new_id
+from tidegauge.domain.users import Role, Scope, User
+from tidegauge.errors import InvalidInputError, NotFoundError, NotSignedInError
+from tidegauge.services.people import People
+from tidegauge.storage.database import Database
+from tidegauge.storage.rows import Query
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = Database(f"sqlite:///{tmp_path / 'db.sqlite'}")
+    made.migrate()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def people(database: Database) -> People:
+    return People(database, lambda: NOW)
+
+
+@pytest.fixture
+def ward(database: Database) -> User:
+    return database.users.add(User(new_id(), "ward", Role.USER, NOW))
+
+
+@pytest.fixture
+def other(database: Database) -> User:
+    return database.users.add(User(new_id(), "other", Role.USER, NOW))
+
+
+def test_a_person_sees_their_own_tokens_alone(people: People, ward: User, other: User) -> None:
+    people.issue_named(other, "theirs")
+    people.issue_named(ward, "notebook")
+    people.issue(ward, "inference log", Scope.INGEST, "some-deployment")
+    found = people.tokens(ward, Query(sort="name")).items
+    assert [(token.name, token.scope) for token in found] == [
+        ("inference log", Scope.INGEST),
+        ("notebook", Scope.ALL),
+    ]
+    assert [token.name for token in people.tokens(ward, Query(q="NOTE")).items] == ["notebook"]
+
+
+def test_a_named_token_signs_in(people: People, ward: User) -> None:
+    token, secret = people.issue_named(ward, "  notebook ")
+    assert token.name == "notebook"
+    assert people.authenticate(secret).name == "ward"
+
+
+@pytest.mark.parametrize("name", ["", "   ", "x" * 101, "a\x00b"])
+def test_a_token_needs_a_name_that_can_be_read(people: People, ward: User, name: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        people.issue_named(ward, name)
+    assert [error.field for error in caught.value.errors] == ["name"]
+
+
+def test_a_person_revokes_their_own_tokens_alone(people: People, ward: User, other: User) -> None:
+    token, secret = people.issue_named(ward, "notebook")
+    with pytest.raises(NotFoundError):
+        people.revoke_own(other, token.id)
+    assert people.authenticate(secret).token == token
+    people.revoke_own(ward, token.id)
+    with pytest.raises(NotSignedInError):
+        people.authenticate(secret)
