@@ -36,6 +36,7 @@ from tidegauge.services.channels import Channels
 from tidegauge.services.collector import Collector
 from tidegauge.services.deployments import Deployments
 from tidegauge.services.evidence import Evidences
+from tidegauge.services.explaining import Explaining
 from tidegauge.services.findings import Findings
 from tidegauge.services.fitting import Fitting
 from tidegauge.services.health import Health
@@ -59,6 +60,7 @@ from tidegauge.services.retraining.planning import Planning
 from tidegauge.services.retraining.promoting import Promoting
 from tidegauge.services.runs import Runs
 from tidegauge.services.schedule import Schedule
+from tidegauge.services.showing import Showing
 from tidegauge.services.sources.bundle import Sources
 from tidegauge.services.sources.custom import CustomFunctions
 from tidegauge.services.sources.drift import CustomDrift
@@ -201,6 +203,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
     erasures = Erasures(
         database, collector.log, monitoring.files, baselines, monitoring.runs, worker, flush, now
     )
+    showing = Showing(database, catalogue, monitoring.logs, collector.log, monitoring.files, baselines)
     return Services(
         settings=settings,
         database=database,
@@ -216,6 +219,8 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         baselines=baselines,
         monitors=monitors,
         runs=monitoring.runs,
+        showing=showing,
+        explaining=Explaining(database, baselines, monitoring.files, showing),
         retrainings=retrainings,
         erasures=erasures,
         reports=Reports(database, monitoring.runs, now),

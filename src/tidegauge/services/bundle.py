@@ -11,6 +11,7 @@ from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.channels import Channels
 from tidegauge.services.collector import Collector
 from tidegauge.services.deployments import Deployments
+from tidegauge.services.explaining import Explaining
 from tidegauge.services.health import Health
 from tidegauge.services.history import History
 from tidegauge.services.monitors import Monitors
@@ -23,6 +24,7 @@ from tidegauge.services.reports import Reports
 from tidegauge.services.retraining import Retrainings
 from tidegauge.services.runs import Runs
 from tidegauge.services.schedule import Schedule
+from tidegauge.services.showing import Showing
 from tidegauge.services.supervisor import Supervisor
 from tidegauge.services.worker import Worker
 from tidegauge.settings import Settings
@@ -46,6 +48,8 @@ class Services:
     baselines: Baselines
     monitors: Monitors
     runs: Runs
+    showing: Showing
+    explaining: Explaining
     retrainings: Retrainings
     erasures: Erasures
     reports: Reports

@@ -1,0 +1,368 @@
+"""Explaining a run: what its windows, revisions and images say about why the verdict is what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+from tidegauge.domain.events import REDACTED, Event
+from tidegauge.domain.inference import decode_event
+from tidegauge.domain.metrics import MetricType
+from tidegauge.domain.monitor import Metric, Monitor, MonitorRun, RunImage
+from tidegauge.domain.tensors import datatype_of
+from tidegauge.errors import InvalidInputError, NotFoundError
+from tidegauge.services.baselines import Baseline, Baselines
+from tidegauge.services.extraction import extraction_of
+from tidegauge.services.retraining.truth import Live, join
+from tidegauge.services.showing import Showing
+from tidegauge.stats.images import ATTRIBUTES, CHANGES, ImageBaseline, ImageFeatures, ObservedImages, observe
+from tidegauge.storage.database import Database
+from tidegauge.storage.observations import Observations, ObservationStore
+
+_USUAL = (0.05, 0.95)  # of the baseline's own images: where strangeness usually lies
+_CONSTANT = 1e-9
+_TICK = timedelta(microseconds=1)
+
+Key = tuple[str, int]  # event and place in it
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one revision of a window says differently from the one before."""
+
+    what: str
+    before: Metric | str | None
+    after: Metric | str | None
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One of the looks at a window, and how it differs from the look before."""
+
+    run: MonitorRun
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True)
+class Usual:
+    """Where the strangeness of the baseline's own images lies: 5% are below ``low``, 5% above ``high``."""
+
+    low: float
+    high: float
+    most: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One image beside the baseline.
+
+    ``share`` of the baseline's images are less strange. ``attributes`` and ``changes``, how much it looks
+    mirrored, blurred, ..., are in standard deviations from the baseline.
+    """
+
+    strangeness: float
+    share: float | None
+    attributes: Mapping[str, float]
+    changes: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An image of the window, with its label where one has come."""
+
+    image: RunImage
+    attributes: Mapping[str, float]
+    label: str | None
+    deleted: bool
+
+    @property
+    def key(self) -> str:
+        """How addresses name it."""
+        return f"{self.image.event_id}:{self.image.index}"
+
+
+@dataclass(frozen=True)
+class Message:
+    """A request or a response as it was logged; ``tensors`` are name, datatype and shape of each."""
+
+    type: str
+    content_type: str
+    size: int
+    attributes: Mapping[str, str | int | bool]
+    tensors: tuple[tuple[str, str, tuple[int, ...]], ...]
+    problem: str
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The image that is looked at, the ``place``th strangest of the window, with all that is known of it."""
+
+    shown: Shown
+    place: int
+    previous: Shown | None
+    next: Shown | None
+    beside: Beside
+    nearest_label: str | None
+    nearest_problem: str
+    scores: tuple[tuple[str, float], ...]
+    status: int | None
+    latency_ms: float | None
+    ambiguous: bool
+    request: Message | None
+    response: Message | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What is known of a run beyond itself; ``is_current``: its baseline is still the monitor's."""
+
+    previous: MonitorRun | None
+    next: MonitorRun | None
+    revisions: tuple[Revision, ...]
+    images: tuple[Shown, ...]  # the strangest first
+    opened: Opened | None
+    usual: Usual | None
+    is_current: bool
+
+
+class Explaining:
+    """Looks up what explains a run."""
+
+    def __init__(
+        self, database: Database, baselines: Baselines, files: ObservationStore, showing: Showing
+    ) -> None:
+        self._database = database
+        self._baselines = baselines
+        self._files = files
+        self._showing = showing
+
+    def explain(self, monitor: Monitor, run: MonitorRun, chosen: Key | None = None) -> Explanation:
+        """Return what explains a run; ``chosen`` is the image to open, the strangest where there is none."""
+        previous, following = self._neighbours(run)
+        revisions = self.revisions(run)
+        if not run.images:
+            return Explanation(previous, following, revisions, (), None, None, is_current=True)
+        baseline = self._baselines.load(monitor)
+        known = set(baseline.paths)
+        is_current = all(image.nearest in known for image in run.images)
+        seen = self._seen(monitor, baseline, run)
+        images = self._shown(monitor, baseline if is_current else None, run, seen)
+        opened = self._opened(monitor, baseline if is_current else None, run, seen, images, chosen)
+        usual = usual_of(baseline.image) if is_current and baseline.image else None
+        return Explanation(previous, following, revisions, images, opened, usual, is_current)
+
+    def revisions(self, run: MonitorRun) -> tuple[Revision, ...]:
+        """Return every look at the run's window, the first first, each with what it changed."""
+        runs = self._database.monitor_runs.where(
+            monitor_id=run.monitor_id, start=run.start, end=run.end, sort="revision"
+        )
+        before = (None, *runs[:-1])
+        return tuple(
+            Revision(after, changes(earlier, after) if earlier else ())
+            for earlier, after in zip(before, runs, strict=True)
+        )
+
+    def _neighbours(self, run: MonitorRun) -> tuple[MonitorRun | None, MonitorRun | None]:
+        """Return the newest looks at the windows before and after."""
+        rows, where = self._database.monitor_runs, {"monitor_id": run.monitor_id}
+        before = rows.between("start", None, run.start, sort="-start", limit=1, **where)
+        after = rows.between("start", run.start + _TICK, None, sort="start", limit=1, **where)
+        newest = rows.where(start=after[0].start, sort="-id", limit=1, **where) if after else ()
+        return (before[0] if before else None), (newest[0] if newest else None)
+
+    def _seen(self, monitor: Monitor, baseline: Baseline, run: MonitorRun) -> _Seen:
+        extraction = extraction_of(monitor, baseline)
+        observed = self._files.window(monitor.deployment_id, extraction.id, run.start, run.end)
+        labels = self._database.labels.between(
+            "time", run.start, run.end, sort="time", deployment_id=monitor.deployment_id, superseded_at=None
+        )
+        if baseline.numbers:  # answers that are numbers tell no two requests apart
+            labels = tuple(label for label in labels if label.event_id)
+        truth = join(observed, labels, baseline.classes) if labels else ()
+        return _Seen(observed, {(live.event_id, live.index): live for live in truth})
+
+    def _shown(
+        self, monitor: Monitor, baseline: Baseline | None, run: MonitorRun, seen: _Seen
+    ) -> tuple[Shown, ...]:
+        deleted = self._showing.deleted(monitor)
+        image = baseline.image if baseline else None
+        found = []
+        for one in sorted(run.images, key=lambda image: -image.strangeness):
+            key = one.event_id, one.index
+            live = seen.truth.get(key)
+            attributes = attributes_of(image, seen.attributes(key)) if image else {}
+            found.append(Shown(one, attributes, live.label if live else None, deleted(one.event_id)))
+        return tuple(found)
+
+    def _opened(
+        self,
+        monitor: Monitor,
+        baseline: Baseline | None,
+        run: MonitorRun,
+        seen: _Seen,
+        images: Sequence[Shown],
+        chosen: Key | None,
+    ) -> Opened:
+        keys = [(shown.image.event_id, shown.image.index) for shown in images]
+        if chosen is not None and chosen not in keys:
+            raise NotFoundError(f"The run has no image {chosen[1]} of event {chosen[0]!r}.")
+        place = keys.index(chosen) if chosen else 0
+        shown, key = images[place], keys[place]
+        request, response = (None, None) if shown.deleted else self._showing.events(monitor, shown.image)
+        label, problem = self._nearest(monitor, run, shown.image.nearest)
+        row = seen.rows.get(key)
+        latency = int(seen.observed.latency[row]) if row is not None else -1
+        live = seen.truth.get(key)
+        return Opened(
+            shown,
+            place + 1,
+            images[place - 1] if place else None,
+            images[place + 1] if place + 1 < len(images) else None,
+            self._beside(baseline, shown, seen.features(key)),
+            label,
+            problem,
+            _scores(seen, row, self._baselines.outline(monitor)),
+            int(seen.observed.status[row]) if row is not None else None,
+            latency / 1000 if latency >= 0 else None,
+            bool(live and live.ambiguous),
+            _message(request),
+            _message(response),
+        )
+
+    def _beside(
+        self, baseline: Baseline | None, shown: Shown, features: ImageFeatures | ObservedImages | None
+    ) -> Beside:
+        strangeness = shown.image.strangeness
+        if baseline is None or baseline.image is None:
+            return Beside(strangeness, None, shown.attributes)
+        image = baseline.image
+        seen = observe(image, features) if isinstance(features, ImageFeatures) else features
+        looks = changes_of(image, seen.observations[0]) if seen is not None else {}
+        return Beside(strangeness, share_below(image, strangeness), shown.attributes, looks)
+
+    def _nearest(self, monitor: Monitor, run: MonitorRun, name: str) -> tuple[str | None, str]:
+        """Return the label of the nearest image, and why it cannot be shown where that is so."""
+        try:
+            return self._showing.training(monitor, run.config_version, name).label, ""
+        except (NotFoundError, InvalidInputError) as error:
+            return None, error.message
+
+
+class _Seen:
+    """What was observed in a window, by event and place in it, and the labels that came."""
+
+    def __init__(self, observed: Observations, truth: Mapping[Key, Live]) -> None:
+        self.observed = observed
+        self.truth = truth
+        keys = zip(observed.event_id.tolist(), observed.index.tolist(), strict=True)
+        self.rows = {(str(event_id), index): row for row, (event_id, index) in enumerate(keys)}
+        self._places = np.cumsum(observed.seen) - 1
+
+    def features(self, key: Key) -> ImageFeatures | ObservedImages | None:
+        """Return what was observed of one image; None where it is there no more."""
+        row = self.rows.get(key)
+        if row is None or not self.observed.seen[row] or self.observed.images is None:
+            return None
+        return self.observed.images.take(np.array([self._places[row]]))
+
+    def attributes(self, key: Key) -> Floats | None:
+        """Return the attributes of one image."""
+        row = self.rows.get(key)
+        if row is None or not self.observed.seen[row] or self.observed.images is None:
+            return None
+        return np.asarray(self.observed.images.attributes[self._places[row]], np.float64)
+
+
+def attributes_of(baseline: ImageBaseline, attributes: Floats | None) -> dict[str, float]:
+    """Return how far each attribute of an image lies from the baseline, in its standard deviations."""
+    if attributes is None:
+        return {}
+    moved = (attributes - baseline.attribute_mean) / baseline.attribute_deviation
+    return {name: float(value) for name, value in zip(ATTRIBUTES, moved, strict=True)}
+
+
+def changes_of(baseline: ImageBaseline, observation: Floats) -> dict[str, float]:
+    """Return how much an image looks mirrored, blurred, ..., in standard deviations of the baseline's."""
+    if not len(baseline.ranked):
+        return {}
+    mean, deviation = baseline.ranked.mean(axis=0), baseline.ranked.std(axis=0)
+    return {
+        name: float((observation[place] - mean[place]) / deviation[place])
+        for place, name in enumerate(baseline.features)
+        if name in CHANGES and deviation[place] > _CONSTANT
+    }
+
+
+def share_below(baseline: ImageBaseline, strangeness: float) -> float | None:
+    """Return the share of the baseline's images that are less strange; None where none is ranked."""
+    values = baseline.usual.values
+    return float(np.searchsorted(values, strangeness) / len(values)) if len(values) else None
+
+
+def usual_of(baseline: ImageBaseline) -> Usual | None:
+    """Return where the strangeness of the baseline's own images lies; None where none is ranked."""
+    values = baseline.usual.values
+    if not len(values):
+        return None
+    low, high = np.quantile(values, _USUAL)
+    return Usual(float(low), float(high), float(values[-1]), len(values))
+
+
+def changes(before: MonitorRun, after: MonitorRun) -> tuple[Change, ...]:
+    """Return what two looks at the same window say differently: statuses, then metrics."""
+    found = [
+        Change(name, getattr(before, name).value, getattr(after, name).value)
+        for name in ("status", *(kind.value for kind in MetricType))
+        if getattr(before, name) is not getattr(after, name)
+    ]
+    if len(before.images) != len(after.images):
+        found.append(Change("images", str(len(before.images)), str(len(after.images))))
+    names = dict.fromkeys((m.type, m.name) for m in (*before.metrics, *after.metrics))
+    old = {(metric.type, metric.name): metric for metric in before.metrics}
+    new = {(metric.type, metric.name): metric for metric in after.metrics}
+    for key in names:
+        one, other = old.get(key), new.get(key)
+        if _said(one) != _said(other):
+            found.append(Change(key[1], one, other))
+    return tuple(found)
+
+
+def _said(metric: Metric | None) -> tuple[object, ...]:
+    return (None, 0, None) if metric is None else (metric.value, metric.n, metric.status)
+
+
+def _scores(seen: _Seen, row: int | None, baseline: Baseline) -> tuple[tuple[str, float], ...]:
+    """Return the score of each class, or the number that was answered; none where the request failed."""
+    if row is None:
+        return ()
+    scores = seen.observed.scores[row].tolist()
+    if any(np.isnan(scores)):
+        return ()
+    if baseline.numbers:
+        return (("answer", scores[0]),)
+    names = baseline.classes or [str(number) for number in range(len(scores))]
+    return tuple(zip(names, scores, strict=False))
+
+
+def _message(event: Event | None) -> Message | None:
+    if event is None:
+        return None
+    tensors: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
+    problem = ""
+    if event.extensions.get(REDACTED):
+        problem = "Its payload was taken out: the monitor keeps no images."
+    else:
+        try:
+            decoded = decode_event(event)
+            tensors = tuple((name, datatype_of(array), array.shape) for name, array in decoded.items())
+        except InvalidInputError as error:
+            problem = error.message
+    kind = event.type.rpartition(".")[2]
+    attributes = {"id": event.id, "source": event.source, "type": event.type, **event.extensions}
+    return Message(kind, event.content_type, len(event.data), attributes, tensors, problem)
