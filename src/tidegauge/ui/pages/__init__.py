@@ -8,12 +8,14 @@ from fastapi.staticfiles import StaticFiles
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.ui import live
 from tidegauge.ui.pages import (
+    channels,
     dashboard,
     monitor_list,
     monitors,
     repositories,
     retrainings,
     runs,
+    settings,
     sign_in,
 )
 from tidegauge.ui.site import HERE
@@ -32,5 +34,7 @@ def install(app: FastAPI) -> None:
         monitors,
         runs,
         retrainings,
+        channels,
+        settings,
     ):
         app.include_router(module.router)

@@ -6,6 +6,7 @@
 
   async function openSheet(path) {
     await htmx.ajax("GET", path, { target: "#sheet", select: "#sheet", swap: "outerHTML" });
+    if (!document.getElementById("sheet")?.childElementCount) return location.assign(path); // a page, no dialog
     if (!dialog.open) dialog.showModal();
     const wrong = dialog.querySelector("[aria-invalid]");
     (wrong || dialog.querySelector("input:not([type=hidden]), select, textarea, button"))?.focus();
@@ -23,11 +24,28 @@
       dialog.close();
       return;
     }
+    const copier = event.target.closest("[data-copy]");
+    if (copier) copy(copier);
     const tab = event.target.closest("[role=tab]");
     if (tab) chooseTab(tab);
     const menu = event.target.closest(".menu-button");
     if (menu) menu.setAttribute("aria-expanded", menu.getAttribute("aria-expanded") !== "true");
   });
+
+  // A secret that is shown once is selected where it is focused, and copied by a button.
+  document.addEventListener("focusin", (event) => event.target.matches?.("[data-select]") && event.target.select());
+
+  async function copy(button) {
+    const field = document.getElementById(button.dataset.copy);
+    field.select();
+    // Only https and this machine have the clipboard; elsewhere the old way.
+    if (navigator.clipboard) await navigator.clipboard.writeText(field.value);
+    else document.execCommand("copy");
+    button.textContent = "Copied";
+  }
+
+  // What a dialog has made stands in the list below it once the dialog is closed.
+  dialog?.addEventListener("close", () => dialog.querySelector("[data-reload]") && location.reload());
 
   // An error that came back is where the reader has to be next, and its tab the one that shows.
   document.addEventListener("htmx:after:swap", () => {
