@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from math import isnan
 
 import numpy as np
@@ -19,7 +19,7 @@ MOST_POINTS = 480  # of a series: a chart of 960 pixels has two for each
 Names = tuple[tuple[str, MetricType], ...]
 Floats = npt.NDArray[np.float64]
 _PARTS = ("status", "health", "drift", "performance")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PLACE = {status.value: place for place, status in enumerate(ORDER)}
 
 
 @dataclass(frozen=True)
@@ -115,16 +115,16 @@ class Series:
         return tuple(name for name, of in self.names if of is type_)
 
 
-def series(windows: Sequence[tuple[object, ...]], names: Names, most: int = MOST_POINTS) -> Series:
+def series(windows: Sequence[Sequence[object]], names: Names, most: int = MOST_POINTS) -> Series:
     """Join windows, in order of time, to at most ``most`` spans, extremes kept.
 
-    Each window has what ``COLUMNS`` names. So many windows follow each other in a span as are needed, but for
-    the last span, which may have fewer.
+    Each window has what ``COLUMNS`` names, as the database has it. Every span has as many windows as the
+    others, but for the last, which may have fewer.
     """
     if not windows:
         return Series(())
     starts, ends, run_ids, *rest = zip(*windows, strict=True)
-    statuses = np.array([[ORDER.index(Status(s)) for s in part] for part in rest[:4]], np.int8)
+    statuses = np.array([[_PLACE[str(status)] for status in part] for part in rest[:4]], np.int8)
     evidence = np.array([np.nan if e is None else e for e in rest[4]], np.float64)
     alarm = np.array(rest[5], np.bool_)
     values = _unpacked(rest[6], len(names))
@@ -217,5 +217,6 @@ def _known(number: float) -> float | None:
 
 
 def _time(value: object) -> datetime:
-    """Return a time that is one, or microseconds since 1970."""
-    return value if isinstance(value, datetime) else _EPOCH + timedelta(microseconds=int(str(value)))
+    """Return a time, or a text that is one as databases have it, in UTC."""
+    time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, Text, bindparam, cast, func, select
+from sqlalchemy import Row, Select, Text, bindparam, cast, func, select, type_coerce
 
 from tidegauge.domain.series import COLUMNS, WindowResult
 from tidegauge.storage import tables
@@ -14,6 +14,11 @@ from tidegauge.storage.rows import Rows
 
 _MONITORS, _WINDOWS = tables.monitors.c, tables.window_results.c
 _DAYS, _EVENTS, _ALERTS = tables.tallies.c, tables.alert_events.c, tables.alerts.c
+#: Of a month of windows few times are shown: they are not made of the database's texts before.
+_RAW = tuple(
+    type_coerce(_WINDOWS[name], Text).label(name) if name in ("start", "end") else _WINDOWS[name]
+    for name in COLUMNS
+)
 _SHOWN = (
     "id", "deployment_id", "name", "state", "status", "progress", "message", "last_run_at", "metric_names",
 )  # fmt: skip
@@ -28,7 +33,7 @@ class WindowResults(Rows[WindowResult]):
         if not self.update(changes.pop("id"), **changes):
             self.add(result)
 
-    def of(self, monitor_id: str, start: datetime | None, end: datetime | None) -> list[tuple[Any, ...]]:
+    def of(self, monitor_id: str, start: datetime | None, end: datetime | None) -> Sequence[Row[Any]]:
         """Return ``COLUMNS`` of the windows that begin in [start, end), in order of time."""
         bounds = {name: moment for name, moment in (("first", start), ("last", end)) if moment is not None}
 
@@ -38,14 +43,14 @@ class WindowResults(Rows[WindowResult]):
                 "last": _WINDOWS.start < bindparam("last"),
             }
             return (
-                select(*(_WINDOWS[name] for name in COLUMNS))
+                select(*_RAW)
                 .where(_WINDOWS.monitor_id == bindparam("monitor"), *(sides[side] for side in bounds))
                 .order_by(_WINDOWS.start, _WINDOWS.end)
             )
 
         query = self._built(("of", *bounds), build)
         with self._connections.connect() as connection:
-            return [tuple(row) for row in connection.execute(query, {"monitor": monitor_id, **bounds})]
+            return connection.execute(query, {"monitor": monitor_id, **bounds}).fetchall()
 
     def at_a_glance(self, owner: str) -> list[Mapping[str, Any]]:
         """Return each monitor of a person with the columns of its newest window, None where there is none."""
