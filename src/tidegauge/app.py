@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from tidegauge import __version__
+from tidegauge import __version__, charts
 from tidegauge.api import catalogue as catalogue_api
 from tidegauge.api import channels as channels_api
 from tidegauge.api import collector as collector_api
@@ -76,7 +76,7 @@ from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.objects import ObjectStore
 from tidegauge.storage.observations import ObservationStore
-from tidegauge.ui import charts, pages
+from tidegauge.ui import pages
 from tidegauge.ui import reports as report_pages
 from tidegauge.web.access import may_ingest, signed_in
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,18 @@ import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tidegauge import charts
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import MonitorRun
 from tidegauge.domain.report import Made, Report, Step
 from tidegauge.domain.report_sentences import moved, odds, share
+from tidegauge.domain.series import series_of
 from tidegauge.domain.status import Status
-from tidegauge.ui import charts, words
+from tidegauge.ui import words
 
 _ROWS = 100  # of a table; the JSON has all
 _EPISODES = 20
-_DENSE = 150  # points from which each has less than five pixels
+_DENSE = 150  # spans from which each has less than five pixels
 _INK = "#3b4652"  # of axes: the page's grey is too faint on paper
 
 _templates = Environment(
@@ -88,26 +90,27 @@ def _charts(report: Report) -> Iterator[Drawn]:
     runs = report.series
     each = "" if report.step is Step.WINDOW else f" One point is one {report.step.value}"
     pooled = f"{each}: the median of its windows, in a band from the lowest to the highest." if each else ""
-    thresholds = dict(report.subject.thresholds)
-    alpha = report.subject.false_alarms or 1.0  # without evidence there is no chart that needs it
     names = _names(runs)
+    view = charts.View(
+        series_of(runs, len(runs)),
+        report.subject.thresholds,
+        report.subject.false_alarms or 1.0,  # without evidence there is no chart that needs it
+    )
 
-    def draw(name: str, title: str, alt: str, note: str, shown: Sequence[MonitorRun] = runs) -> Drawn:
-        spec = charts.draw(name, shown, thresholds, alpha).to_dict(validate=False)
-        _fit(spec, shown, name)
-        return Drawn(title, alt, note.strip(), _svg(spec, len(shown), title, alt))
+    def draw(name: str, title: str, alt: str, note: str) -> Drawn:
+        spec = charts.to_spec(charts.draw(name, view))
+        return Drawn(title, alt, note.strip(), _svg(spec, len(runs), title, alt))
 
     yield draw(
         "timeline",
         "Status over time",
         "Status of drift, performance and health over the span",
         f"{each}, with the worst status of its windows." if each else "",
-        _stretches(runs),
     )
     for name in names[MetricType.DRIFT]:
         bound = _bounds(report, name)
         yield draw(
-            name,
+            charts.key(name),
             f"Drift of the {words.plain(name)}",
             f"Score of the {words.plain(name)} over the span. {_extremes(report, name)}",
             f"0: as in the baseline, 1: as far from it as can be. {bound}{pooled}",
@@ -118,7 +121,8 @@ def _charts(report: Report) -> Iterator[Drawn]:
             "Evidence of drift",
             "Evidence of drift over the span, in powers of ten, against the alarm. "
             f"Highest {odds(report.evidence.highest)}.",
-            f"In powers of ten. Without drift it passes the dashed line with chance {alpha:g} at most, ever.",
+            "In powers of ten. Without drift it passes the dashed line with chance "
+            f"{view.alpha:g} at most, ever.",
         )
     for name in names[MetricType.PERFORMANCE]:
         all_labels = f"{each}: all of its labels together. " if each else ""
@@ -167,35 +171,8 @@ def _extremes(report: Report, name: str) -> str:
     )
 
 
-def _stretches(runs: Sequence[MonitorRun]) -> list[MonitorRun]:
-    """Join what follows in time with the same statuses: thousands of slivers would be drawn one by one."""
-    joined: list[MonitorRun] = []
-    for run in runs:
-        last = joined[-1] if joined else None
-        if last and last.end == run.start and _statuses(last) == _statuses(run):
-            joined[-1] = replace(last, end=run.end)
-        else:
-            joined.append(run)
-    return joined
-
-
-def _statuses(run: MonitorRun) -> tuple[Status, ...]:
-    return run.drift, run.performance, run.health
-
-
-def _fit(spec: dict[str, Any], runs: Sequence[MonitorRun], name: str) -> None:
-    """Let go of the scale from 0 to 1 where values lie outside, as those of MCC may."""
-    found = [metric for run in runs if (metric := run.metric(name)) is not None]
-    values = [
-        value for metric in found for value in (metric.value, metric.low, metric.high) if value is not None
-    ]
-    if values and (min(values) < 0 or max(values) > 1):
-        for layer in spec.get("layer", []):
-            layer["encoding"].get("y", {}).pop("scale", None)
-
-
 def _svg(spec: dict[str, Any], points: int, title: str, alt: str) -> Markup:
-    """Render a chart for paper: dark axes, small points where there are many, and a text in its place."""
+    """Render a chart for paper: dark axes, thin lines where points are many, and a text in its place."""
     config = spec["config"]
     config["aria"] = False  # a label on every mark makes the file four times larger; the figure has one
     for part in ("axis", "legend"):
@@ -204,8 +181,7 @@ def _svg(spec: dict[str, Any], points: int, title: str, alt: str) -> Markup:
             for key in ("labelColor", "titleColor", "domainColor", "tickColor")
             if key in config[part]
         }
-    if isinstance(spec.get("mark"), dict):
-        spec["mark"].pop("stroke", None)  # windows are too narrow on paper for a line between them
+    charts.without_hits(spec)
     if points > _DENSE:
         _thin(spec)
     svg = str(vl_convert.vegalite_to_svg(spec))
@@ -219,17 +195,7 @@ def _svg(spec: dict[str, Any], points: int, title: str, alt: str) -> Markup:
 
 
 def _thin(spec: dict[str, Any]) -> None:
-    """Leave out what only blurs many points: those that are well, and intervals that their band shows too."""
-    layers = spec.get("layer", [])
-    for part in layers or [spec]:
-        mark = part["mark"]
-        if mark["type"] == "point":
-            mark["size"] = 9
-            part["transform"] = [{"filter": {"field": "status", "oneOf": ["warning", "critical"]}}]
-        elif mark["type"] == "line":
-            mark["strokeWidth"] = 1
-            mark.pop("point", None)
-    if layers:
-        spec["layer"] = [
-            part for part in layers if not (part["mark"]["type"] == "rule" and "y2" in part["encoding"])
-        ]
+    """Leave out what only blurs many points: extremes that a band of intervals hides."""
+    for part in spec.get("layer", []):
+        if part["mark"]["type"] == "line":
+            part["mark"]["strokeWidth"] = 1

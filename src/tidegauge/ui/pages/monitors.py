@@ -6,13 +6,15 @@ from typing import Any
 
 from fastapi import Response
 
+from tidegauge import charts
 from tidegauge.domain.metrics import EXPECTED, MetricType
 from tidegauge.domain.monitor import EvidenceResult, Monitor, MonitorRun
 from tidegauge.domain.retraining import Retraining
+from tidegauge.domain.series import series_of
 from tidegauge.errors import NotFoundError
 from tidegauge.services.bundle import Services
 from tidegauge.storage.rows import Query
-from tidegauge.ui import charts, words
+from tidegauge.ui import words
 from tidegauge.ui.site import Pages, render
 from tidegauge.web.access import Caller, Everything
 
@@ -94,7 +96,7 @@ def monitor_chart(caller: Caller, services: Everything, monitor_id: str, name: s
         *names[MetricType.PERFORMANCE],
     }:
         raise NotFoundError(f"There is no chart {name!r} of this monitor.")
-    svg = charts.to_svg(charts.draw(name, runs, dict(monitor.thresholds), words.alpha_of(monitor)))
+    svg = charts.to_svg(charts.draw(name, charts.View.of(monitor, series_of(runs))))
     headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
     return Response(svg, media_type="image/svg+xml", headers=headers)
 
@@ -127,6 +129,6 @@ def _table(name: str, runs: tuple[MonitorRun, ...], alpha: float) -> dict[str, A
     if name == "evidence":
         words_of = [(run, [words.evidence(run.evidence, alpha) or "-"]) for run in reversed(runs)]
         return {"columns": ["evidence"], "rows": words_of}
-    columns = charts.columns(name)
+    columns = charts.columns(name, ())
     cells = [(run, [words.metric(run.metric(column)) for column in columns]) for run in reversed(runs)]
     return {"columns": [words.plain(column) for column in columns], "rows": cells}

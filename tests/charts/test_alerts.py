@@ -13,7 +13,9 @@ import pytest
 
 from parts_receivers import mail_server
 from report_rows import MINUTES, START, add_monitor, add_span
+from tidegauge import charts
 from tidegauge.app import build_services
+from tidegauge.charts.alerts import of_segment
 from tidegauge.domain.alert import Alert, AlertRule, Condition, Operator, Subject
 from tidegauge.domain.channel import ChannelKind, Delivery
 from tidegauge.domain.identity import new_id
@@ -24,7 +26,6 @@ from tidegauge.services.alerting import Alerting
 from tidegauge.services.bundle import Services
 from tidegauge.services.pictures import Pictures
 from tidegauge.settings import load_settings
-from tidegauge.ui import charts
 
 WINDOWS = 60
 END = START + WINDOWS * timedelta(minutes=MINUTES)
@@ -121,7 +122,7 @@ def test_the_chart_of_a_segment_is_of_the_segment(told: Told) -> None:
 
     def note(_alert: Alert, _monitor: Monitor, runs: Sequence[MonitorRun]) -> bytes:
         for run in runs:
-            found = charts._of_segment(run, "west").metric("accuracy")
+            found = of_segment(run, "west").metric("accuracy")
             drawn.append(found.value if found else None)
         return b""
 
@@ -135,16 +136,3 @@ def test_what_is_gone_has_no_chart(told: Told) -> None:
     delivery = told.fire(Condition(name="accuracy", operator=Operator.LESS, bound=1.01))
     told.database.alerts.delete(delivery.message.alert_id)
     assert Pictures(told.database, charts.of_alert).draw(delivery) is None
-
-
-@pytest.mark.parametrize(
-    ("values", "domain"), [([0.2, 0.9], [0, 1]), ([-0.4, 0.2], None), ([3.0, 12.0], None), ([], [0, 1])]
-)
-def test_a_share_is_drawn_from_0_to_1_and_all_else_as_it_needs(
-    told: Told, values: list[float], domain: list[int] | None
-) -> None:
-    metrics = [Metric("mcc", MetricType.PERFORMANCE, value, 9, Status.HEALTHY) for value in values]
-    runs = [replace(run, metrics=(metric,)) for run, metric in zip(told.runs, metrics, strict=False)]
-    chart = charts.metric(runs, "mcc", None).to_dict(validate=False)
-    scales = [layer["encoding"]["y"].get("scale") for layer in chart["layer"]]
-    assert {str(scale.get("domain")) for scale in scales} == {str(domain)}

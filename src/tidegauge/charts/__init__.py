@@ -1,0 +1,38 @@
+"""The charts of a monitor: one call each, from what was found to an Altair chart.
+
+The same chart stands in the page, in a notebook, in a mail and in a report.
+"""
+
+from tidegauge.charts.about import About, about
+from tidegauge.charts.alerts import of_alert
+from tidegauge.charts.answers import Answers, confusion, predictions
+from tidegauge.charts.look import without_hits
+from tidegauge.charts.numbers import Numbers, numbers
+from tidegauge.charts.over_time import evidence, lines, metric, timeline
+from tidegauge.charts.rendering import to_png, to_spec, to_svg
+from tidegauge.charts.view import View, columns, draw, features, key, known
+
+__all__ = [
+    "About",
+    "Answers",
+    "Numbers",
+    "View",
+    "about",
+    "columns",
+    "confusion",
+    "draw",
+    "evidence",
+    "features",
+    "key",
+    "known",
+    "lines",
+    "metric",
+    "numbers",
+    "of_alert",
+    "predictions",
+    "timeline",
+    "to_png",
+    "to_spec",
+    "to_svg",
+    "without_hits",
+]
