@@ -14,7 +14,7 @@ from tidegauge.domain.inference import decode_event
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import Metric, Monitor, MonitorRun, RunImage
 from tidegauge.domain.tensors import datatype_of
-from tidegauge.errors import InvalidInputError, NotFoundError
+from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.services.baselines import Baseline, Baselines
 from tidegauge.services.extraction import extraction_of
 from tidegauge.services.retraining.truth import Live, join
@@ -148,14 +148,25 @@ class Explaining:
         revisions = self.revisions(run)
         if not run.images:
             return Explanation(previous, following, revisions, (), None, None, is_current=True)
-        baseline = self._baselines.load(monitor)
-        known = set(baseline.paths)
+        baseline = self._baseline(monitor)
+        known = set(baseline.paths) if baseline else set()
         is_current = all(image.nearest in known for image in run.images)
         seen = self._seen(monitor, baseline, run)
-        images = self._shown(monitor, baseline if is_current else None, run, seen)
-        opened = self._opened(monitor, baseline if is_current else None, run, seen, images, chosen)
-        usual = usual_of(baseline.image) if is_current and baseline.image else None
+        beside = baseline.image if baseline and is_current else None
+        images = self._shown(monitor, beside, run, seen)
+        classes = baseline.classes if baseline else ()
+        opened = self._opened(monitor, beside, run, seen, images, chosen, classes)
+        usual = usual_of(beside) if beside else None
         return Explanation(previous, following, revisions, images, opened, usual, is_current)
+
+    def _baseline(self, monitor: Monitor) -> Baseline | None:
+        """Return the baseline of a monitor; None where it has none, or none that can be read."""
+        if not monitor.baseline:
+            return None
+        try:
+            return self._baselines.load(monitor)
+        except (ConflictError, NotFoundError):
+            return None
 
     def revisions(self, run: MonitorRun) -> tuple[Revision, ...]:
         """Return every look at the run's window, the first first, each with what it changed."""
@@ -176,7 +187,9 @@ class Explaining:
         newest = rows.where(start=after[0].start, sort="-id", limit=1, **where) if after else ()
         return (before[0] if before else None), (newest[0] if newest else None)
 
-    def _seen(self, monitor: Monitor, baseline: Baseline, run: MonitorRun) -> _Seen:
+    def _seen(self, monitor: Monitor, baseline: Baseline | None, run: MonitorRun) -> _Seen:
+        if baseline is None:
+            return _Seen(Observations.none(), {})
         extraction = extraction_of(monitor, baseline)
         observed = self._files.window(monitor.deployment_id, extraction.id, run.start, run.end)
         labels = self._database.labels.between(
@@ -188,26 +201,26 @@ class Explaining:
         return _Seen(observed, {(live.event_id, live.index): live for live in truth})
 
     def _shown(
-        self, monitor: Monitor, baseline: Baseline | None, run: MonitorRun, seen: _Seen
+        self, monitor: Monitor, beside: ImageBaseline | None, run: MonitorRun, seen: _Seen
     ) -> tuple[Shown, ...]:
         deleted = self._showing.deleted(monitor)
-        image = baseline.image if baseline else None
         found = []
         for one in sorted(run.images, key=lambda image: -image.strangeness):
             key = one.event_id, one.index
             live = seen.truth.get(key)
-            attributes = attributes_of(image, seen.attributes(key)) if image else {}
+            attributes = attributes_of(beside, seen.attributes(key)) if beside else {}
             found.append(Shown(one, attributes, live.label if live else None, deleted(one.event_id)))
         return tuple(found)
 
     def _opened(
         self,
         monitor: Monitor,
-        baseline: Baseline | None,
+        beside: ImageBaseline | None,
         run: MonitorRun,
         seen: _Seen,
         images: Sequence[Shown],
         chosen: Key | None,
+        classes: tuple[str, ...],
     ) -> Opened:
         keys = [(shown.image.event_id, shown.image.index) for shown in images]
         if chosen is not None and chosen not in keys:
@@ -224,27 +237,16 @@ class Explaining:
             place + 1,
             images[place - 1] if place else None,
             images[place + 1] if place + 1 < len(images) else None,
-            self._beside(baseline, shown, seen.features(key)),
+            _beside(beside, shown, seen.features(key)),
             label,
             problem,
-            _scores(seen, row, self._baselines.outline(monitor)),
+            _scores(seen, row, classes),
             int(seen.observed.status[row]) if row is not None else None,
             latency / 1000 if latency >= 0 else None,
             bool(live and live.ambiguous),
             _message(request),
             _message(response),
         )
-
-    def _beside(
-        self, baseline: Baseline | None, shown: Shown, features: ImageFeatures | ObservedImages | None
-    ) -> Beside:
-        strangeness = shown.image.strangeness
-        if baseline is None or baseline.image is None:
-            return Beside(strangeness, None, shown.attributes)
-        image = baseline.image
-        seen = observe(image, features) if isinstance(features, ImageFeatures) else features
-        looks = changes_of(image, seen.observations[0]) if seen is not None else {}
-        return Beside(strangeness, share_below(image, strangeness), shown.attributes, looks)
 
     def _nearest(self, monitor: Monitor, run: MonitorRun, name: str) -> tuple[str | None, str]:
         """Return the label of the nearest image, and why it cannot be shown where that is so."""
@@ -277,6 +279,17 @@ class _Seen:
         if row is None or not self.observed.seen[row] or self.observed.images is None:
             return None
         return np.asarray(self.observed.images.attributes[self._places[row]], np.float64)
+
+
+def _beside(
+    baseline: ImageBaseline | None, shown: Shown, features: ImageFeatures | ObservedImages | None
+) -> Beside:
+    strangeness = shown.image.strangeness
+    if baseline is None:
+        return Beside(strangeness, None, shown.attributes)
+    seen = observe(baseline, features) if isinstance(features, ImageFeatures) else features
+    looks = changes_of(baseline, seen.observations[0]) if seen is not None else {}
+    return Beside(strangeness, share_below(baseline, strangeness), shown.attributes, looks)
 
 
 def attributes_of(baseline: ImageBaseline, attributes: Floats | None) -> dict[str, float]:
@@ -337,16 +350,12 @@ def _said(metric: Metric | None) -> tuple[object, ...]:
     return (None, 0, None) if metric is None else (metric.value, metric.n, metric.status)
 
 
-def _scores(seen: _Seen, row: int | None, baseline: Baseline) -> tuple[tuple[str, float], ...]:
-    """Return the score of each class, or the number that was answered; none where the request failed."""
-    if row is None:
-        return ()
-    scores = seen.observed.scores[row].tolist()
+def _scores(seen: _Seen, row: int | None, classes: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
+    """Return the score of each class (of a regression its answer); none where the request failed."""
+    scores = seen.observed.scores[row].tolist() if row is not None else []
     if any(np.isnan(scores)):
         return ()
-    if baseline.numbers:
-        return (("answer", scores[0]),)
-    names = baseline.classes or [str(number) for number in range(len(scores))]
+    names = classes or [str(number) for number in range(len(scores))]
     return tuple(zip(names, scores, strict=False))
 
 

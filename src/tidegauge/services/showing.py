@@ -164,8 +164,8 @@ class Showing:
 
     def _accepted(self, monitor: Monitor, shape: ImageShape, event_id: str, index: int) -> bytes:
         """Return an image of a window that was accepted as the baseline."""
-        if not monitor.config.keep_images:
-            raise NotFoundError("The monitor keeps no images (keep_images: false).")
+        if not monitor.config.keep_images or not monitor.baseline:
+            raise NotFoundError("The monitor keeps no images (keep_images: false), or has no baseline.")
         self.check_kept(monitor, event_id)
         extraction = extraction_for(monitor, self._baselines)
         when = self._files.times(monitor.deployment_id, extraction.id, {event_id}).get(event_id)
@@ -218,6 +218,8 @@ class Showing:
         if monitor.config.drift.predict_data == "cloudevents":
             yield from self._log.read(monitor.deployment_id, first, until)
             return
+        if not monitor.baseline:
+            return  # nothing was observed that says in which file an event is
         extraction = extraction_for(monitor, self._baselines)
         observed = self._files.window(monitor.deployment_id, extraction.id, first, until)
         ids = {event_id for event_id, _ in wanted}
