@@ -83,6 +83,23 @@ class Schedule:
 
     def backfill(self, monitor: Monitor, start: datetime, end: datetime) -> int:
         """Make every window between two times due; return how many there are."""
+        found = self._past(monitor, start, end)
+        for place in range(0, len(found), _AT_ONCE):
+            with self._database.transaction():
+                self._add(monitor, found[place : place + _AT_ONCE], Cause.BACKFILL)
+        self.kick()
+        return len(found)
+
+    def windows(self, monitor: Monitor, start: datetime, end: datetime) -> int:
+        """Return how many windows a backfill of this span makes due."""
+        return len(self._past(monitor, start, end))
+
+    def waiting(self, monitor: Monitor) -> int:
+        """Return how many windows of backfills wait to be looked at."""
+        return self._database.due_windows.count(monitor_id=monitor.id, cause=Cause.BACKFILL)
+
+    def _past(self, monitor: Monitor, start: datetime, end: datetime) -> list[Window]:
+        """Return the windows of a span that have ended."""
         config = monitor.config
         start, end = span(start, end)
         last = min(end, self._now())
@@ -90,12 +107,7 @@ class Schedule:
             raise InvalidInputError.of(
                 "start", f"start is {start.isoformat()}; give a span of at most {_MOST_BACKFILL:,} windows."
             )
-        found = list(windows_between(start, last, config.frequency_minutes, config.time_zone))
-        for place in range(0, len(found), _AT_ONCE):
-            with self._database.transaction():
-                self._add(monitor, found[place : place + _AT_ONCE], Cause.BACKFILL)
-        self.kick()
-        return len(found)
+        return list(windows_between(start, last, config.frequency_minutes, config.time_zone))
 
     def look(self) -> bool:
         """Look after one monitor whose time has come; tell whether there was one.

@@ -19,6 +19,13 @@
       openSheet(opener.getAttribute("href"));
       return;
     }
+    // A button that asks first, with what its form has chosen.
+    const asker = event.target.closest("button[data-dialog]");
+    if (asker && dialog) {
+      event.preventDefault();
+      openSheet(`${asker.getAttribute("formaction")}?${new URLSearchParams(new FormData(asker.form))}`);
+      return;
+    }
     if (event.target.closest("[data-close]") && dialog?.open) {
       event.preventDefault();
       dialog.close();
@@ -48,7 +55,8 @@
   dialog?.addEventListener("close", () => dialog.querySelector("[data-reload]") && location.reload());
 
   // An error that came back is where the reader has to be next, and its tab the one that shows.
-  document.addEventListener("htmx:after:swap", () => {
+  document.addEventListener("htmx:after:swap", (event) => {
+    if (event.detail?.ctx?.target?.matches?.("[data-part]")) return; // a part of a form, not an answer to it
     const wrong = document.querySelector("#sheet [aria-invalid]");
     if (!wrong) return;
     const panel = wrong.closest("[role=tabpanel]");
@@ -137,6 +145,16 @@
     });
   }
 
+  // A log that grows keeps its end in sight, unless its reader has gone back in it.
+  document.addEventListener("scroll", ({ target }) => {
+    if (target.matches?.("[data-tail]")) target.away = target.scrollTop + target.clientHeight < target.scrollHeight - 8;
+  }, true);
+  function showTails() {
+    for (const log of document.querySelectorAll("[data-tail]")) if (!log.away) log.scrollTop = log.scrollHeight;
+  }
+  document.addEventListener("htmx:after:swap", showTails);
+
+  showTails();
   showParts(document);
   countChosen();
   follow();

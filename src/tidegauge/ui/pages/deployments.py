@@ -1,0 +1,218 @@
+"""Deployments: the list, the dialogs that add one, and the page of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request, Response
+
+from tidegauge.domain.catalogue import RepositoryKind, Version
+from tidegauge.domain.deployment import Deployment, DeploymentState
+from tidegauge.domain.identity import check_name
+from tidegauge.domain.monitor import Monitor
+from tidegauge.domain.monitor_config.suggested import input_shape
+from tidegauge.errors import InvalidInputError, NotFoundError, TidegaugeError, all_of
+from tidegauge.services.bundle import Services
+from tidegauge.storage.rows import Query
+from tidegauge.ui.forms import Filled, Form, parse
+from tidegauge.ui.pages import choices
+from tidegauge.ui.site import Pages, go, refuse, render
+from tidegauge.web.access import Caller, Everything
+
+_ROWS = 50
+_NEW, _IMPORT, _VERSION = "deployments/new.html", "deployments/import.html", "deployments/version.html"
+
+router = Pages(prefix="/deployments")
+
+
+@router.get("")
+def deployments_page(
+    caller: Caller, services: Everything, q: str = "", sort: str = "-id", cursor: str = ""
+) -> Response:
+    query = Query(_ROWS, cursor, sort, q)
+    page = services.deployments.page(caller.name, query)
+    monitors = {glance.deployment_id: glance for glance in services.history.glances(caller.name)}
+    return render(
+        "deployments/list.html",
+        user=caller,
+        page=page,
+        query=query,
+        rows=[(deployment, monitors.get(deployment.id)) for deployment in page.items],
+    )
+
+
+@router.get("/new")
+def new_deployment(caller: Caller, services: Everything) -> Response:
+    return render(_NEW, user=caller, form=Form(), **_models(services, caller.name, Form()))
+
+
+@router.post("/new")
+def create_deployment(request: Request, caller: Caller, services: Everything, form: Filled) -> Response:
+    try:
+        all_of(
+            lambda: check_name(form.text("name")),
+            lambda: _chosen(form, "model", "choose the model to serve"),
+            lambda: parse_version(form, "version"),
+        )
+        version = parse_version(form, "version")
+        deployment = services.deployments.create(
+            form.text("name"), caller.name, form.text("model"), version, logging=form.flag("logging")
+        )
+    except TidegaugeError as error:
+        return refuse(_NEW, form, error, user=caller, **_models(services, caller.name, form))
+    return go(request, _path(deployment))
+
+
+@router.get("/import")
+def import_dialog(caller: Caller) -> Response:
+    return render(_IMPORT, user=caller, form=Form())
+
+
+@router.post("/import")
+def import_deployment(caller: Caller, form: Filled) -> Response:
+    """Say what is wrong: no other cluster is linked yet."""
+    return refuse(_IMPORT, form, _not_importable(form), user=caller)
+
+
+@router.get("/{name}")
+def deployment_page(request: Request, caller: Caller, services: Everything, name: str) -> Response:
+    deployment = services.deployments.get(caller.name, name)
+    return render(
+        "deployments/show.html",
+        user=caller,
+        deployment=deployment,
+        monitor=_monitor(services, deployment),
+        predict_url=f"{request.url.scheme}://{request.url.netloc}{deployment.predict_path}",
+        shape=input_shape(choices.said_of_model(services, deployment))[1:],
+        log=services.deployments.log(deployment),
+    )
+
+
+@router.get("/{name}/log")
+def deployment_log(caller: Caller, services: Everything, name: str) -> Response:
+    """The end of the log alone, which refreshes itself."""
+    deployment = services.deployments.get(caller.name, name)
+    log = services.deployments.log(deployment)
+    return render("deployments/log.html", deployment=deployment, log=log)
+
+
+@router.get("/{name}/version")
+def version_dialog(caller: Caller, services: Everything, name: str) -> Response:
+    deployment = services.deployments.get(caller.name, name)
+    form = Form({"version": (str(deployment.model_version),)})
+    return render(
+        _VERSION, user=caller, form=form, deployment=deployment, found=_versions(services, deployment)
+    )
+
+
+@router.post("/{name}/version")
+def change_version(
+    request: Request, caller: Caller, services: Everything, name: str, form: Filled
+) -> Response:
+    deployment = services.deployments.get(caller.name, name)
+    try:
+        services.deployments.update(deployment, version=parse_version(form, "version"))
+    except TidegaugeError as error:
+        found = _versions(services, deployment)
+        return refuse(_VERSION, form, error, user=caller, deployment=deployment, found=found)
+    return go(request, _path(deployment))
+
+
+@router.post("/{name}/start")
+def start_deployment(request: Request, caller: Caller, services: Everything, name: str) -> Response:
+    deployment = services.deployments.get(caller.name, name)
+    services.deployments.update(deployment, wanted=DeploymentState.RUNNING)
+    return go(request, _path(deployment))
+
+
+@router.post("/{name}/stop")
+def stop_deployment(request: Request, caller: Caller, services: Everything, name: str) -> Response:
+    deployment = services.deployments.get(caller.name, name)
+    services.deployments.update(deployment, wanted=DeploymentState.STOPPED)
+    return go(request, _path(deployment))
+
+
+@router.post("/{name}/logging")
+def switch_logging(
+    request: Request, caller: Caller, services: Everything, name: str, form: Filled
+) -> Response:
+    deployment = services.deployments.get(caller.name, name)
+    services.deployments.update(deployment, logging=form.text("logging") == "on")
+    return go(request, _path(deployment))
+
+
+@router.get("/{name}/delete")
+def confirm_deletion(caller: Caller, services: Everything, name: str) -> Response:
+    return render(
+        "deployments/delete.html", user=caller, form=Form(), **_deletion(services, caller.name, name)
+    )
+
+
+@router.post("/{name}/delete")
+def delete_deployment(request: Request, caller: Caller, services: Everything, name: str) -> Response:
+    deployment = services.deployments.get(caller.name, name)
+    try:
+        services.deployments.delete(deployment)
+    except TidegaugeError as error:
+        known = _deletion(services, caller.name, name)
+        return refuse("deployments/delete.html", Form(), error, user=caller, **known)
+    return go(request, "/deployments")
+
+
+def parse_version(form: Form, field: str) -> int:
+    """Return the number of a version that was chosen."""
+    text = form.text(field)
+    if not text:
+        raise InvalidInputError.of(field, f"{field} is missing; choose one.")
+    return int(parse(dict[str, int], {field: text})[field])
+
+
+def _chosen(form: Form, field: str, remedy: str) -> None:
+    if not form.text(field):
+        raise InvalidInputError.of(field, f"{field} is missing; {remedy}.")
+
+
+def _not_importable(form: Form) -> TidegaugeError:
+    """Say what is wrong with the fields, and at last that there is no cluster to import from."""
+    try:
+        all_of(
+            lambda: check_name(form.text("name")),
+            lambda: _chosen(form, "cluster", "give the name of the link to the serving cluster"),
+            lambda: _chosen(form, "namespace", "give the user's name on the serving cluster"),
+        )
+    except InvalidInputError as error:
+        return error
+    return InvalidInputError.of(
+        "cluster",
+        f"cluster is {form.text('cluster')!r}, but no cluster link exists on this cluster; links come with a "
+        "later version.",
+    )
+
+
+def _models(services: Services, owner: str, form: Form) -> dict[str, Any]:
+    """Return what can be served."""
+    kind = RepositoryKind.MODEL
+    return {
+        "names": choices.repositories(services, kind, owner),
+        "found": choices.versions(services, kind, owner, form.text("model")),
+    }
+
+
+def _versions(services: Services, deployment: Deployment) -> list[Version]:
+    return choices.versions(services, RepositoryKind.MODEL, deployment.owner, deployment.model_id)
+
+
+def _monitor(services: Services, deployment: Deployment) -> Monitor | None:
+    try:
+        return services.monitors.get(deployment.owner, deployment.id)
+    except NotFoundError:
+        return None
+
+
+def _deletion(services: Services, owner: str, name: str) -> dict[str, Any]:
+    deployment = services.deployments.get(owner, name)
+    return {"deployment": deployment, "monitor": _monitor(services, deployment)}
+
+
+def _path(deployment: Deployment) -> str:
+    return f"/deployments/{deployment.name}"
