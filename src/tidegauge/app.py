@@ -49,6 +49,7 @@ from tidegauge.services.observing import Observing
 from tidegauge.services.people import People
 from tidegauge.services.pictures import Pictures
 from tidegauge.services.pipelines import Pipelines
+from tidegauge.services.playground import Playground
 from tidegauge.services.privacy.erasing import Erasures
 from tidegauge.services.privacy.redacting import Redacting
 from tidegauge.services.privacy.tombstones import Tombstones
@@ -221,6 +222,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         runs=monitoring.runs,
         showing=showing,
         explaining=Explaining(database, baselines, monitoring.files, showing),
+        playground=Playground(database, catalogue, baselines, showing, monitoring.logs, now),
         retrainings=retrainings,
         erasures=erasures,
         reports=Reports(database, monitoring.runs, now),

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from tidegauge.domain.deployment import Deployment
 from tidegauge.errors import ConflictError, UnavailableError
 from tidegauge.services.bundle import Services
+from tidegauge.serving.bodies import PROBE
 from tidegauge.web.access import Caller, Everything
 from tidegauge.web.bodies import read_body
 
@@ -25,7 +26,7 @@ router = APIRouter(prefix="/serve", tags=["serve"])
 _NOT_FORWARDED = frozenset(
     b"connection keep-alive proxy-authenticate te trailer transfer-encoding upgrade host "
     b"authorization cookie content-length".split()
-)
+) | {PROBE.encode()}
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ from tidegauge.services.notifications import Notifications
 from tidegauge.services.observing import Observing
 from tidegauge.services.people import People
 from tidegauge.services.pipelines import Pipelines
+from tidegauge.services.playground import Playground
 from tidegauge.services.privacy.erasing import Erasures
 from tidegauge.services.reports import Reports
 from tidegauge.services.retraining import Retrainings
@@ -50,6 +51,7 @@ class Services:
     runs: Runs
     showing: Showing
     explaining: Explaining
+    playground: Playground
     retrainings: Retrainings
     erasures: Erasures
     reports: Reports

@@ -29,7 +29,15 @@ from tidegauge.errors import (
     UnsupportedMediaError,
 )
 from tidegauge.serving import protocols
-from tidegauge.serving.bodies import EVENT_ID, HEADER_LENGTH, EventMark, event_mark, header_length, read_body
+from tidegauge.serving.bodies import (
+    EVENT_ID,
+    HEADER_LENGTH,
+    PROBE,
+    EventMark,
+    event_mark,
+    header_length,
+    read_body,
+)
 from tidegauge.serving.eventlog import EventLog, LogCounts
 from tidegauge.serving.exchange import Exchange, Payload, RawBody
 from tidegauge.serving.metrics import CONTENT_TYPE, Metrics
@@ -55,12 +63,14 @@ class ModelServer:
         max_body_bytes: int,
         clock: Callable[[], datetime],
         flush_seconds: Callable[[], float],
+        probes: bool,
     ) -> None:
         self.model = model
         self._log = log
         self._max_body_bytes = max_body_bytes
         self._clock = clock
         self._flush_seconds = flush_seconds
+        self._probes = probes
         self._metrics = Metrics(self._log_counts)
         self._pool = ThreadPoolExecutor(1, "inference")
         self._seconds_per_byte = {"v1": 0.0, "v2": 0.0}
@@ -181,6 +191,8 @@ class ModelServer:
         else:
             status, response = 200, _response(result)
             asked, answered = result.inputs, result.outputs
+        if self._probes and PROBE in request.headers:
+            return response
         seconds = time.perf_counter() - started
         self._metrics.count(protocol, status, seconds)
         mark = mark or EventMark(new_id(), self._clock())
@@ -212,13 +224,21 @@ def create_app(
     max_body_bytes: int = 64 << 20,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     flush_seconds: Callable[[], float] = lambda: _FLUSH_SECONDS,
+    probes: bool = False,
 ) -> Starlette:
     """Return the ASGI app of one model; ``log`` is started and closed with it.
 
     ``clock`` gives the time of events that bring none; ``flush_seconds`` says, at the end, how long the
-    log may take for what is queued.
+    log may take for what is queued. ``probes``: requests that say that they are no traffic are not logged.
     """
-    server = ModelServer(model, log, max_body_bytes=max_body_bytes, clock=clock, flush_seconds=flush_seconds)
+    server = ModelServer(
+        model,
+        log,
+        max_body_bytes=max_body_bytes,
+        clock=clock,
+        flush_seconds=flush_seconds,
+        probes=probes,
+    )
     handlers: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
         TidegaugeError: _on_error,
         HTTPException: _on_http_error,

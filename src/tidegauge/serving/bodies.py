@@ -21,6 +21,8 @@ from tidegauge.errors import InvalidInputError, TooLargeError, UnsupportedMediaE
 HEADER_LENGTH = "inference-header-content-length"
 EVENT_ID = "ce-id"
 EVENT_TIME = "ce-time"
+#: Marks a request of Tidegauge itself, which is answered but is no traffic: it is neither logged nor counted.
+PROBE = "tidegauge-probe"
 
 _LONGEST_ID = 200
 _ATTRIBUTE = re.compile(r"ce-([a-z0-9]{1,20})")

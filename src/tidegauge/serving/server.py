@@ -108,6 +108,8 @@ def _build(options: ServeOptions, model: Model, end: _End) -> Starlette:
         max_body_bytes=options.max_body_bytes,
         clock=lambda: datetime.now(UTC),
         flush_seconds=end.flush_seconds,
+        # Only under a supervisor, whose proxy lets no caller say so: clients cannot stay out of the log.
+        probes=options.parent_pid is not None,
     )
 
 

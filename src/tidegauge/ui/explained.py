@@ -9,6 +9,7 @@ from tidegauge.domain.metrics import EXPECTED, MetricType
 from tidegauge.domain.monitor import PREDICTION, Metric, Monitor, MonitorRun
 from tidegauge.domain.status import Status
 from tidegauge.domain.thresholds import Threshold, evaluate
+from tidegauge.services.asking import Placed
 from tidegauge.ui import words
 
 PARTS = (MetricType.DRIFT, MetricType.PERFORMANCE, MetricType.HEALTH)
@@ -118,20 +119,48 @@ def predicted(metric: Metric | None) -> list[ClassShare]:
     ]
 
 
-def share_words(share: float | None) -> str:
+def share_words(below: float | None) -> str:
     """Say how strange an image is among the baseline's own.
 
     >>> share_words(0.9312), share_words(1.0), share_words(0.0)
     ('stranger than 93% of the baseline', 'stranger than every image of the baseline', \
 'as usual as any image of the baseline')
     """
-    if share is None:
+    if below is None:
         return ""
-    if share >= 1:
+    if below >= 1:
         return "stranger than every image of the baseline"
-    if share <= 0:
+    if below <= 0:
         return "as usual as any image of the baseline"
-    return f"stranger than {min(99, round(share * 100))}% of the baseline"
+    return f"stranger than {share(below)} of the baseline"
+
+
+def placed(one: Placed) -> str:
+    """Say where a value lies in the baseline.
+
+    >>> placed(Placed("age", "93", True, 0.995)), placed(Placed("sex", "x", False, 0.0))
+    ('larger than over 99% of the baseline', 'never in the baseline')
+    """
+    if one.share is None:
+        return "cannot be compared"
+    if not one.is_number:
+        return f"{share(one.share)} of the baseline" if one.share else "never in the baseline"
+    if one.share >= 1:
+        return "larger than all of the baseline"
+    if one.share <= 0:
+        return "no larger than any of the baseline"
+    return f"larger than {share(one.share)} of the baseline"
+
+
+def share(value: float) -> str:
+    """Word a share so that little is never called nothing, nor most all.
+
+    >>> share(0.5), share(0.004), share(0.996)
+    ('50%', 'under 1%', 'over 99%')
+    """
+    if 0 < value < 0.01:
+        return "under 1%"
+    return "over 99%" if 0.99 < value < 1 else f"{value:.0%}"
 
 
 def _reasons(monitor: Monitor, run: MonitorRun) -> list[str]:
