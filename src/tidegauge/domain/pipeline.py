@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
+
+_STEPS = ("preprocess", "train", "deploy")  # of a pipeline that deploys what it trains
 
 
 class PipelineState(StrEnum):
@@ -48,3 +50,34 @@ class PipelineRun:
     steps: tuple[PipelineStep, ...] = ()
     ended_at: datetime | None = None
     message: str = ""
+
+    @property
+    def took(self) -> timedelta | None:
+        """How long it took from its beginning to its end; None while it is under way."""
+        return self.ended_at - self.created_at if self.ended_at else None
+
+    @property
+    def planned(self) -> tuple[PipelineStep, ...]:
+        """The steps that have begun, and after them those that are yet to come, as far as is known."""
+        usual = _STEPS if self.deployment else _STEPS[:-1]
+        begun = {step.name for step in self.steps}
+        if not begun <= set(usual):
+            return self.steps  # a pipeline of its own steps
+        left = () if self.state.ended else [name for name in usual if name not in begun]
+        return (*self.steps, *(PipelineStep(name, "waiting") for name in left))
+
+    @property
+    def progress(self) -> str:
+        """Where it stands, in words.
+
+        >>> steps = (PipelineStep("preprocess", "succeeded"), PipelineStep("train", "running"))
+        >>> running = PipelineState.RUNNING
+        >>> PipelineRun("1", "me", "p.py", "c", 1, "d", 1, "m", "x", running, None, {}, steps).progress
+        'step 2 of 3: train'
+        """
+        if not self.steps:
+            return ""
+        last = self.steps[-1]
+        if last.state == PipelineState.SUCCEEDED and self.state.ended:
+            return f"all {len(self.steps)} steps" if len(self.steps) > 1 else last.name
+        return f"step {len(self.steps)} of {len(self.planned)}: {last.name}"

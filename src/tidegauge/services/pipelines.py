@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tidegauge.domain.catalogue import RepositoryKind
+from tidegauge.domain.catalogue import RepositoryKind, Version
+from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.identity import check_name, new_id
 from tidegauge.domain.pipeline import PipelineRun, PipelineState
 from tidegauge.domain.strict import STRICT
-from tidegauge.errors import ConflictError, FieldError, InvalidInputError, TidegaugeError
+from tidegauge.errors import ConflictError, FieldError, InvalidInputError, NotFoundError, TidegaugeError
 from tidegauge.links.folders import inside
 from tidegauge.links.kubeflow import local_command, read_steps
 from tidegauge.links.processes import Process, tail
@@ -47,6 +48,26 @@ class PipelineRequest:
     code_version: int | None = None
     dataset_version: int | None = None
     parameters: Mapping[str, str | int | float] | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a pipeline run has made, as far as it is there: a monitor is configured by it."""
+
+    dataset: Version | None
+    model: Version | None
+    deployment: Deployment | None
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """Height, width and channels of the images that the model takes; None where it takes others."""
+        inputs: Sequence[Any] = self.model.meta.get("inputs", ()) if self.model else ()
+        shape: Sequence[Any] = (
+            inputs[0].get("shape", ()) if len(inputs) == 1 and isinstance(inputs[0], Mapping) else ()
+        )
+        if len(shape) != 4 or not all(isinstance(side, int) and side > 0 for side in shape[1:]):
+            return None
+        return shape[1], shape[2], shape[3]
 
 
 class Pipelines:
@@ -122,6 +143,14 @@ class Pipelines:
     def get(self, owner: str, run_id: str) -> PipelineRun:
         return self._database.pipeline_runs.get(run_id, owner=owner)
 
+    def made(self, run: PipelineRun) -> Made:
+        """Return what a run was made from and has made."""
+        return Made(
+            self._version(RepositoryKind.DATASET, run.owner, run.dataset, run.dataset_version),
+            self._model(run),
+            self._database.deployments.find(owner=run.owner, name=run.deployment) if run.deployment else None,
+        )
+
     def find(self, run_id: str) -> PipelineRun | None:
         return self._database.pipeline_runs.find(id=run_id)
 
@@ -152,12 +181,30 @@ class Pipelines:
 
     def cancel(self, run: PipelineRun) -> PipelineRun:
         if run.state.ended:
-            raise ConflictError(f"The pipeline run has {run.state.value} already.")
+            raise ConflictError(f"The pipeline run has ended already; it is {run.state.value}.")
         self._end(run.id, PipelineState.CANCELLED, "Cancelled.")
         process = self._processes.get(run.id)
         if process:
             process.terminate()
         return self._database.pipeline_runs.get(run.id)
+
+    def _model(self, run: PipelineRun) -> Version | None:
+        """Return the model version whose lineage names the run."""
+        try:
+            versions = self._catalogue.versions(
+                self._catalogue.get(RepositoryKind.MODEL, run.owner, run.model)
+            )
+        except NotFoundError:
+            return None
+        return next(
+            (one for one in versions if one.meta.get("lineage", {}).get("pipeline_run") == run.id), None
+        )
+
+    def _version(self, kind: RepositoryKind, owner: str, name: str, number: int) -> Version | None:
+        try:
+            return self._catalogue.version(self._catalogue.get(kind, owner, name), number)
+        except NotFoundError:
+            return None
 
     def _submit(self, run: PipelineRun) -> None:
         self._worker.submit(run.id, lambda: self._run(run))

@@ -29,6 +29,10 @@ from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.storage.connections import Connections
 
 T = TypeVar("T")
+#: The columns that a search looks into.
+_SEARCHED = frozenset(
+    {"name", "model_name", "state", "rule", "reason", "code", "dataset", "model", "deployment"}
+)
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ class Rows(Generic[T]):
         column, descending = self._sort(query.sort)
         conditions = self._conditions(where)
         if query.q:
-            columns = [c for c in self._table.c if c.name in ("name", "model_name", "state", "rule")]
+            columns = [c for c in self._table.c if c.name in _SEARCHED]
             conditions.append(or_(*(c.icontains(query.q, autoescape=True) for c in columns)))
         if query.cursor:
             conditions.append(self._after(query.cursor, column, descending))

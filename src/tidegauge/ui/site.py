@@ -42,6 +42,7 @@ _templates.filters |= {
     "number": words.number,
     "words": words.plain,
     "size": words.size,
+    "took": words.took,
     "farthest": farthest,
 }
 _templates.tests["synthetic"] = words.is_synthetic

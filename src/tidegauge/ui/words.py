@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import exp
 from urllib.parse import quote
 
@@ -41,6 +41,22 @@ def size(count: int) -> str:
             break
         value /= 1000
     return f"{value:.3g} {unit}"
+
+
+def took(span: timedelta | None) -> str:
+    """Word how long something took, or a dash for what is not over.
+
+    >>> took(timedelta(seconds=7.3)), took(timedelta(seconds=200)), took(timedelta(hours=30)), took(None)
+    ('7 s', '3 min 20 s', '30 h 0 min', '-')
+    """
+    if span is None:
+        return "-"
+    seconds = round(span.total_seconds())
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
 def plain(name: str) -> str:

@@ -17,6 +17,7 @@ from tidegauge.ui.pages import (
     monitor_list,
     monitor_schema,
     monitors,
+    pipeline_runs,
     repositories,
     retrainings,
     playground,
@@ -48,5 +49,6 @@ def install(app: FastAPI) -> None:
         retrainings,
         channels,
         settings,
+        pipeline_runs,
     ):
         app.include_router(module.router)
