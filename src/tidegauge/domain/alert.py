@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,6 +79,8 @@ class Condition:
             raise InvalidInputError.of("metric", "metric is empty; name a metric such as accuracy.")
         if self.on in (Subject.METRIC, Subject.QUIET) and self.bound is None:
             raise InvalidInputError.of("bound", f"bound is missing; a condition on {self.on.value} has one.")
+        if self.bound is not None and not math.isfinite(self.bound):
+            raise InvalidInputError.of("bound", f"bound is {self.bound}; give a finite number.")
         if self.on is Subject.STATUS and self.status not in _RANK:
             raise InvalidInputError.of("status", "status is missing; use healthy, warning or critical.")
         if self.surely and self.on is not Subject.METRIC:

@@ -14,6 +14,7 @@ from tidegauge.domain.thresholds import parse_thresholds
 from tidegauge.errors import ConflictError, InvalidInputError
 from tidegauge.services import measuring
 from tidegauge.services.baselines import Baselines
+from tidegauge.services.monitor_checks import check_thresholds
 from tidegauge.stats.advice import (
     CleanCategories,
     CleanNumbers,
@@ -54,6 +55,15 @@ class Preview:
     sentences: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def together(self) -> str:
+        """How often all of them together cry on clean data, at most; empty where nothing is known."""
+        known = [expected for expected in self.alerts.values() if expected is not None]
+        if not known:
+            return ""
+        soft, hard = (sum(getattr(e, side).per_day for e in known) for side in ("soft", "hard"))
+        return f"On clean data they cry at most {_often(soft)} past soft, {_often(hard)} past hard."
+
 
 class Advice:
     """Knows of a monitor what clean windows are like: from its baseline, and from labels that have come."""
@@ -89,6 +99,7 @@ class Advice:
     def preview(self, monitor: Monitor, thresholds: bytes | Mapping[str, Any], size: int | None) -> Preview:
         """Say how often given thresholds would cry on clean data; nothing is saved."""
         parsed = parse_thresholds(thresholds)
+        check_thresholds(monitor, parsed)
         runs = self._runs(monitor)
         sizes = self._sizes(runs, size)
         asked = {t.name: {"type": t.type.value, "soft": t.soft, "hard": t.hard} for t in parsed.values()}

@@ -12,7 +12,7 @@ from tidegauge.domain.metrics import MetricType, never_measured
 from tidegauge.domain.monitor import Monitor
 from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.thresholds import Threshold
-from tidegauge.errors import FieldError, InvalidInputError, TidegaugeError
+from tidegauge.errors import ConflictError, FieldError, InvalidInputError, TidegaugeError
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.sources.checks import source_errors
 from tidegauge.storage.database import Database
@@ -63,14 +63,16 @@ class Checks:
                 name, f"{name} is {wanted!r}, but {train.dataset!r} {version.label} is {is_}; leave it out."
             )
 
-    def thresholds(self, monitor: Monitor, thresholds: Mapping[str, Threshold]) -> None:
-        """Raise InvalidInputError for a threshold on what labels of this model never give."""
-        names = (name for name, bounds in thresholds.items() if bounds.type is MetricType.PERFORMANCE)
-        _check_measured(monitor, names, "thresholds")
+    def rule(self, monitor: Monitor, rule: AlertRule, alert_id: str = "") -> None:
+        """Raise InvalidInputError for a rule that could never be judged, or told of.
 
-    def rule(self, monitor: Monitor, rule: AlertRule) -> None:
-        """Raise InvalidInputError for a rule that could never be judged, or told of."""
+        ``alert_id`` is that of the alert which has the rule already, if one has.
+        """
         rule.check()
+        known = self._database.alerts.find(monitor_id=monitor.id, name=rule.name)
+        if known is not None and known.id != alert_id:
+            message = f"There is an alert {rule.name!r} of this monitor already; choose another name."
+            raise ConflictError(message, (FieldError("name", message),))
         if rule.type is MetricType.PERFORMANCE:
             named = (c.name for c in rule.conditions if c.on is Subject.METRIC and c.name != EVERY)
             _check_measured(monitor, named, "metric")
@@ -85,6 +87,12 @@ class Checks:
                 raise InvalidInputError.of(
                     "channels", f"There is no channel {name!r}; add it with: tidegauge channel add {name}"
                 )
+
+
+def check_thresholds(monitor: Monitor, thresholds: Mapping[str, Threshold]) -> None:
+    """Raise InvalidInputError for a threshold on what labels of this model never give."""
+    names = (name for name, bounds in thresholds.items() if bounds.type is MetricType.PERFORMANCE)
+    _check_measured(monitor, names, "thresholds")
 
 
 def _check_measured(monitor: Monitor, names: Iterable[str], field: str) -> None:

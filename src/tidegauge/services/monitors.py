@@ -31,7 +31,7 @@ from tidegauge.domain.windows import span, window_of
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, TidegaugeError
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.fitting import Built, Fitting
-from tidegauge.services.monitor_checks import Checks
+from tidegauge.services.monitor_checks import Checks, check_thresholds
 from tidegauge.services.worker import Worker
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectStore
@@ -185,7 +185,7 @@ class Monitors:
     def set_thresholds(self, monitor: Monitor, thresholds: bytes | Mapping[str, Any]) -> Monitor:
         """Replace the thresholds by an uploaded JSON document."""
         parsed = parse_thresholds(thresholds)
-        self._checks.thresholds(monitor, parsed)
+        check_thresholds(monitor, parsed)
         self._database.monitors.update(monitor.id, thresholds=parsed)
         return self._fresh(monitor)
 
@@ -221,7 +221,7 @@ class Monitors:
 
     def change_alert(self, monitor: Monitor, alert_id: str, rule: AlertRule) -> Alert:
         """Replace the rule of an alert; it is judged afresh from the next window on."""
-        self._checks.rule(monitor, rule)
+        self._checks.rule(monitor, rule, alert_id)
         alert = self._database.alerts.get(alert_id, monitor_id=monitor.id)
         self._database.alerts.update(alert.id, name=rule.name, rule=rule, firing_since=None, told_at=None)
         return self._database.alerts.get(alert.id)

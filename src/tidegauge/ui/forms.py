@@ -6,7 +6,7 @@ each error finds its place, and dots nest: ``parse`` builds the domain's own dat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, TypeVar
 
@@ -80,18 +80,18 @@ def parse(kind: type[T], values: Any) -> T:
         raise InvalidInputError(" ".join(item.message for item in errors), errors) from error
 
 
-async def filled(request: Request) -> Form:
-    """Read the form of a request."""
-    sent = await request.form(max_fields=_MAX_FIELDS)
-    values: dict[str, tuple[str, ...]] = {}
-    files: dict[str, UploadFile] = {}
-    for name, value in sent.multi_items():
-        if isinstance(value, UploadFile):
-            if value.filename:
-                files[name] = value
-        else:
-            values[name] = (*values.get(name, ()), value)
-    return Form(values, files)
+async def filled(request: Request) -> AsyncIterator[Form]:
+    """Read the form of a request; its files are closed once the answer is there."""
+    async with request.form(max_fields=_MAX_FIELDS) as sent:
+        values: dict[str, tuple[str, ...]] = {}
+        files: dict[str, UploadFile] = {}
+        for name, value in sent.multi_items():
+            if isinstance(value, UploadFile):
+                if value.filename:
+                    files[name] = value
+            else:
+                values[name] = (*values.get(name, ()), value)
+        yield Form(values, files)
 
 
 Filled = Annotated[Form, Depends(filled)]

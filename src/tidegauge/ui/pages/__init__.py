@@ -8,6 +8,7 @@ from fastapi.staticfiles import StaticFiles
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.ui import live
 from tidegauge.ui.pages import (
+    alerts,
     channels,
     choices,
     dashboard,
@@ -18,12 +19,14 @@ from tidegauge.ui.pages import (
     monitor_schema,
     monitors,
     pipeline_runs,
+    playground,
     repositories,
     retrainings,
-    playground,
     runs,
     settings,
     sign_in,
+    thresholds,
+    watching,
 )
 from tidegauge.ui.site import HERE
 
@@ -50,5 +53,8 @@ def install(app: FastAPI) -> None:
         channels,
         settings,
         pipeline_runs,
+        alerts,
+        thresholds,
+        watching,
     ):
         app.include_router(module.router)
