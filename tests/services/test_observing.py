@@ -200,7 +200,7 @@ def test_a_crash_before_the_database_knows_leaves_nothing_behind_that_counts(par
         part.observing.advance("d1", EXTRACTION, crash)
     assert len(part.window()) == 0
     assert [len(batch) for batch in part.advance()] == [1]
-    assert len(list(part.store.list("d1/observations"))) == 1
+    assert part.window().event_id.tolist() == ["a"]
 
 
 def test_a_slower_reader_of_the_same_files_gives_way(part: Part) -> None:
@@ -216,6 +216,35 @@ def test_a_slower_reader_of_the_same_files_gives_way(part: Part) -> None:
     part.log.file = overtaken  # type: ignore[method-assign]
     assert part.advance() == []
     assert part.window().event_id.tolist() == ["a"]
+
+
+def test_a_slower_reader_of_fewer_files_writes_over_nothing(part: Part) -> None:
+    """As when somebody runs a window by hand while the schedule reads the log."""
+    part.write("s1", *pair("a"))
+    other = Observing(part.database, part.logs, ObservationStore(part.database, part.store), lambda: NOW)
+    put = part.files.put
+
+    def overtaken(*args: Any) -> Any:
+        part.files.put = put  # type: ignore[method-assign]
+        part.write("s2", *pair("b"))
+        other.advance("d1", EXTRACTION, lambda _: None)
+        return put(*args)
+
+    part.files.put = overtaken  # type: ignore[method-assign]
+    part.advance()
+    assert part.window().event_id.tolist() == ["a", "b"]
+    assert len(list(part.store.list("d1/observations"))) == 1
+
+
+def test_what_a_crash_left_behind_is_swept_after_a_day(part: Part) -> None:
+    part.write("s1", *pair("a"))
+    part.advance()
+    (counting,) = part.database.observation_files.where()
+    part.store.put(counting.id.replace(".parquet", "-left.parquet"), part.store.get(counting.id))
+    assert part.observing.sweep("d1") == 0  # somebody may be about to let it count
+    later = Observing(part.database, part.logs, part.files, lambda: datetime.now(UTC) + timedelta(days=2))
+    assert later.sweep("d1") == 1
+    assert [info.path for info in part.store.list("d1/observations")] == [counting.id]
 
 
 def test_late_events_are_heard_with_their_batch(part: Part) -> None:

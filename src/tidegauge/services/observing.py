@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -35,11 +34,24 @@ _BYTES = 64 << 20
 _PATIENCE = timedelta(hours=1)  # for the other half of an exchange
 _IMAGES = 64  # decoded at a time
 _HOUR = timedelta(hours=1)
+_UNDER_WAY = timedelta(days=1)  # longer than any file waits until it counts
 _MANY = 4  # files of an hour that are worth joining
 
 
 class _OvertakenError(Exception):
-    """Something was deleted while a batch was read: nothing of it counts, and it is read again."""
+    """Another reader was faster, or something was deleted meanwhile: nothing of a batch counts."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What came of some files of the log, and what was known of deletions when they were read."""
+
+    position: int  # of the last file
+    batch: Observations
+    described: ObservationFile | None
+    halves: dict[str, Half]
+    erased: frozenset[str]
+    letters: list[DeadLetter]
 
 
 class Observing:
@@ -112,8 +124,7 @@ class Observing:
 
         Each file of the log makes a batch of its own, so that who looks at batches up to some time sees the
         same ones however many files were read at once. What was read counts with the transaction that moves
-        the reader past its files: a crash before it leaves a file that nobody looks at, and the same name is
-        written again.
+        the reader past its files: a crash before it leaves a file that nobody looks at, until ``sweep``.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -128,6 +139,21 @@ class Observing:
                 return True
             if time.monotonic() >= deadline:
                 return False
+
+    def sweep(self, deployment_id: str) -> int:
+        """Delete the files of observations that a crash kept from ever counting; return how many."""
+        counting = {
+            file_id
+            for (file_id,) in self._database.observation_files.columns("id", deployment_id=deployment_id)
+        }
+        before = self._now() - _UNDER_WAY
+        left = [
+            path
+            for path, modified in self._files.listed(deployment_id)
+            if modified < before and path not in counting
+        ]
+        self._files.delete_paths(left)
+        return len(left)
 
     def tidy(self, deployment_id: str, extraction: Extraction, sequence: int) -> int:
         """Join the small files of each hour that is over; return how many files went into others.
@@ -206,33 +232,47 @@ class Observing:
         batch, undecodable = self._observe(reader, pairs, extraction)
         letters += undecodable
         batch = numbered(batch, [file.id for file in files], reader.sequence)
-        sequence = int(batch.sequence.max(initial=reader.sequence))
+        # Readers that are as far may read different files at once: none may write over what another's counts.
+        name = f"{_name(files[0].id)}-{new_id()[-12:]}"
         described = (
-            self._files.put(reader.deployment_id, reader.extractor, _name(files[0].id), batch)
-            if len(batch)
-            else None
+            self._files.put(reader.deployment_id, reader.extractor, name, batch) if len(batch) else None
         )
-        with contextlib.suppress(_OvertakenError), self._database.transaction():
+        try:
+            read = _Read(position, batch, described, halves, erased, letters)
+            self._count(reader, files, read, late)
+        except _OvertakenError:
+            if described:
+                self._files.delete([described])
+            return reader.position
+        return position
+
+    def _count(
+        self,
+        reader: Reader,
+        files: Sequence[LogFile],
+        read: _Read,
+        late: Callable[[Observations], None],
+    ) -> None:
+        """Let what was read count, as a whole; _OvertakenError where it does not any more."""
+        with self._database.transaction():
             moved = self._database.readers.update(
                 reader.id,
                 {"position": reader.position},
-                position=position,
-                sequence=sequence,
-                halves=halves,
+                position=read.position,
+                sequence=int(read.batch.sequence.max(initial=reader.sequence)),
+                halves=read.halves,
             )
             if not moved:
-                return reader.position  # another reader was faster
-            if self._tombstones.of(reader.deployment_id) != erased:
+                raise _OvertakenError  # another reader was faster
+            if self._tombstones.of(reader.deployment_id) != read.erased:
                 raise _OvertakenError  # what was read may have been deleted since
-            if described:
-                self._database.observation_files.add(described)
+            if read.described:
+                self._database.observation_files.add(read.described)
                 known = {file.id for file in files if file.number <= reader.begun}
-                new = np.flatnonzero([path not in known for path in batch.log_file])
+                new = np.flatnonzero([path not in known for path in read.batch.log_file])
                 if len(new):
-                    late(batch.take(new))
-            self._database.dead_letters.add_all(letters)
-            return position
-        return reader.position
+                    late(read.batch.take(new))
+            self._database.dead_letters.add_all(read.letters)
 
     def _without(self, records: list[tuple[str, Record]]) -> list[tuple[str, Record]]:
         """Leave out what was deleted, and take it out of the log too: it was written meanwhile."""

@@ -156,6 +156,10 @@ class Runs:
             done = self._observing.sequence(monitor.deployment_id, extraction)
         self._observing.tidy(monitor.deployment_id, extraction, done)
 
+    def sweep(self, monitor: Monitor) -> None:
+        """Delete files of observations that crashes left behind."""
+        self._observing.sweep(monitor.deployment_id)
+
     def post_labels(self, monitor: Monitor, labels: list[PostedLabel], by: str) -> Receipt:
         """Take in labels by event id; the windows that they touch are due again."""
         if monitor.config.performance.compute == "precomputed_metrics":

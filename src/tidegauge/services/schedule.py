@@ -26,6 +26,7 @@ _LOOK_LEASE = timedelta(minutes=2)  # longer than any slice of reading takes
 _SLICE_SECONDS = 5.0  # of reading a log, before the next monitor has its turn
 _LATE = timedelta(seconds=30)  # between looks for what comes late
 _TIDY_SECONDS = 900.0  # between looks for small files to join
+_SWEEP_SECONDS = 86_400.0  # between looks for files that crashes left behind
 _MOST_BACKFILL = 100_000
 
 
@@ -57,7 +58,7 @@ class Schedule:
         self._name = f"{socket.gethostname()}-{os.getpid()}-{new_id()[-6:]}"
         self._stop = threading.Event()
         self._wake = threading.Condition()
-        self._tidy_at: dict[str, float] = {}
+        self._next: dict[tuple[str, str], float] = {}  # when what is to be done for which monitor
         self._threads = [threading.Thread(target=self._renew, name="claims", daemon=True)]
         self._threads += [
             threading.Thread(target=self._work, args=(number,), name=f"window-{number}", daemon=True)
@@ -160,14 +161,22 @@ class Schedule:
         found = list(windows_between(monitor.due_from, until, config.frequency_minutes, config.time_zone))
         if not self._runs.catch_up(monitor, _SLICE_SECONDS):
             return now
-        clock = time.monotonic()
-        if clock >= self._tidy_at.setdefault(monitor.id, clock + _TIDY_SECONDS):
-            self._tidy_at[monitor.id] = clock + _TIDY_SECONDS
+        if self._is_time("tidy", monitor.id, _TIDY_SECONDS):
             self._runs.tidy(monitor)
+        if self._is_time("sweep", monitor.id, _SWEEP_SECONDS):
+            self._runs.sweep(monitor)
         self._make_due(monitor, found)
         begin = found[-1][1] if found else monitor.due_from
         end = window_of(begin, config.frequency_minutes, config.time_zone)[1]
         return min(now + _LATE, max(now, end + (now - until)))
+
+    def _is_time(self, what: str, monitor_id: str, seconds: float) -> bool:
+        """Tell whether this worker did something for a monitor so long ago, or was started then."""
+        clock = time.monotonic()
+        if clock < self._next.setdefault((what, monitor_id), clock + seconds):
+            return False
+        self._next[what, monitor_id] = clock + seconds
+        return True
 
     def _make_due(self, monitor: Monitor, found: list[Window]) -> None:
         for place in range(0, len(found), _AT_ONCE):
