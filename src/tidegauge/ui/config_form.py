@@ -35,6 +35,16 @@ _PARTS = {
     "performance.custom": "performance.custom.code",
     "evidence.per_source": "evidence.per_source.attribute",
 }
+#: Fields that errors of other fields speak of, as the form calls them.
+_WORDS = {
+    "performance.groundtruth_column": "Groundtruth Column Name",
+    "performance.prediction_column": "Prediction Column Name",
+    "performance.timestamp_column": "Timestamp Column Name",
+    "performance.compute": "Compute Metrics",
+    "drift.predict_data": "Dataset Content",
+    "drift.algorithm": "Algorithm",
+    "input_data_type": "Input Data Type",
+}
 _SETTINGS = ("model_type", "input_data_type", "frequency_minutes", "time_zone", "minimum_samples", "segments")
 _SHAPE = {
     "drift.image.channels": "1",
@@ -81,16 +91,19 @@ def read(form: Form) -> MonitorConfig:
 
 
 def placed(error: TidegaugeError) -> TidegaugeError:
-    """Return the error with those of whole parts at a field of theirs."""
+    """Return the error with those of whole parts at a field of theirs, in the words of the form."""
     if not error.errors:
         return error
-    errors = tuple(
-        FieldError(_PARTS[found.field], found.message.replace(found.field, _PARTS[found.field], 1))
-        if found.field in _PARTS
-        else found
-        for found in error.errors
-    )
-    return InvalidInputError(error.message, errors)
+    return InvalidInputError(error.message, tuple(_placed(found) for found in error.errors))
+
+
+def _placed(found: FieldError) -> FieldError:
+    message = found.message
+    for name, word in _WORDS.items():
+        if name != found.field:
+            message = message.replace(name, word)
+    field = _PARTS.get(found.field, found.field)
+    return FieldError(field, message.replace(found.field, field, 1))
 
 
 def wrong_tabs(form: Form) -> list[str]:

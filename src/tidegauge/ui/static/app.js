@@ -5,6 +5,8 @@
   const dialog = document.getElementById("dialog");
 
   async function openSheet(path) {
+    if (document.querySelector("main #sheet")) return location.assign(path); // one is a page already
+    if (!dialog.open) dialog.innerHTML = '<div id="sheet"></div>';
     await htmx.ajax("GET", path, { target: "#sheet", select: "#sheet", swap: "outerHTML" });
     if (!document.getElementById("sheet")?.childElementCount) return location.assign(path); // a page, no dialog
     if (!dialog.open) dialog.showModal();
