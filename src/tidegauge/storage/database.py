@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import time
 from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import datetime
@@ -63,6 +65,9 @@ _TOUCHED = union(
         for table in (tables.monitor_runs, tables.due_windows)
     )
 )
+_log = logging.getLogger(__name__)
+
+_FORGET_SECONDS, _FORGET_PAUSE = 60.0, 0.02  # of tries to empty the log of a database that is busy
 _REMEDY = "Look at database_url and at the database's own log."
 
 
@@ -169,10 +174,21 @@ class Database:
         )
 
     def forget(self) -> None:
-        """Let nothing of what was deleted stay beside the database, where it is a file."""
-        if self.engine.dialect.name == "sqlite":
-            with self.engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Let nothing of what was deleted stay beside the database, where it is a file.
+
+        Others may be reading or writing it down themselves: then it is tried again, for a minute.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return
+        deadline = time.monotonic() + _FORGET_SECONDS
+        with self.engine.connect() as connection:
+            while connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
+                if time.monotonic() > deadline:
+                    _log.warning(
+                        "The database is busy; what was deleted leaves its log with the next deletion."
+                    )
+                    return
+                time.sleep(_FORGET_PAUSE)
 
     def migrate(self) -> None:
         """Apply every migration that this database does not have yet."""
