@@ -224,6 +224,7 @@ class Explaining:
     ) -> Opened:
         keys = [(shown.image.event_id, shown.image.index) for shown in images]
         if chosen is not None and chosen not in keys:
+            self._showing.check_kept(monitor, chosen[0])
             raise NotFoundError(f"The run has no image {chosen[1]} of event {chosen[0]!r}.")
         place = keys.index(chosen) if chosen else 0
         shown, key = images[place], keys[place]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -130,7 +130,7 @@ class Playground:
         return self._plan(deployment, self._model(deployment))[0]
 
     def images(
-        self, deployment: Deployment, files: list[tuple[str, bytes]]
+        self, deployment: Deployment, files: Sequence[tuple[str, bytes]]
     ) -> tuple[Plan, list[ImageAnswer]]:
         """Ask about images, each a name and its bytes; what is wrong with one stands in its answer."""
         model = self._model(deployment)
