@@ -33,6 +33,7 @@ from tidegauge.services.baselines import Baselines
 from tidegauge.services.bundle import Services
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.channels import Channels
+from tidegauge.services.cluster import Cluster
 from tidegauge.services.collector import Collector
 from tidegauge.services.deployments import Deployments
 from tidegauge.services.evidence import Evidences
@@ -80,6 +81,7 @@ from tidegauge.storage.observations import ObservationStore
 from tidegauge.ui import pages
 from tidegauge.ui import reports as report_pages
 from tidegauge.web.access import may_ingest, signed_in
+from tidegauge.web.compressing import Compressing
 
 _GRACE_SECONDS = 2.0  # for events that are under way to the collector when a window ends
 
@@ -213,6 +215,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         people=people,
         health=monitoring.health,
         catalogue=catalogue,
+        cluster=Cluster(settings, database, collector, now),
         collector=collector,
         supervisor=supervisor,
         deployments=deployments,
@@ -282,6 +285,7 @@ def stop(services: Services) -> None:
     services.notifications.close()
     services.health.close()
     services.supervisor.close()
+    services.playground.close()
     services.retrainings.close()
     services.pipelines.close()
     services.worker.close()
@@ -330,6 +334,7 @@ def create_app(services: Services) -> FastAPI:
     for router in routers:
         app.include_router(router, dependencies=closed)
     pages.install(app)
+    app.add_middleware(Compressing)
     return app
 
 

@@ -5,14 +5,16 @@ The same chart stands in the page, in a notebook, in a mail and in a report.
 
 from tidegauge.charts.about import About, about
 from tidegauge.charts.alerts import of_alert
-from tidegauge.charts.answers import Answers, confusion, predictions
+from tidegauge.charts.answers import Answers, confusion, newest, predictions
 from tidegauge.charts.look import without_hits
 from tidegauge.charts.numbers import Numbers, numbers
 from tidegauge.charts.over_time import evidence, lines, metric, timeline
 from tidegauge.charts.rendering import to_png, to_spec, to_svg
-from tidegauge.charts.view import View, columns, draw, features, key, known
+from tidegauge.charts.view import HEALTH, OF_ANSWERS, View, columns, draw, features, is_empty, key, known
 
 __all__ = [
+    "HEALTH",
+    "OF_ANSWERS",
     "About",
     "Answers",
     "Numbers",
@@ -23,10 +25,12 @@ __all__ = [
     "draw",
     "evidence",
     "features",
+    "is_empty",
     "key",
     "known",
     "lines",
     "metric",
+    "newest",
     "numbers",
     "of_alert",
     "predictions",

@@ -44,12 +44,12 @@ def about(name: str, view: View) -> About:
         "predictions": About(
             "Predictions beside the baseline",
             "How often each class was predicted, now and in the baseline",
-            f"Of {_count(answers.windows)} with answers. The baseline: answers to held-out training data.",
+            f"{_count(answers.windows, 'answers')}The baseline: answers to held-out training data.",
         ),
         "confusion": About(
             "Confusion matrix",
             "How often each class was predicted for each label",
-            f"Of {_count(answers.labelled)} with labels. A row is a label, and a shade its share of the row.",
+            f"{_count(answers.labelled, 'labels')}A row is a label, and a shade its share of the row.",
         ),
     }
     return own.get(name) or _of_metric(metric_of(name), view, estimate_of(metric_of(name), names))
@@ -85,5 +85,5 @@ def _of_metric(name: str, view: View, estimated: str) -> About:
     )
 
 
-def _count(windows: int) -> str:
-    return f"{windows} window{'' if windows == 1 else 's'}"
+def _count(windows: int, what: str) -> str:
+    return f"Of {windows} window{'' if windows == 1 else 's'} with {what}. " if windows else ""

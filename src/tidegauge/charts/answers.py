@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import altair as alt
 
 from tidegauge.charts import look
 from tidegauge.domain.monitor import PREDICTION, Metric, MonitorRun
+from tidegauge.domain.series import Series
 
 _MOST_CLASSES = 30  # of a chart; the table has all
 _HEIGHT = 180
@@ -62,6 +64,16 @@ class Answers:
         """Every class that was answered now or in the baseline, the most frequent first."""
         counts = Counter(self.baseline) + Counter(self.told)
         return tuple(name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def newest(series: Series, windows: int) -> datetime | None:
+    """Return where the newest so many windows begin, or a few more; None where there are not as many."""
+    count = 0
+    for span in reversed(series.spans):
+        count += span.windows
+        if count >= windows:
+            return span.start
+    return None
 
 
 def _pairs(accuracy: Metric) -> dict[tuple[str, str], int]:

@@ -111,12 +111,12 @@ def without_hits(spec: Any) -> None:
 
 def time(series: Series, field: str = "m") -> alt.X:
     """Return the axis of time from the first window to the last, in UTC as everywhere."""
-    if not series.spans:
-        scale, is_long = alt.Scale(type="utc"), False
-    else:
+    scale, is_long = alt.Scale(type="utc", nice=False), False
+    if series.spans:
         first, last = series.spans[0].start, series.spans[-1].end
-        ends = [round(at.timestamp() * 1000) for at in (first, last)]
-        scale, is_long = alt.Scale(type="utc", domain=ends, nice=False), last - first > _LONG
+        ends = [{"expr": str(round(at.timestamp() * 1000))} for at in (first, last)]
+        scale = alt.Scale(type="utc", domainMin=ends[0], domainMax=ends[1], nice=False)
+        is_long = last - first > _LONG
     axis = alt.Axis(
         format="%b %d" if is_long else "%b %d %H:%M",
         labelOverlap="greedy",
@@ -171,26 +171,42 @@ def past(value: float, y: alt.Scale) -> list[Any]:
 
 
 def marks(
-    place: int, x: alt.X, y: alt.Scale, colour: Any, *, points: bool, dash: bool = False, unit: str = ""
+    place: int,
+    values: Sequence[Mapping[str, Any]],
+    x: alt.X,
+    y: alt.Scale,
+    colour: Any,
+    *,
+    dash: bool = False,
+    unit: str = "",
 ) -> list[Any]:
-    """Draw one metric: its mean as a line, and a band of its interval, or else of its extremes."""
+    """Draw one metric of rows: its mean as a line, a band of its interval, upright lines to its extremes."""
     base = alt.Chart().transform_filter(f"isValid(datum.v{place})").encode(x=x)
-    title = unit or None
-    value = alt.Y(f"v{place}:Q", title=title, scale=y)
+    keys = {key for row in values for key in row}
     shade: dict[str, Any] = {"color": colour}
-    return [
-        base.transform_filter(f"isValid(datum.l{place})")
-        .mark_area(opacity=0.18)
-        .encode(y=alt.Y(f"l{place}:Q", title=title, scale=y), y2=f"h{place}:Q", **shade),
-        base.transform_filter(f"isValid(datum.a{place})")
-        .mark_rule(opacity=0.4, strokeWidth=1.5)
-        .encode(y=alt.Y(f"a{place}:Q", title=title, scale=y), y2=f"b{place}:Q", **shade),
-        base.mark_line(
+
+    def at(key: str) -> alt.Y:
+        return alt.Y(f"{key}{place}:Q", title=unit or None, scale=y)
+
+    drawn: list[Any] = []
+    for low, high, mark in (
+        ("l", "h", {"type": "area", "opacity": 0.18}),
+        ("a", "b", {"type": "rule", "opacity": 0.4, "strokeWidth": 1.5}),
+    ):
+        if f"{low}{place}" in keys:
+            part = base.transform_filter(f"isValid(datum.{low}{place})").encode(
+                y=at(low), y2=f"{high}{place}:Q", **shade
+            )
+            part.mark = mark
+            drawn.append(part)
+    if f"v{place}" in keys:
+        line = base.mark_line(
             strokeWidth=2,
-            point=alt.OverlayMarkDef(filled=True, size=36) if points else False,
+            point=alt.OverlayMarkDef(filled=True, size=36) if len(values) <= FEW else False,
             strokeDash=[5, 3] if dash else alt.Undefined,
-        ).encode(y=value, **shade),
-    ]
+        )
+        drawn.append(line.encode(y=at("v"), **shade))
+    return drawn
 
 
 def legend(names: Mapping[str, str]) -> dict[str, Any]:

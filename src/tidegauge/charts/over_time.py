@@ -63,7 +63,7 @@ def metric(
     values = look.rows(series, names)
     bounds = [threshold.soft, threshold.hard] if threshold else []
     y = look.scale([number for row in values for key, number in row.items() if key[0] in "vablh"] + bounds)
-    x, points = look.time(series), len(values) <= look.FEW
+    x = look.time(series)
     if estimated:
         shades = look.legend({"realised": look.BLUE, "estimated": look.PURPLE})
         colours: list[Any] = [alt.ColorDatum("realised", **shades), alt.ColorDatum("estimated", **shades)]
@@ -71,7 +71,7 @@ def metric(
         colours = [alt.ColorValue(look.BLUE)]
     layers = look.bands(threshold, y) if threshold else []
     for place, colour in reversed(list(enumerate(colours))):
-        layers += look.marks(place, x, y, colour, points=points, dash=place > 0)
+        layers += look.marks(place, values, x, y, colour, dash=place > 0)
     shown = _tips(0, "realised" if estimated else _words(name), values)
     shown += _tips(1, "estimated", values) if estimated else []
     layers.append(look.hits(series, look.tips(*shown), link))
@@ -87,8 +87,7 @@ def farthest(series: Series, names: Sequence[str], link: str = "") -> alt.TopLev
             leader = max(scores, key=scores.__getitem__)
             row |= {"v0": look.short(scores[leader]), "feature": leader}
     y, x = look.scale([row.get("v0") for row in values]), look.time(series)
-    points = len(values) <= look.FEW
-    layers = look.marks(0, x, y, alt.ColorValue(look.BLUE), points=points)
+    layers = look.marks(0, values, x, y, alt.ColorValue(look.BLUE))
     shown = [
         alt.Tooltip("feature:N", title="Feature"),
         alt.Tooltip("v0:Q", title="Score", format=_NUMBER),
@@ -100,13 +99,13 @@ def lines(series: Series, names: Sequence[str], unit: str = "", link: str = "") 
     """Draw up to three metrics of the same unit; thin upright lines reach to the extremes of a span."""
     values = look.rows(series, names)
     numbers = [number for row in values for key, number in row.items() if key[0] in "vab"]
-    y = alt.Scale(domain=[0, max([*numbers, 1.0 if not unit else 0.0])], nice=True)
-    x, points = look.time(series), len(values) <= look.FEW
+    y = alt.Scale(domain=[0, max([*numbers, 0.0]) or 1.0], nice=True)
+    x = look.time(series)
     titles = [_words(name) for name in names]
     shades = look.legend(dict(zip(titles, _SHADES, strict=False)))
     layers: list[Any] = []
     for place, title in enumerate(titles):
-        layers += look.marks(place, x, y, alt.ColorDatum(title, **shades), points=points, unit=unit)
+        layers += look.marks(place, values, x, y, alt.ColorDatum(title, **shades), unit=unit)
     shown = [tip for place, title in enumerate(titles) for tip in _tips(place, title, values)]
     layers.append(look.hits(series, look.tips(*shown), link))
     return look.chart(values, layers, link)  # type: ignore[no-any-return]
@@ -123,7 +122,7 @@ def evidence(series: Series, alpha: float, link: str = "") -> alt.TopLevelMixin:
     y = alt.Scale(domain=[min([*known, 0.0]), max([*known, alarm]) * 1.1], nice=True)
     x = look.time(series)
     beyond = look.past(alarm, y)
-    line = look.marks(0, x, y, alt.ColorValue(look.BLUE), points=len(values) <= look.FEW)
+    line = look.marks(0, values, x, y, alt.ColorValue(look.BLUE))
     shown = [alt.Tooltip("v0:Q", title="Evidence, power of ten", format=_NUMBER)]
     layers = [*beyond, *line, look.hits(series, look.tips(*shown), link)]
     return look.chart(values, layers, link)  # type: ignore[no-any-return]

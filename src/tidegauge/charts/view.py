@@ -19,6 +19,8 @@ LATENCIES = ("latency_p50", "latency_p95", "latency_p99")
 UTILISATION = ("cpu_utilization", "memory_utilization")
 #: Charts that are of no single metric. A feature with such a name is reached as ``score:<name>``.
 OWN = ("timeline", "evidence", "drift", "requests", "latency", "utilization", "predictions", "confusion")
+HEALTH = ("requests", "latency", "utilization")
+OF_ANSWERS = ("predictions", "confusion")
 _SCORE = "score:"
 
 
@@ -101,3 +103,17 @@ def draw(name: str, view: View) -> alt.TopLevelMixin:
         unit = {"requests": "in a window", "latency": "ms", "utilization": "share"}[name]
         return over_time.lines(series, shown, unit, link)
     return over_time.metric(series, shown[0], view.thresholds.get(shown[0]), "".join(shown[1:]), link)
+
+
+def is_empty(name: str, view: View) -> bool:
+    """Tell whether a chart of this name has nothing to show."""
+    if name == "predictions":
+        return not view.answers.windows
+    if name == "confusion":
+        return not view.answers.confusion
+    if name == "timeline":
+        return not view.series.spans
+    if name == "evidence":
+        return all(span.evidence is None for span in view.series.spans)
+    names = view.series.names
+    return not set(features(names) if name == "drift" else columns(name, names)) & set(dict(names))

@@ -44,9 +44,15 @@ _templates.filters |= {
     "size": words.size,
     "took": words.took,
     "farthest": farthest,
+    "interval": words.metric,
 }
 _templates.tests["synthetic"] = words.is_synthetic
 _templates.globals |= {"version": __version__, "no_form": Form()}
+
+
+def use_version(version: str) -> None:
+    """Name this version in the addresses of static files."""
+    _templates.globals["version"] = version
 
 
 def render(template: str, status: int = 200, **values: Any) -> HTMLResponse:

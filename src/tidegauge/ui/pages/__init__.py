@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
 
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.ui import live
 from tidegauge.ui.pages import (
     alerts,
     channels,
+    charts,
     choices,
     dashboard,
     deployments,
+    ide,
     monitor_config,
     monitor_life,
     monitor_list,
     monitor_schema,
     monitors,
+    operator,
     pipeline_runs,
     playground,
     repositories,
@@ -28,12 +30,14 @@ from tidegauge.ui.pages import (
     thresholds,
     watching,
 )
-from tidegauge.ui.site import HERE
+from tidegauge.ui.site import HERE, use_version
+from tidegauge.ui.static_files import VersionedFiles, version_of
 
 
 def install(app: FastAPI) -> None:
     """Add the pages and their static files to the app."""
-    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    app.mount("/static", VersionedFiles(directory=HERE / "static"), name="static")
+    use_version(version_of(HERE / "static"))
     for kind in RepositoryKind:
         app.include_router(repositories.build_router(kind))
     for module in (
@@ -47,14 +51,17 @@ def install(app: FastAPI) -> None:
         monitor_schema,
         monitor_life,
         monitors,
-        playground,
+        charts,
         runs,
         retrainings,
         channels,
         settings,
-        pipeline_runs,
         alerts,
         thresholds,
         watching,
+        pipeline_runs,
+        ide,
+        operator,
+        playground,
     ):
         app.include_router(module.router)

@@ -1,104 +1,104 @@
-"""The page of a monitor."""
+"""The page of a monitor: how it stands, and everything that it has found, over a range of time."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
-from fastapi import Response
+from fastapi import Depends, Request, Response
+from fastapi.responses import RedirectResponse
 
-from tidegauge import charts
-from tidegauge.domain.metrics import EXPECTED, MetricType
-from tidegauge.domain.monitor import EvidenceResult, Monitor, MonitorRun
+from tidegauge.domain.monitor import Monitor, MonitorRun
 from tidegauge.domain.retraining import Retraining
-from tidegauge.domain.series import series_of
-from tidegauge.errors import NotFoundError
+from tidegauge.errors import InvalidInputError, TidegaugeError
 from tidegauge.services.bundle import Services
 from tidegauge.storage.rows import Query
 from tidegauge.ui import words
-from tidegauge.ui.site import Pages, render
+from tidegauge.ui.deeds import changes, deeds
+from tidegauge.ui.forms import Form
+from tidegauge.ui.monitor_view import PageView, look
+from tidegauge.ui.ranges import PRESETS, Range, chosen, moment
+from tidegauge.ui.site import HEADERS, Pages, render
+from tidegauge.ui.verdict import Verdict, begun, turned, verdict, waiting, with_inputs
 from tidegauge.web.access import Caller, Everything
+from tidegauge.web.errors import status_of
 
-_SHOWN = 2000  # windows on a monitor's page
-_IMAGES = 24  # of the last window on a monitor's page; the run's page has all
-_RETRAININGS = 20  # on a monitor's page
+_IMAGES = 6  # of the last window; the run's page has all
+_RETRAININGS = 20
+_EVENTS = 20  # of alerts
+_DEEDS = 50
+_VERSIONS = 20  # of the configuration
+_RECENT = timedelta(days=30)  # in which the beginning of a status is looked for
+_DAY = timedelta(days=1)  # no window is longer
+_ALL = 10**6  # windows, each a span of its own
+_FIELDS = ("range", "start", "end", "feature", "metric", "at")
 
 router = Pages()
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How a monitor stands, and the newest window that had inputs to look at."""
+
+    verdict: Verdict
+    seen: MonitorRun
+
+
+def asked(request: Request) -> Form:
+    """Read which view the address names; an empty form shows the usual one."""
+    given = {name: (value,) for name, value in request.query_params.items() if name in _FIELDS and value}
+    return Form(given)
+
+
+Asked = Annotated[Form, Depends(asked)]
+
+
 @router.get("/monitors/{monitor_id}")
-def monitor_page(caller: Caller, services: Everything, monitor_id: str) -> Response:
-    detail = services.monitors.detail(services.monitors.get(caller.name, monitor_id))
-    monitor = detail.monitor
-    runs = services.monitors.runs(monitor, None, None)[-_SHOWN:]
-    names = _metric_names(runs)
-    scores = names[MetricType.DRIFT]
-    performance = [n for n in names[MetricType.PERFORMANCE] if n not in EXPECTED or n == "expected_accuracy"]
-    has_evidence = any(run.evidence is not None for run in runs)
-    shown = [
-        "timeline",
-        *(["evidence"] if has_evidence else []),
-        *scores,
-        *performance,
-        "requests",
-        "latency",
-    ]
+def monitor_page(caller: Caller, services: Everything, monitor_id: str, form: Asked) -> Response:
+    monitor = services.monitors.get(caller.name, monitor_id)
+    last = services.monitors.last_run(monitor)
+    status = 200
+    try:
+        if form.text("at"):
+            run_id = _window_at(services, monitor, form.text("at"))
+            return RedirectResponse(f"/monitors/{monitor.id}/runs/{run_id}", 303, headers=HEADERS)
+        view = _view(monitor, form, last)
+    except TidegaugeError as error:
+        form, status = form.refused(error), status_of(error)[0]
+        view = _view(monitor, Form(), last)
+    standing = _standing(services, monitor, last) if last else None
+    detail = services.monitors.detail(monitor)
+    versions = services.monitors.configs(monitor, Query(_VERSIONS + 1)).items
     train_data = monitor.config.drift.train_data
     return render(
         "monitor.html",
+        status,
         user=caller,
         monitor=monitor,
         deployment=detail.deployment,
         alerts=detail.alerts,
+        events=services.monitors.alert_events(monitor, Query(_EVENTS)).items,
         places=words.places(monitor.config),
-        transitions=detail.transitions,
-        events=services.monitors.alert_events(monitor, Query(20)).items,
+        last=last,
+        now=standing.verdict if standing else None,
+        waiting=waiting(monitor, last, datetime.now(UTC)),
+        seen=standing.seen if standing else None,
+        images=words.strangest_first(standing.seen)[:_IMAGES] if standing else [],
+        form=form,
+        presets=PRESETS,
+        view=view,
         retrainings=retrainings(services, monitor),
-        runs=runs,
-        last=runs[-1] if runs else None,
-        has_evidence=has_evidence,
-        evidence_alpha=words.alpha_of(monitor),
-        evidence=words.evidence(_result(monitor), words.alpha_of(monitor)),
-        images=words.strangest_first(runs[-1])[:_IMAGES] if runs else [],
-        scores=scores,
-        performance=performance,
-        tables={name: _table(name, runs, words.alpha_of(monitor)) for name in shown},
-        heights={name: 160 if name == "timeline" else 225 for name in shown},
-        # A new run is a new picture: the browser keeps the old one otherwise.
-        stamp=runs[-1].id if runs else "",
+        versions=changes(versions),
+        deeds=deeds(
+            detail.transitions,
+            services.monitors.acknowledgements(monitor, Query(_DEEDS)).items,
+            versions,
+            services.monitors.maintenances(monitor, Query(_DEEDS)).items,
+        )[:_DEEDS],
         is_synthetic=words.is_synthetic(monitor.name)
         or bool(train_data and words.is_synthetic(train_data.dataset)),
     )
-
-
-@router.get("/monitors/{monitor_id}/now")
-def monitor_now(caller: Caller, services: Everything, monitor_id: str) -> Response:
-    """The part of the page that refreshes itself: no charts and no tables for that."""
-    monitor = services.monitors.get(caller.name, monitor_id)
-    return render(
-        "now.html",
-        monitor=monitor,
-        last=services.monitors.last_run(monitor),
-        evidence=words.evidence(_result(monitor), words.alpha_of(monitor)),
-    )
-
-
-@router.get("/monitors/{monitor_id}/charts/{name}.svg")
-def monitor_chart(caller: Caller, services: Everything, monitor_id: str, name: str) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
-    runs = services.monitors.runs(monitor, None, None)[-_SHOWN:]
-    names = _metric_names(runs)
-    if name not in {
-        "timeline",
-        "evidence",
-        "requests",
-        "latency",
-        *names[MetricType.DRIFT],
-        *names[MetricType.PERFORMANCE],
-    }:
-        raise NotFoundError(f"There is no chart {name!r} of this monitor.")
-    svg = charts.to_svg(charts.draw(name, charts.View.of(monitor, series_of(runs))))
-    headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
-    return Response(svg, media_type="image/svg+xml", headers=headers)
 
 
 def retrainings(services: Services, monitor: Monitor) -> tuple[Retraining, ...]:
@@ -106,29 +106,32 @@ def retrainings(services: Services, monitor: Monitor) -> tuple[Retraining, ...]:
     return services.retrainings.page(monitor, Query(_RETRAININGS)).items
 
 
-def _result(monitor: Monitor) -> EvidenceResult | None:
-    return monitor.evidence.result if monitor.evidence else None
+def _view(monitor: Monitor, form: Form, last: MonitorRun | None) -> PageView:
+    span: Range = chosen(form.text("range"), form.text("start"), form.text("end"), last.end if last else None)
+    return look(monitor, span, form.text("feature"), form.text("metric"), last)
 
 
-def _metric_names(runs: tuple[MonitorRun, ...]) -> dict[MetricType, list[str]]:
-    """Name the metrics of the runs, in their order."""
-    names: dict[MetricType, list[str]] = {kind: [] for kind in MetricType}
-    for run in runs:
-        for metric in run.metrics:
-            if metric.name not in names[metric.type]:
-                names[metric.type].append(metric.name)
-    return names
+def _standing(services: Services, monitor: Monitor, last: MonitorRun) -> Standing:
+    """Look up since when the status of the newest window lasts, but for short breaks long ago."""
+    recent = services.history.series(monitor, last.start - _RECENT)
+    other = turned(recent, last.status)
+    if other is None:
+        since = recent.spans[0].start if recent.spans else None
+    else:
+        near = services.history.series(monitor, other.start, other.end, _ALL)
+        later = [span.start for span in recent.spans if span.start >= other.end]
+        since = begun(near, last.status) or (later[0] if later else None)
+    span = with_inputs(recent)
+    seen = services.monitors.run(monitor, span.run_id) if span and not last.images else last
+    return Standing(verdict(monitor, last, seen, since, recent), seen)
 
 
-def _table(name: str, runs: tuple[MonitorRun, ...], alpha: float) -> dict[str, Any]:
-    """Return the numbers of a chart, newest first."""
-    if name == "timeline":
-        head: list[str] = ["drift", "performance", "health"]
-        rows = [(run, [run.drift.value, run.performance.value, run.health.value]) for run in reversed(runs)]
-        return {"columns": head, "rows": rows}
-    if name == "evidence":
-        words_of = [(run, [words.evidence(run.evidence, alpha) or "-"]) for run in reversed(runs)]
-        return {"columns": ["evidence"], "rows": words_of}
-    columns = charts.columns(name, ())
-    cells = [(run, [words.metric(run.metric(column)) for column in columns]) for run in reversed(runs)]
-    return {"columns": [words.plain(column) for column in columns], "rows": cells}
+def _window_at(services: Services, monitor: Monitor, text: str) -> str:
+    """Return the run of the window that holds a time; InvalidInputError at ``at`` where there is none."""
+    at = moment("at", text) or datetime.now(UTC)
+    before = services.history.series(monitor, at - _DAY, at + timedelta(microseconds=1), _ALL).spans
+    if before and before[-1].end > at:
+        return before[-1].run_id
+    nearest = f" The last one before began at {words.utc(before[-1].start)}." if before else ""
+    message = f"at is {words.utc(at)}, and no window was looked at that holds it.{nearest}"
+    raise InvalidInputError.of("at", message)
