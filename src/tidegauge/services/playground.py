@@ -125,6 +125,10 @@ class Playground:
         self._now = now
         self._http = httpx.Client(timeout=_SECONDS, trust_env=False, headers={PROBE: "playground"})
 
+    def close(self) -> None:
+        """Close the connections to the served processes."""
+        self._http.close()
+
     def plan(self, deployment: Deployment) -> Plan:
         """Return what can be asked; a sentence in an error says why nothing can."""
         return self._plan(deployment, self._model(deployment))[0]

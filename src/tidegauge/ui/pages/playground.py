@@ -143,6 +143,7 @@ async def _sent(request: Request) -> tuple[Form, list[tuple[str, bytes]]]:
             values[name] = (*values.get(name, ()), value)
         elif value.filename:
             files.append((value.filename, await value.read()))
+    await sent.close()
     return Form(values), files
 
 
