@@ -349,6 +349,17 @@ def test_an_acknowledged_alarm_begins_evidence_again_and_spends_alpha(ward: Ward
     assert ward.go(4, upside_down=True).evidence.alarm is True  # type: ignore[union-attr]
 
 
+def test_what_is_acknowledged_after_a_restart_does_not_alarm_again(ward: Ward) -> None:
+    ward.go(0)
+    for window in range(1, 5):
+        ward.go(window, upside_down=True)
+    ward.services.runs._evidences._folds.clear()  # as in a process that has begun since the alarm
+    ward.services.acceptance.acknowledge(ward.fresh(), OWNER, "")
+    found = ward.go(5).evidence
+    assert found is not None
+    assert (found.alarm, found.n) == (False, N)
+
+
 def test_an_accepted_window_becomes_the_baseline(ward: Ward) -> None:
     ward.go(0)
     for window in range(1, 12):

@@ -15,7 +15,7 @@ from tidegauge.errors import ConflictError, InvalidInputError, TidegaugeError
 from tidegauge.services import measuring
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.evidence import Evidences
-from tidegauge.services.extraction import extraction_for
+from tidegauge.services.extraction import extraction_for, extraction_of
 from tidegauge.services.fitting import Fitting
 from tidegauge.services.sources.images import LoggedImages
 from tidegauge.services.sources.logs import Logs
@@ -60,7 +60,8 @@ class Acceptance:
         """Begin evidence again after an alarm."""
         if monitor.evidence is None or not monitor.evidence.alarms:
             raise ConflictError("The monitor has no drift alarm; there is nothing to acknowledge.")
-        fresh = self._evidences.acknowledge(monitor, self._baselines.load(monitor))
+        baseline = self._baselines.load(monitor)
+        fresh = self._evidences.acknowledge(monitor, baseline, extraction_of(monitor, baseline))
         if fresh is None:
             raise ConflictError("The monitor has no baseline of drift; there is nothing to acknowledge.")
         done = self._acknowledgement(monitor, by, note)

@@ -85,12 +85,23 @@ class Evidences:
                 self._take_in(monitor, folds, baseline, batch)
             return self._state(monitor, folds)
 
-    def acknowledge(self, monitor: Monitor, baseline: Baseline) -> EvidenceState | None:
-        """Begin again, at the last observation taken in, wherever there is an alarm: whole or segment."""
+    def acknowledge(
+        self, monitor: Monitor, baseline: Baseline, extraction: Extraction
+    ) -> EvidenceState | None:
+        """Begin again, at the last observation taken in, wherever there is an alarm: whole or segment.
+
+        What was taken in since the last checkpoint, perhaps by another worker, is taken in here first: it was
+        what is acknowledged.
+        """
         if baseline.reference is None or monitor.evidence is None:
             return None
         with self._lock(monitor.id):
             folds = self._resume(monitor, baseline.reference, 0)
+            least = min(fold.sequence for fold in folds.values())
+            for batch in self._files.after(monitor.deployment_id, extraction.id, least):
+                if int(batch.sequence[0]) > monitor.evidence.sequence:
+                    break
+                self._take_in(monitor, folds, baseline, batch)
             alarmed = monitor.evidence.alarms
             for name in alarmed:
                 folds[name].evidence.acknowledge()
