@@ -14,6 +14,7 @@ from tidegauge.ui import words
 
 PARTS = (MetricType.DRIFT, MetricType.PERFORMANCE, MetricType.HEALTH)
 _NAMED = 2  # attributes in the sentence of the verdict
+_WRONG = 3  # metrics that are past a bound, named there
 _WITHIN = 3  # metrics that a healthy verdict names
 _LOOKS = 3.0  # standard deviations from which an image is said to look changed
 
@@ -172,7 +173,10 @@ def _reasons(monitor: Monitor, run: MonitorRun) -> list[str]:
     order = {kind: number for number, kind in enumerate(PARTS)}
     wrong = [m for m in run.metrics if m.status in (Status.CRITICAL, Status.WARNING)]
     wrong.sort(key=lambda metric: (metric.status is not Status.CRITICAL, order[metric.type]))
-    said += [_past(monitor, metric) for metric in wrong]
+    said += [_past(monitor, metric) for metric in wrong[:_WRONG]]
+    if len(wrong) > _WRONG:
+        more = len(wrong) - _WRONG
+        said.append(f"{more} more metric{'s are' if more > 1 else ' is'} past a bound")
     if run.drift in (Status.CRITICAL, Status.WARNING) and (image := run.metric("image")):
         said += words.moved(image.detail.get("attributes", {}))[:_NAMED]
     for status in (Status.CRITICAL, Status.WARNING):

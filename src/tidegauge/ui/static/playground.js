@@ -1,7 +1,7 @@
 "use strict";
 // Asks as soon as images are dropped, chosen or pasted. Without it the button does.
 (() => {
-  const input = () => document.querySelector(".drop input[type=file]");
+  const input = () => document.querySelector(".drop-zone input[type=file]");
 
   document.addEventListener("change", (event) => {
     if (event.target === input() && event.target.files.length) event.target.form.requestSubmit();
@@ -9,7 +9,7 @@
 
   // The input lies over the whole zone and takes drops by itself; this only shows that it would.
   for (const [name, over] of [["dragenter", true], ["dragover", true], ["dragleave", false], ["drop", false]]) {
-    document.addEventListener(name, (event) => event.target.closest?.(".drop")?.classList.toggle("over", over));
+    document.addEventListener(name, (event) => event.target.closest?.(".drop-zone")?.classList.toggle("over", over));
   }
 
   document.addEventListener("paste", (event) => {
