@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from parts import write_images
-from parts_pages import EVIL, add_folder, eventually, open_pages, services_of, somebody_else
+from parts_visits import EVIL, add_folder, eventually, open_pages, services_of, somebody_else
 from tidegauge.domain.catalogue import RepositoryKind, Source, SourceType, Version, VersionState
 from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.identity import new_id

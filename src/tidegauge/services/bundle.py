@@ -9,6 +9,7 @@ from tidegauge.services.advice import Advice
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.channels import Channels
+from tidegauge.services.cluster import Cluster
 from tidegauge.services.collector import Collector
 from tidegauge.services.deployments import Deployments
 from tidegauge.services.explaining import Explaining
@@ -42,6 +43,7 @@ class Services:
     people: People
     health: Health
     catalogue: Catalogue
+    cluster: Cluster
     collector: Collector
     supervisor: Supervisor
     deployments: Deployments

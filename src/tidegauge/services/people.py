@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 from tidegauge.domain.identity import check_name, new_id
@@ -13,6 +14,15 @@ from tidegauge.storage.rows import Page, Query
 
 OPERATOR = "operator"
 _LONGEST = 100  # characters of the name that a person gives a token
+
+
+@dataclass(frozen=True)
+class Person:
+    """A user, and how much is theirs."""
+
+    user: User
+    tokens: int
+    monitors: int
 
 
 class People:
@@ -55,6 +65,15 @@ class People:
                 "name", f"name has to be at most {_LONGEST} printable characters; give a shorter one."
             )
         return self.issue(user, name)
+
+    def users(self, query: Query) -> Page[Person]:
+        """List the users, for the operator."""
+        found = self._database.users.page(query)
+        tokens, monitors = self._database.tokens.tally("user_id"), self._database.monitors.tally("owner")
+        people = (
+            Person(user, tokens.get((user.id,), 0), monitors.get((user.name,), 0)) for user in found.items
+        )
+        return Page(tuple(people), found.cursor)
 
     def tokens(self, user: User, query: Query) -> Page[Token]:
         """List the tokens of a user, those for reporting events included."""

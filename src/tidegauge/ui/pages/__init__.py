@@ -13,6 +13,7 @@ from tidegauge.ui.pages import (
     choices,
     dashboard,
     deployments,
+    help_pages,
     ide,
     monitor_config,
     monitor_life,
@@ -28,6 +29,7 @@ from tidegauge.ui.pages import (
     settings,
     sign_in,
     thresholds,
+    tour,
     watching,
 )
 from tidegauge.ui.site import HERE, use_version
@@ -62,6 +64,8 @@ def install(app: FastAPI) -> None:
         pipeline_runs,
         ide,
         operator,
+        help_pages,
+        tour,
         playground,
     ):
         app.include_router(module.router)

@@ -1,0 +1,91 @@
+"""JupyterLab with a Code: what a person asks for, and the commands that start it by hand."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tidegauge.domain.identity import check_name
+from tidegauge.domain.strict import STRICT
+from tidegauge.errors import InvalidInputError, all_of
+
+_VERSION = re.compile(r"\d{1,4}(\.\d{1,6}){0,2}")
+_IMAGE = re.compile(r"[a-z0-9][a-zA-Z0-9._/:@-]{0,254}")
+
+
+class Framework(StrEnum):
+    TENSORFLOW = "tensorflow"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class NotebookRequest:
+    """What the dialog + JupyterLab asks for."""
+
+    __pydantic_config__ = STRICT
+    name: str
+    code: str
+    framework: Framework = Framework.TENSORFLOW
+    framework_version: str = ""
+    image: str = ""
+
+    def check(self) -> None:
+        """Raise InvalidInputError with every field that is wrong."""
+        all_of(lambda: check_name(self.name), self._check_version, self._check_image)
+
+    def _check_version(self) -> None:
+        if self.framework is not Framework.NONE and not _VERSION.fullmatch(self.framework_version):
+            raise InvalidInputError.of(
+                "framework_version",
+                f"framework_version is {self.framework_version!r}; give one such as 2.21 or 2.21.0.",
+            )
+
+    def _check_image(self) -> None:
+        if self.image and not _IMAGE.fullmatch(self.image):
+            raise InvalidInputError.of(
+                "image",
+                f"image is {self.image!r}; give a container image such as quay.io/jupyter/base-notebook, "
+                "or leave it empty.",
+            )
+
+    def commands(self, version: int, url: str) -> tuple[str, ...]:
+        """Return the commands for a shell of any machine with Python.
+
+        >>> for line in NotebookRequest("lab", "mine", framework_version="2.21").commands(3, "http://h"):
+        ...     print(line)
+        export TIDEGAUGE_URL=http://h
+        export TIDEGAUGE_TOKEN=tg_...
+        python -m venv lab
+        lab/bin/pip install tidegauge jupyterlab 'tensorflow-cpu==2.21.*'
+        lab/bin/tidegauge code download mine 3 workspace/mine
+        lab/bin/jupyter lab workspace
+        """
+        return (
+            *_credentials(url),
+            f"python -m venv {self.name}",
+            f"{self.name}/bin/pip install {self._packages()}",
+            f"{self.name}/bin/tidegauge code download {self.code} {version} workspace/{self.code}",
+            f"{self.name}/bin/jupyter lab workspace",
+        )
+
+    def commands_in_image(self, version: int, url: str) -> tuple[str, ...]:
+        """Return the commands for a machine with Docker; none without an image."""
+        if not self.image:
+            return ()
+        inside = f"pip install tidegauge && tidegauge code download {self.code} {version} work/{self.code}"
+        run = f"docker run --rm --name {self.name} --network host -e TIDEGAUGE_URL -e TIDEGAUGE_TOKEN"
+        shell = shlex.quote(f"{inside} && exec start-notebook.py")
+        return (*_credentials(url), f"{run} {shlex.quote(self.image)} bash -c {shell}")
+
+    def _packages(self) -> str:
+        if self.framework is Framework.NONE:
+            return "tidegauge jupyterlab"
+        exact = self.framework_version.count(".") == 2
+        pinned = f"tensorflow-cpu=={self.framework_version}{'' if exact else '.*'}"
+        return f"tidegauge jupyterlab {shlex.quote(pinned)}"
+
+
+def _credentials(url: str) -> tuple[str, str]:
+    return f"export TIDEGAUGE_URL={shlex.quote(url)}", "export TIDEGAUGE_TOKEN=tg_..."

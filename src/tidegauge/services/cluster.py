@@ -1,0 +1,96 @@
+"""This cluster as its operator sees it: what it runs on, and whether it keeps up."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tidegauge import __version__
+from tidegauge.domain.deployment import DeploymentState
+from tidegauge.domain.monitor import Cause, MonitorState
+from tidegauge.services.collector import Collector, CollectorCounts
+from tidegauge.settings import Settings
+from tidegauge.storage.database import Database
+
+_KINDS = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+_BUCKETS = {"s3": "S3", "gs": "Google Cloud Storage", "az": "Azure"}
+
+
+@dataclass(frozen=True)
+class ClusterFacts:
+    """``unread`` files of the log wait for their monitors, ``due`` windows to be looked at.
+
+    ``lag`` is how long ago the oldest window ended that its schedule has not looked at yet. ``free`` and
+    ``disk`` are bytes where the home folder lies.
+    """
+
+    version: str
+    address: str
+    home: str
+    database: str
+    database_place: str  # without the password
+    store: str
+    store_place: str
+    workers: int
+    deployments: int  # that are served
+    monitors: int  # that are active
+    collector: CollectorCounts
+    unread: int
+    due: int
+    lag: timedelta
+    free: int
+    disk: int
+
+
+class Cluster:
+    """Looks at the installation that it is part of."""
+
+    def __init__(
+        self, settings: Settings, database: Database, collector: Collector, now: Callable[[], datetime]
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._collector = collector
+        self._now = now
+
+    def facts(self) -> ClusterFacts:
+        settings, database = self._settings, self._database
+        url = database.engine.url
+        scheme, _, place = settings.store.partition("://")
+        disk = shutil.disk_usage(settings.home)
+        return ClusterFacts(
+            version=__version__,
+            address=settings.address,
+            home=str(settings.home.absolute()),
+            database=_KINDS.get(url.get_backend_name(), url.get_backend_name()),
+            database_place=url.database or "" if url.get_backend_name() == "sqlite" else str(url),
+            store=_BUCKETS.get(scheme, scheme) if place and scheme != "file" else "a folder",
+            store_place=settings.store,
+            workers=settings.workers,
+            deployments=database.deployments.count(state=DeploymentState.RUNNING),
+            monitors=database.monitors.count(state=MonitorState.ACTIVE),
+            collector=self._collector.counts(),
+            unread=self._unread(),
+            due=database.due_windows.count(),
+            lag=self._lag(),
+            free=disk.free,
+            disk=disk.total,
+        )
+
+    def _unread(self) -> int:
+        """Count the files of the log that are yet to be read, of each deployment by its best reader."""
+        newest = list(self._database.log_files.newest("number", "deployment_id").values())
+        read: dict[str, int] = {}
+        for reader in self._database.readers.where():
+            read[reader.deployment_id] = max(reader.position, read.get(reader.deployment_id, 0))
+        return sum(
+            max(0, file.number - read[file.deployment_id])
+            for file in self._database.log_files.where(id=newest)
+            if file.deployment_id in read
+        )
+
+    def _lag(self) -> timedelta:
+        oldest = self._database.due_windows.where(cause=Cause.SCHEDULE, sort="end", limit=1)
+        return max(timedelta(0), self._now() - oldest[0].end) if oldest else timedelta(0)
