@@ -162,7 +162,7 @@ def test_every_mistake_stands_at_its_field_and_nothing_typed_is_lost(
     assert answer.status_code == 422
     page = answer.text
     for part in (
-        "Value is &#39;low&#39;: input should be a valid number",
+        "Value is &#39;low&#39;; give a number such as 0.85.",
         "Value is missing; a condition on metric has one.",
         "Breach Threshold is &#39;many&#39;",
         'value="Low Accuracy"',

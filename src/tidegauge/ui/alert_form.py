@@ -10,15 +10,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from tidegauge.domain.alert import AlertRule, Condition, Subject
+from tidegauge.domain.alert import AlertRule, Condition, Operator, Subject
 from tidegauge.domain.metrics import COMPUTED, EXPECTED, HEALTH, REGRESSION, MetricType
 from tidegauge.domain.monitor import PREDICTION, Monitor
 from tidegauge.domain.retraining import PipelineChoice, RetrainAction
+from tidegauge.domain.status import Status
 from tidegauge.errors import FieldError, InvalidInputError, TidegaugeError
 from tidegauge.ui.forms import Form, parse
 
 OTHER, MIXED = "-other-", "mixed"  # a metric that is typed; rows that are based on different things
 _MOST_ROWS = 50
+_USUAL = {"operator": Operator.GREATER_EQUAL.value, "status": Status.CRITICAL.value}  # of a fresh row
 _PLACES = {"name": "metric"}  # where a row's field is called otherwise than the domain's
 
 
@@ -53,14 +55,15 @@ def keys(form: Form) -> tuple[str, ...]:
 def rearranged(form: Form) -> Form | None:
     """Return the form with a row more or less where a button asked for that, else None."""
     known = keys(form)
+    fresh = str(max(map(int, known)) + 1)
     if "add" in form.values:
-        after = (*known, str(max(map(int, known)) + 1))[:_MOST_ROWS]
+        after = (*known, fresh)[:_MOST_ROWS]
     elif "remove" in form.values:
-        gone = form.text("remove")
-        after = tuple(key for key in known if key != gone) or (str(max(map(int, known)) + 1),)
+        after = tuple(key for key in known if key != form.text("remove")) or (fresh,)
     else:
         return None
-    return replace(form, values={**form.values, "row": after})
+    usual = {f"conditions.{fresh}.{name}": (text,) for name, text in _USUAL.items()}
+    return replace(form, values={**form.values, **usual, "row": after})
 
 
 def form_of(rule: AlertRule, monitor: Monitor) -> Form:
@@ -157,10 +160,18 @@ def _condition(form: Form, key: str) -> dict[str, str]:
     if subject == Subject.STATUS:
         texts["status"] = form.text(f"{row}status")
     else:
-        texts["bound"] = form.text(f"{row}bound")
+        texts["bound"] = _number(form.text(f"{row}bound"))
     if subject != Subject.QUIET:
         texts["segment"] = form.text(f"{row}segment")
     return {name: text for name, text in texts.items() if text}
+
+
+def _number(text: str) -> str:
+    try:
+        float(text or 0)
+    except ValueError as error:
+        raise InvalidInputError.of("bound", f"bound is {text!r}; give a number such as 0.85.") from error
+    return text
 
 
 def _rule(form: Form) -> dict[str, Any]:
