@@ -11,6 +11,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from tidegauge.app import build_services, create_app
+from tidegauge.domain.alert import AlertRule
 from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.monitor import Monitor, MonitorState
@@ -21,6 +22,21 @@ from tidegauge.settings import load_settings
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EVIL = "<script>alert(1)</script>"
+#: Section 8 of the workflow, as its form is filled in.
+ACCURACY = {
+    "name": "accuracy",
+    "type": "performance",
+    "based_on": "metric",
+    "row": "0",
+    "conditions.0.metric": "accuracy",
+    "conditions.0.operator": "<",
+    "conditions.0.bound": "0.85",
+    "breaches": "1",
+    "repeat_minutes": "0",
+    "severity": "warning",
+    "combine": "all",
+    "tell_resolved": "true",
+}
 
 
 @contextlib.contextmanager
@@ -52,3 +68,18 @@ def make_monitor(services: Services, owner: str = "operator", **parts: Any) -> M
     }
     monitor = Monitor(id=new_id(), deployment_id=deployment.id, name=name, owner=owner, **{**usual, **parts})
     return services.database.monitors.add(monitor)
+
+
+def alerts_path(monitor: Monitor) -> str:
+    return f"/monitors/{monitor.id}/alerts"
+
+
+def add_alert(pages: TestClient, monitor: Monitor, **fields: object) -> AlertRule:
+    """Send the form of the workflow with other fields, and return the rule that it made."""
+    answer = pages.post(f"{alerts_path(monitor)}/new", data={**ACCURACY, **fields})
+    assert (answer.status_code, answer.headers.get("location")) == (303, alerts_path(monitor)), answer.text
+    return rules(pages, monitor)[-1]
+
+
+def rules(pages: TestClient, monitor: Monitor) -> list[AlertRule]:
+    return [alert.rule for alert in services_of(pages).monitors.alerts(monitor)]
