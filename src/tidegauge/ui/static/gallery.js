@@ -1,5 +1,5 @@
 "use strict";
-// Steps through the images of a window by keyboard, and fetches the next one ahead.
+// Steps through the images of a window by keyboard; the next one is fetched ahead.
 (() => {
   const steps = { ArrowLeft: "back", ArrowRight: "on", k: "back", j: "on" };
 
@@ -13,10 +13,19 @@
     link.click();
   });
 
-  function lookAhead() {
+  // What was opened stays so at the next image.
+  let opened = false;
+  document.addEventListener("click", (event) => {
+    const details = event.target.closest("#viewer .exchange > summary")?.parentElement;
+    if (details) opened = !details.open;
+  });
+
+  function settle() {
+    const details = document.querySelector("#viewer .exchange");
+    if (details) details.open = opened;
     const next = document.querySelector("#viewer [data-ahead]")?.dataset.ahead;
     if (next) new Image().src = next;
   }
-  document.addEventListener("htmx:after:swap", lookAhead);
-  lookAhead();
+  document.addEventListener("htmx:after:swap", settle);
+  settle();
 })();
