@@ -165,7 +165,7 @@ def test_one_monitor_starts_and_stops_from_any_page(pages: Visitor) -> None:
 
 def test_a_backfill_reads_times_of_the_monitors_zone(pages: Visitor) -> None:
     config = MonitorConfig(time_zone="Europe/Berlin", frequency_minutes=60)
-    monitor = add_monitor(pages.services, "past", config=config)
+    monitor = add_monitor(pages.services, "past", config=config, state=MonitorState.PENDING)
     path = f"/monitors/{monitor.id}/backfill"
     assert "In Europe/Berlin, the monitor&#39;s time zone." in pages.text(path)
     span = {"start": "2026-03-01T00:00", "end": "2026-03-01T12:00"}
@@ -174,10 +174,11 @@ def test_a_backfill_reads_times_of_the_monitors_zone(pages: Visitor) -> None:
     answer = pages.post(path, span)
     assert (answer.status_code, answer.headers["location"]) == (303, f"{path}?made=12")
     due = pages.services.database.due_windows.where(monitor_id=monitor.id, sort="start")
-    done = pages.services.database.monitor_runs.where(monitor_id=monitor.id)
-    first = min([window.start for window in due] + [run.start for run in done])
-    assert first == datetime(2026, 2, 28, 23, tzinfo=UTC)
-    assert "12 windows are looked at" in pages.text(path, made=12)
+    assert due[0].start == datetime(2026, 2, 28, 23, tzinfo=UTC)
+    text = pages.text(path, made=12)
+    assert "12 windows are looked at" in text
+    assert '<progress value="0" max="12"' in text
+    assert "The monitor is pending: they wait until it is ready." in text
 
 
 def test_a_wrong_span_comes_back_with_its_errors(pages: Visitor) -> None:
