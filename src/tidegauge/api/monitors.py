@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
+from fastapi import Query as QueryParameter
 from starlette.concurrency import run_in_threadpool
 
 from tidegauge.api.watching import THRESHOLDS_LIMIT
 from tidegauge.domain.alert import Alert, AlertEvent, AlertRule
 from tidegauge.domain.monitor import ConfigVersion, Feature, Monitor, MonitorRun
 from tidegauge.domain.monitor_config import MonitorConfig
+from tidegauge.domain.series import MOST_POINTS, Series
 from tidegauge.domain.strict import STRICT
 from tidegauge.services.monitors import MonitorDetail
 from tidegauge.storage.rows import Page
@@ -164,6 +167,20 @@ def list_runs(
     end: datetime | None = None,
 ) -> tuple[MonitorRun, ...]:
     return services.monitors.runs(services.monitors.get(caller.name, monitor_id), start, end)
+
+
+@router.get("/{monitor_id}/series")
+def show_series(
+    caller: Caller,
+    services: Everything,
+    monitor_id: str,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    most: Annotated[int, QueryParameter(ge=1, le=5000)] = MOST_POINTS,
+) -> Series:
+    """What was found in the windows that begin in [start, end), in at most so many spans, extremes kept."""
+    monitor = services.monitors.get(caller.name, monitor_id)
+    return services.history.series(monitor, start, end, most)
 
 
 @router.get("/{monitor_id}/runs/{run_id}")

@@ -10,11 +10,26 @@ from tidegauge.charts.look import without_hits
 from tidegauge.charts.numbers import Numbers, numbers
 from tidegauge.charts.over_time import evidence, lines, metric, timeline
 from tidegauge.charts.rendering import to_png, to_spec, to_svg
-from tidegauge.charts.view import HEALTH, OF_ANSWERS, View, columns, draw, features, is_empty, key, known
+from tidegauge.charts.view import (
+    HEALTH,
+    OF_ANSWERS,
+    OWN,
+    WINDOWS,
+    View,
+    columns,
+    draw,
+    features,
+    is_empty,
+    key,
+    known,
+    names_of,
+)
 
 __all__ = [
     "HEALTH",
     "OF_ANSWERS",
+    "OWN",
+    "WINDOWS",
     "About",
     "Answers",
     "Numbers",
@@ -30,6 +45,7 @@ __all__ = [
     "known",
     "lines",
     "metric",
+    "names_of",
     "newest",
     "numbers",
     "of_alert",

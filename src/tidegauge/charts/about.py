@@ -20,7 +20,7 @@ class About:
 def about(name: str, view: View) -> About:
     """Return what a chart is called, what it shows and how it is read."""
     answers, names = view.answers, view.series.names
-    mean = "The line is the mean of the windows of a span, upright lines reach to its extremes."
+    mean = _spans(view)
     own = {
         "timeline": About(
             "Statuses over time",
@@ -38,7 +38,7 @@ def about(name: str, view: View) -> About:
         "latency": About(
             "Latency",
             "p50, p95 and p99 of the latency in milliseconds in each window",
-            f"In milliseconds. {mean}",
+            f"In milliseconds. {mean}".strip(),
         ),
         "utilization": About("Utilization", "Share of a core and of the memory that the model server uses"),
         "predictions": About(
@@ -68,7 +68,7 @@ def _of_metric(name: str, view: View, estimated: str) -> About:
         return About(
             f"Drift of the {plain}",
             f"Score of the {plain} in each window against its soft and hard thresholds",
-            f"{read} {bands}".strip(),
+            " ".join(part for part in (read, bands, _spans(view)) if part),
         )
     title = plain[:1].upper() + plain[1:]
     if kind is MetricType.HEALTH:
@@ -81,8 +81,17 @@ def _of_metric(name: str, view: View, estimated: str) -> About:
     return About(
         f"{title}, estimated and realised" if estimated else title,
         f"{plain} in each window with its 95% interval and thresholds",
-        f"The shaded band is the 95% interval.{beside} {bands}".strip(),
+        " ".join(
+            part for part in (f"The shaded band is the 95% interval.{beside}", bands, _spans(view)) if part
+        ),
     )
+
+
+def _spans(view: View) -> str:
+    """Say how to read spans of several windows; empty where each is one."""
+    if all(span.windows == 1 for span in view.series.spans):
+        return ""
+    return "The line is the mean of a span, and thin upright lines reach to its extremes."
 
 
 def _count(windows: int, what: str) -> str:

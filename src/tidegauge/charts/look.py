@@ -71,7 +71,7 @@ def chart(values: list[dict[str, Any]], layers: Iterable[Any], link: str = "", h
     laid: Any = alt.layer(*layers)
     told = {"m": "(datum.s + datum.e) / 2", "when": _SPAN}
     if link:
-        told["href"] = f"'{link}' + datum.run"
+        told["href"] = f"{orjson.dumps(link).decode()} + datum.run"
     laid.transform = [{"calculate": text, "as": name} for name, text in told.items()]
     laid.data = data(values)
     return dress(laid, height)
@@ -137,9 +137,9 @@ def scale(values: Iterable[float | None]) -> alt.Scale:
 
 
 def bands(threshold: Threshold, y: alt.Scale) -> list[Any]:
-    """Shade what lies past the soft and the hard threshold, and write which is which."""
+    """Shade what lies past the soft and past the hard threshold."""
     end = 0 if larger_is_worse(threshold.name, threshold.type) else "height"
-    shaded = [
+    return [
         _once().mark_rect(color=ORANGE, opacity=0.13).encode(
             y=alt.YDatum(threshold.soft, scale=y), y2=alt.Y2Datum(threshold.hard)
         ),
@@ -147,7 +147,11 @@ def bands(threshold: Threshold, y: alt.Scale) -> list[Any]:
             y=alt.YDatum(threshold.hard, scale=y), y2=alt.value(end)
         ),
     ]  # fmt: skip
-    return shaded + bound("soft", threshold.soft, ORANGE, y) + bound("hard", threshold.hard, VERMILION, y)
+
+
+def bounds(threshold: Threshold, y: alt.Scale) -> list[Any]:
+    """Draw the soft and the hard threshold, above all else."""
+    return bound("soft", threshold.soft, ORANGE, y) + bound("hard", threshold.hard, VERMILION, y)
 
 
 def bound(name: str, value: float, colour: str, y: alt.Scale, *, above: bool = True) -> list[Any]:
@@ -191,7 +195,7 @@ def marks(
     drawn: list[Any] = []
     for low, high, mark in (
         ("l", "h", {"type": "area", "opacity": 0.18}),
-        ("a", "b", {"type": "rule", "opacity": 0.4, "strokeWidth": 1.5}),
+        ("a", "b", {"type": "rule", "opacity": 0.25, "strokeWidth": 1}),
     ):
         if f"{low}{place}" in keys:
             part = base.transform_filter(f"isValid(datum.{low}{place})").encode(

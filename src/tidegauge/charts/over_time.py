@@ -72,6 +72,7 @@ def metric(
     layers = look.bands(threshold, y) if threshold else []
     for place, colour in reversed(list(enumerate(colours))):
         layers += look.marks(place, values, x, y, colour, dash=place > 0)
+    layers += look.bounds(threshold, y) if threshold else []
     shown = _tips(0, "realised" if estimated else _words(name), values)
     shown += _tips(1, "estimated", values) if estimated else []
     layers.append(look.hits(series, look.tips(*shown), link))

@@ -21,6 +21,7 @@ UTILISATION = ("cpu_utilization", "memory_utilization")
 OWN = ("timeline", "evidence", "drift", "requests", "latency", "utilization", "predictions", "confusion")
 HEALTH = ("requests", "latency", "utilization")
 OF_ANSWERS = ("predictions", "confusion")
+WINDOWS = 200  # that those are of at most, the newest
 _SCORE = "score:"
 
 
@@ -44,6 +45,11 @@ class View:
 def known(name: str, names: Names) -> bool:
     """Tell whether a monitor whose windows have these metrics has a chart of this name."""
     return name in OWN or metric_of(name) in dict(names)
+
+
+def names_of(names: Names) -> str:
+    """Name all charts that there are, for an error."""
+    return ", ".join([*OWN, *(key(name) for name, _ in names)])
 
 
 def key(name: str) -> str:
@@ -108,7 +114,7 @@ def draw(name: str, view: View) -> alt.TopLevelMixin:
 def is_empty(name: str, view: View) -> bool:
     """Tell whether a chart of this name has nothing to show."""
     if name == "predictions":
-        return not view.answers.windows
+        return not view.answers.told and view.answers.means is None
     if name == "confusion":
         return not view.answers.confusion
     if name == "timeline":

@@ -6,7 +6,7 @@ import builtins
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pydantic_core import to_jsonable_python
@@ -24,9 +24,12 @@ from tidegauge.domain.monitor import (
 )
 from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.observation import DeadLetter, Maintenance
-from tidegauge.errors import (
-    TidegaugeError,
-)
+from tidegauge.errors import InvalidInputError, TidegaugeError
+
+if TYPE_CHECKING:  # numpy and altair take a while to load
+    from altair import TopLevelMixin
+
+    from tidegauge.domain.series import Series
 
 _REPORT_SECONDS = 600.0  # for a year of windows
 
@@ -119,6 +122,38 @@ class Monitors:
         params = {k: v.isoformat() for k, v in (("start", start), ("end", end)) if v}
         path = f"{self._at(key)}/runs"
         return self._client.read(builtins.list[MonitorRun], "GET", path, params=params)
+
+    def series(
+        self, key: str, start: datetime | None = None, end: datetime | None = None, most: int = 480
+    ) -> Series:
+        """Return what was found in the windows that begin in [start, end), in at most so many spans."""
+        from tidegauge.domain.series import Series
+
+        params = {k: v.isoformat() for k, v in (("start", start), ("end", end)) if v} | {"most": str(most)}
+        return self._client.read(Series, "GET", f"{self._at(key)}/series", params=params)
+
+    def chart(
+        self, key: str, name: str = "drift", start: datetime | None = None, end: datetime | None = None
+    ) -> TopLevelMixin:
+        """Draw a chart of the windows that begin in [start, end), which a notebook shows by itself.
+
+        ``name`` is a metric or a feature, or one of timeline, evidence, drift (the farthest feature),
+        requests, latency, utilization, predictions and confusion. The latter two are of the newest 200
+        windows. InvalidInputError for another one.
+        """
+        from tidegauge import charts
+
+        monitor, series = self.get(key), self.series(key, start, end)
+        if not charts.known(name, monitor.metric_names):
+            raise InvalidInputError.of(
+                "name", f"name is {name!r}; use {charts.names_of(monitor.metric_names)}."
+            )
+        answers = None
+        if name in charts.OF_ANSWERS:
+            since = charts.newest(series, charts.WINDOWS) or start
+            answers = charts.Answers.of(self.runs(key, since, end)[-charts.WINDOWS :])
+        link = f"{self._client.url}/monitors/{monitor.id}/runs/"
+        return charts.draw(name, charts.View.of(monitor, series, answers, link))
 
     def backfill(self, key: str, start: datetime, end: datetime) -> int:
         """Make every window between two times due; return how many there are."""

@@ -106,11 +106,10 @@ def _performance(monitor: Monitor, metrics: Sequence[str], metric: str) -> list[
 
 
 def _health(monitor: Monitor, names: Names) -> list[str]:
-    """Name the groups, and what has a threshold and is in none of them."""
+    """Name the groups, and what has a threshold: groups have no bands."""
     groups = [name for name in charts.HEALTH if name != "utilization" or "cpu_utilization" in dict(names)]
-    drawn = {column for name in groups for column in charts.columns(name, names)}
     bound = [n for n in _of(names, MetricType.HEALTH) if n in monitor.thresholds]
-    return [*groups, *(charts.key(n) for n in bound if n not in drawn or n in monitor.thresholds)]
+    return [*groups, *(charts.key(n) for n in bound)]
 
 
 def _shown(monitor: Monitor, name: str, query: str) -> Shown:

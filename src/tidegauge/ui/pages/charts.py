@@ -15,7 +15,6 @@ from tidegauge.ui.ranges import Range, chosen
 from tidegauge.ui.site import Pages
 from tidegauge.web.access import Caller, Everything
 
-_WINDOWS = 200  # that predictions and confusion are of, the newest of the range
 _KEPT_SECONDS = 300  # by a browser; a page names its newest window in the address
 
 router = Pages()
@@ -74,8 +73,8 @@ def _view(services: Services, monitor: Monitor, name: str, span: Range) -> chart
     series = services.history.series(monitor, span.start, span.end)
     answers = None
     if name in charts.OF_ANSWERS:
-        since = charts.newest(series, _WINDOWS) or span.start
-        answers = charts.Answers.of(services.monitors.runs(monitor, since, span.end)[-_WINDOWS:])
+        since = charts.newest(series, charts.WINDOWS) or span.start
+        answers = charts.Answers.of(services.monitors.runs(monitor, since, span.end)[-charts.WINDOWS :])
     return charts.View.of(monitor, series, answers, f"/monitors/{monitor.id}/runs/")
 
 
