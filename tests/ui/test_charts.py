@@ -11,16 +11,19 @@ from typing import Any
 import orjson
 import pytest
 from fastapi.testclient import TestClient
+from playwright.sync_api import Page, expect
 
 from monitor_pages import EVIL, START, STEP, add_monitor, add_run, services_of
+from parts import running_server
 from tidegauge import charts
 from tidegauge.app import build_services, create_app
 from tidegauge.client import Client
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import Metric
+from tidegauge.domain.monitor import Metric, MonitorState
 from tidegauge.domain.status import Status
 from tidegauge.errors import InvalidInputError
 from tidegauge.settings import load_settings
+from tidegauge.web.access import COOKIE
 
 
 @pytest.fixture(scope="module")
@@ -166,3 +169,53 @@ def test_a_notebook_draws_the_same_chart(signed_in: TestClient) -> None:
         InvalidInputError, match=r"name is 'nonsense'; use timeline, evidence, drift, .*accuracy"
     ):
         client.monitors.chart("notebook", "nonsense")
+
+
+def test_a_browser_draws_charts_tells_numbers_and_opens_runs(page: Page, tmp_path: Path) -> None:
+    services = build_services(load_settings(tmp_path / "home", {"port": 1}, {}))
+    seed = TestClient(create_app(services))
+    services.people.first_start()
+    monitor = add_monitor(seed, "drawn", state=MonitorState.READY)
+    runs = [add_run(seed, monitor, number, bad=number > 3, images=()) for number in range(6)]
+    services.worker.close()
+    services.collector.close()
+    services.database.close()
+    problems: list[str] = []
+    page.on("console", lambda m: problems.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    with running_server(tmp_path / "home") as client:
+        page.context.add_cookies([{"name": COOKIE, "value": client.token, "url": client.url}])
+        page.on(
+            "request",
+            lambda r: None if r.url.startswith(client.url) else problems.append(f"foreign: {r.url}"),
+        )
+        page.add_init_script(
+            "window.shifts = 0; new PerformanceObserver((list) => list.getEntries().forEach((entry) => "
+            "window.shifts += entry.value)).observe({type: 'layout-shift', buffered: true});"
+        )
+        page.goto(f"{client.url}/monitors/{monitor.id}")
+        charts_ = page.locator("[data-chart]")
+        for place in range(charts_.count()):
+            charts_.nth(place).scroll_into_view_if_needed()
+            expect(charts_.nth(place).locator("canvas")).to_be_visible()
+        assert page.evaluate("window.shifts") < 0.05
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+        numbers = page.locator("details[data-numbers*='/accuracy.csv']")
+        numbers.locator("summary").click()
+        expect(numbers.locator("tbody tr")).to_have_count(6)
+        expect(numbers.locator("tbody tr").first).to_contain_text("2026-03-01 12:25 UTC")  # newest first
+
+        page.emulate_media(color_scheme="dark")
+        accuracy = page.locator("[data-chart*='/accuracy.json']")
+        accuracy.scroll_into_view_if_needed()
+        expect(accuracy.locator("canvas")).to_have_count(1)
+        box = accuracy.bounding_box()
+        assert box is not None
+        page.wait_for_timeout(1000)  # until it is drawn anew, in place
+        at = {"x": box["width"] - 12, "y": box["height"] / 2}
+        accuracy.hover(position=at)
+        expect(page.locator(".tip")).to_contain_text("Mar 01, 12:25 to 12:30 UTC")
+        accuracy.click(position=at)
+        expect(page).to_have_url(f"{client.url}/monitors/{monitor.id}/runs/{runs[-1].id}")
+    assert problems == []
