@@ -37,6 +37,7 @@ from tidegauge.services.cluster import Cluster
 from tidegauge.services.collector import Collector
 from tidegauge.services.deployments import Deployments
 from tidegauge.services.evidence import Evidences
+from tidegauge.services.example import Examples
 from tidegauge.services.explaining import Explaining
 from tidegauge.services.findings import Findings
 from tidegauge.services.fitting import Fitting
@@ -226,6 +227,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         showing=showing,
         explaining=Explaining(database, baselines, monitoring.files, showing),
         playground=Playground(database, catalogue, baselines, showing, monitoring.logs, now),
+        examples=Examples(home, settings.address, people, now),
         retrainings=retrainings,
         erasures=erasures,
         reports=Reports(database, monitoring.runs, now),
@@ -274,6 +276,7 @@ def start(services: Services) -> None:
     services.pipelines.start()
     services.retrainings.start_up()
     services.supervisor.start()
+    services.examples.start_up()
     services.health.start()
     services.notifications.start()
     services.schedule.start()
@@ -281,6 +284,7 @@ def start(services: Services) -> None:
 
 def stop(services: Services) -> None:
     """End the background work; nothing acknowledged is lost."""
+    services.examples.close()
     services.schedule.close()
     services.notifications.close()
     services.health.close()
@@ -357,6 +361,7 @@ class _Server(uvicorn.Server):
         Thread(target=self._end, name="shutdown").start()
 
     def _end(self) -> None:
+        self._services.examples.close()  # it would take the end of the model servers for a failure
         self._services.health.close()  # or its last looks would find nobody ready
         self._services.supervisor.close()
         self.should_exit = True

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from parts import write_images
-from tidegauge.cli.demo_data import Traffic, find_data, load
 from tidegauge.cli.demo_play import play
 from tidegauge.errors import InvalidInputError, UnavailableError
+from tidegauge.services.example.data import Traffic, find_data, load
 
 
 def test_a_git_url_names_branch_and_sub_path(tmp_path: Path) -> None:

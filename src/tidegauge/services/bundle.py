@@ -12,6 +12,7 @@ from tidegauge.services.channels import Channels
 from tidegauge.services.cluster import Cluster
 from tidegauge.services.collector import Collector
 from tidegauge.services.deployments import Deployments
+from tidegauge.services.example import Examples
 from tidegauge.services.explaining import Explaining
 from tidegauge.services.health import Health
 from tidegauge.services.history import History
@@ -53,6 +54,7 @@ class Services:
     runs: Runs
     showing: Showing
     explaining: Explaining
+    examples: Examples
     playground: Playground
     retrainings: Retrainings
     erasures: Erasures

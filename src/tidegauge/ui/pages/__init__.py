@@ -13,6 +13,7 @@ from tidegauge.ui.pages import (
     choices,
     dashboard,
     deployments,
+    example,
     help_pages,
     ide,
     monitor_config,
@@ -66,6 +67,7 @@ def install(app: FastAPI) -> None:
         operator,
         help_pages,
         tour,
+        example,
         playground,
     ):
         app.include_router(module.router)

@@ -1,4 +1,4 @@
-"""Which images the demo trains on and which it sends."""
+"""Which images the example trains on and which it sends."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class DemoData:
+class ExampleData:
     """``train`` is a folder of labelled folders; ``traffic`` are the images to send."""
 
     train: Path
@@ -46,7 +46,7 @@ class DemoData:
     replayed: bool
 
 
-def find_data(source: str | None, scratch: Path, seed: int) -> DemoData:
+def find_data(source: str | None, scratch: Path, seed: int) -> ExampleData:
     """Take a labelled image folder, a git URL with ``#branch:subpath``, or (None) phantoms."""
     if source is None:
         write_dataset(scratch / "phantoms", normal=200, pneumonia=260, seed=seed)
@@ -67,10 +67,10 @@ def _clone(source: str, folder: Path) -> Path:
     return folders.sub_path(folder, sub_path)
 
 
-def _split(folder: Path, scratch: Path, origin: str, seed: int, *, synthetic: bool) -> DemoData:
+def _split(folder: Path, scratch: Path, origin: str, seed: int, *, synthetic: bool) -> ExampleData:
     if (folder / "train").is_dir() and (folder / "test").is_dir():
         train, traffic = _images(folder / "train"), _images(folder / "test")
-        return DemoData(folder / "train", traffic, _shares(train), origin, synthetic, replayed=False)
+        return ExampleData(folder / "train", traffic, _shares(train), origin, synthetic, replayed=False)
     images = _images(folder)
     classes = sorted({image.label for image in images})
     split = _example_module("patients").split_by_patient(
@@ -81,19 +81,19 @@ def _split(folder: Path, scratch: Path, origin: str, seed: int, *, synthetic: bo
         held_out=_KEPT,
     )
     if not split.has_hold_out:
-        return DemoData(folder, images, _shares(images), origin, synthetic, replayed=True)
+        return ExampleData(folder, images, _shares(images), origin, synthetic, replayed=True)
     train = tuple(images[index] for index in split.train)
     for image in train:
         target = scratch / "train" / image.label / image.path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(image.path, target)
     traffic = tuple(images[index] for index in split.held_out)
-    return DemoData(scratch / "train", traffic, _shares(train), origin, synthetic, replayed=False)
+    return ExampleData(scratch / "train", traffic, _shares(train), origin, synthetic, replayed=False)
 
 
 def example_folder() -> Path:
     """Return the example's code: beside the package when installed, else in the checkout."""
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     installed = package / "_examples" / "chest_xray"
     return installed if installed.is_dir() else package.parents[1] / "examples" / "chest_xray"
 
@@ -134,7 +134,7 @@ def _shares(images: tuple[Labelled, ...]) -> dict[str, float]:
 class Traffic:
     """Draws cycles of 10 to 15 images with the class mix of the training data."""
 
-    def __init__(self, data: DemoData, seed: int) -> None:
+    def __init__(self, data: ExampleData, seed: int) -> None:
         self._rng = random.Random(seed)  # noqa: S311 - a draw of images, no secret
         self._labels = sorted(data.shares)
         self._weights = [data.shares[label] for label in self._labels]
