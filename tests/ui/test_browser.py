@@ -60,7 +60,9 @@ def test_from_the_sign_in_to_a_run(page: Page, tmp_path: Path) -> None:
         expect(page.get_by_role("heading", level=1)).to_contain_text("2026-03-01 12:00 UTC")
 
         client.monitors.stop(monitor)
-        page.goto(f"{client.url}/monitors/{monitor}")
+        with page.expect_response(lambda answer: "/live" in answer.url):
+            page.goto(f"{client.url}/monitors/{monitor}")
+        page.wait_for_timeout(1000)  # until what it follows is known
         client.monitors.start(monitor)
         expect(page.locator("#now")).to_contain_text("active", timeout=10_000)  # without a reload
         assert problems == []

@@ -49,7 +49,7 @@
     made.width = "container";
     made.height = "container";
     made.autosize = { type: "fit", contains: "padding" };
-    if (box.clientWidth < 480 && made.config.axis) made.config.axis.labelLimit = 90;
+    if (box.clientWidth < 420) made.config.legend.columns = 2;
     return made;
   }
 
@@ -119,7 +119,7 @@
   }
   dark.addEventListener("change", again);
 
-  // Names of columns that are links or times; the table is read from the very CSV that can be saved.
+  // The table is read from the very CSV that can be saved; its first column leads to the run.
   async function fill(details) {
     const place = details.querySelector(".numbers");
     if (place.dataset.from === details.dataset.numbers) return;
