@@ -10,7 +10,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-_AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+_AXE = (Path(__file__).parent / "ui" / "vendor" / "axe.min.js").read_text()
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
 _GRAVE = ("serious", "critical")
 _SHIFTS = """() => {
