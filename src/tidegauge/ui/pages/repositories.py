@@ -128,7 +128,7 @@ def _create(services: Services, kind: RepositoryKind, owner: str, form: Form) ->
     source = parse(Source, {"type": SourceType.GIT, **form.nested("source.")})
     if source.type is SourceType.UPLOAD and kind is not RepositoryKind.MODEL and "archive" not in form.files:
         raise InvalidInputError.of("archive", "archive is missing; choose a .tar, .tar.gz or .zip file.")
-    shape = form.text("form") if kind is RepositoryKind.DATASET else ""
+    shape = form.text("saved_as") if kind is RepositoryKind.DATASET else ""
     repository = services.catalogue.create(
         kind, form.text("name"), owner, source, ContentForm(shape) if shape else None
     )

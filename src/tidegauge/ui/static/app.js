@@ -120,6 +120,8 @@
     const listen = () => {
       source = new EventSource(`/live?of=${encodeURIComponent(live.dataset.live)}`);
       source.addEventListener("changed", refresh);
+      // What happened between the page and the stream is in neither.
+      source.addEventListener("open", () => setTimeout(refresh, 500), { once: true });
     };
     const refresh = async () => {
       if (fetching) return;
