@@ -117,8 +117,8 @@ def suggest_thresholds(
     services: Everything,
     monitor_id: str,
     size: int | None = None,
-    soft_per_week: Annotated[float, Query(gt=0)] = 1.0,
-    hard_per_year: Annotated[float, Query(gt=0)] = 1.0,
+    soft_per_week: Annotated[float, Query(gt=0, allow_inf_nan=False)] = 1.0,
+    hard_per_year: Annotated[float, Query(gt=0, allow_inf_nan=False)] = 1.0,
 ) -> Preview:
     """Suggest thresholds that clean windows pass as rarely as wished."""
     monitor = services.monitors.get(caller.name, monitor_id)

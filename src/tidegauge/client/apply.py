@@ -34,6 +34,17 @@ class _Loader(yaml.SafeLoader):
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Refuse text that is not of its type, such as !!int abc, where PyYAML fails in many ways."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                problem=f"{_short(node.value)} cannot be read as {kind}; correct it",
+                problem_mark=node.start_mark,
+            ) from error
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuse a key that is there twice, of which YAML would silently take the second."""
         seen = set()
@@ -256,10 +267,12 @@ def _absent(client: Client, wanted: MonitorFile) -> Iterator[FieldError]:
 def _told(error: ValidationError) -> Iterator[FieldError]:
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"]) or "file"
-        got = repr(item["input"])
-        yield FieldError(
-            field, f"{field}: {item['msg']} (got {got if len(got) <= 80 else got[:77] + '...'})."
-        )
+        yield FieldError(field, f"{field}: {item['msg']} (got {_short(item['input'])}).")
+
+
+def _short(value: object) -> str:
+    got = repr(value)
+    return got if len(got) <= 80 else f"{got[:77]}..."
 
 
 def _of_config(error: FieldError) -> FieldError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 import tomllib
@@ -136,7 +137,10 @@ class Connection:
             raise self.unreachable(error) from error
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send a request; an answer that is an error is raised as one."""
+        """Send a request; an answer that is an error is raised as one, and so is a number that JSON lacks."""
+        errors = tuple(_not_finite(options.get("json")))
+        if errors:
+            raise InvalidInputError(" ".join(error.message for error in errors), errors)
         try:
             response = self._http.request(method, path, **options)
         except httpx.TransportError as error:
@@ -176,6 +180,17 @@ class Connection:
             cursor = answer["cursor"]
             if not cursor:
                 return
+
+
+def _not_finite(value: Any, field: str = "") -> Iterator[FieldError]:
+    """Name the numbers of a body that are not finite, which JSON cannot hold."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield FieldError(field, f"{field or 'The value'} is {value}; give a finite number.")
+    parts = (
+        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    )
+    for name, part in parts:
+        yield from _not_finite(part, f"{field}.{name}" if field else str(name))
 
 
 def decode(kind: type[T], value: Any) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
@@ -109,6 +110,10 @@ class RetrainingRule:
             found.append(FieldError("metric", f"metric is {self.metric!r}; use one of {', '.join(METRICS)}."))
         if not 0 <= self.margin <= 0.5:
             found.append(FieldError("margin", f"margin is {self.margin}; give a number from 0 to 0.5."))
+        for key, value in (self.pipeline.parameters if self.pipeline else {}).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                name = f"pipeline.parameters.{key}"
+                found.append(FieldError(name, f"{name} is {value}; give a finite number."))
         return found
 
     def check(self) -> None:

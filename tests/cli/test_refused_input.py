@@ -1,0 +1,92 @@
+"""Bad input is refused in a sentence that names the field, the value and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cli_runs import Run
+from parts import running_server, write_model
+from tidegauge.client import Client
+from tidegauge.client.apply import read_document
+from tidegauge.errors import InvalidInputError
+
+ACTION = "alerts: [{name: a, type: drift, conditions: [{on: evidence}], retrain: {ACTION}}]"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A server with a deployment and its monitor, which these tests share."""
+    folder = tmp_path_factory.mktemp("refused")
+    with running_server(folder / "home") as client:
+        client.models.create("tiny")
+        client.models.add_version("tiny", write_model(folder / "model"))
+        client.deployments.create("tiny", "tiny", 1)
+        client.monitors.create("tiny")
+        yield client
+
+
+@pytest.mark.parametrize("bound", ["nan", "inf", "-inf"])
+def test_an_alert_with_a_bound_that_is_not_finite(run: Run, bound: str) -> None:
+    refused = run("alert", "add", "tiny", "low", "accuracy", "<", "--", bound)
+    assert (refused.code, refused.out) == (2, "")
+    assert f"conditions.0.bound is {bound}; give a finite number." in refused.err
+
+
+def test_a_number_of_a_configuration_that_is_not_finite(run: Run) -> None:
+    refused = run("monitor", "configure", "tiny", "--set", "evidence.alpha=NaN")
+    assert (refused.code, "evidence.alpha is nan; give a finite number." in refused.err) == (2, True)
+
+
+def test_suggestions_for_an_infinite_rate(run: Run) -> None:
+    refused = run("monitor", "suggest-thresholds", "tiny", "--soft-per-week", "inf")
+    assert (refused.code, "soft_per_week: Input should be a finite number" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize("number", [".nan", ".inf"])
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("alerts: [{name: a, type: health, conditions: [{name: ready, bound: NUMBER}]}]", "alerts.0.bound"),
+        ("thresholds: {image: {type: drift, soft: NUMBER, hard: 1}}", "thresholds.image.soft"),
+        ("thresholds: {image: {type: drift, soft: 0, hard: NUMBER}}", "thresholds.image.hard"),
+        ("config: {evidence: {alpha: NUMBER}}", "config.evidence.alpha"),
+        ("config: {evidence: {minimum_effect: NUMBER}}", "config.evidence.minimum_effect"),
+        ("config: {evidence: {tolerances: {noise: NUMBER}}}", "config.evidence.tolerances.noise"),
+        (ACTION.replace("ACTION", "margin: NUMBER"), "alerts.0.margin"),
+        (ACTION.replace("ACTION", "pause_hours: NUMBER"), "alerts.0.pause_hours"),
+        (
+            ACTION.replace("ACTION", "pipeline: {code: c, parameters: {rate: NUMBER}}"),
+            "alerts.0.pipeline.parameters.rate",
+        ),
+    ],
+)
+def test_a_number_of_a_file_that_is_not_finite(text: str, field: str, number: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        read_document(f"deployment: tiny\n{text.replace('NUMBER', number)}\n".encode(), "m.yaml")
+    (error,) = caught.value.errors
+    assert error.field.replace("retrain.", "") == field
+    assert f" is {number.removeprefix('.')}" in error.message
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("!!int abc", "'abc' cannot be read as int"),
+        ("!!int ''", "'' cannot be read as int"),
+        ("!!float abc", "'abc' cannot be read as float"),
+        ("!!bool abc", "'abc' cannot be read as bool"),
+        ("!!timestamp abc", "'abc' cannot be read as timestamp"),
+        ("!!timestamp 2026-99-99", "'2026-99-99' cannot be read as timestamp"),
+        ("!!float " + ":".join(["9"] * 400), "cannot be read as float"),
+        ("!!binary a", "failed to decode base64 data"),
+        ("1" * 5000, "cannot be read as int"),
+    ],
+)
+def test_a_value_of_a_file_that_is_not_of_its_yaml_type(value: str, sentence: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        read_document(f"state: ready\ndeployment: {value}\n".encode(), "m.yaml")
+    (error,) = caught.value.errors
+    assert error.message.startswith("m.yaml, line 2: ")
+    assert sentence in error.message
