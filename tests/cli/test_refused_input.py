@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from cli_runs import Run
+from cli_runs import Outcome, Run
 from parts import running_server, write_model
 from tidegauge.client import Client
 from tidegauge.client.apply import read_document
@@ -90,3 +91,61 @@ def test_a_value_of_a_file_that_is_not_of_its_yaml_type(value: str, sentence: st
     (error,) = caught.value.errors
     assert error.message.startswith("m.yaml, line 2: ")
     assert sentence in error.message
+
+
+def labels(run: Run, folder: Path, text: str) -> Outcome:
+    """Send a file of labels by event id."""
+    path = folder / "labels.csv"
+    path.write_text(text)
+    return run("monitor", "labels", "tiny", str(path))
+
+
+def test_labels_whose_index_is_no_number(run: Run, tmp_path: Path) -> None:
+    refused = labels(run, tmp_path, "event_id,label,index\ne1,A,abc\ne2,A,\ne3,A,1.5\n")
+    assert refused.code == 2
+    assert "index is 'abc' in row 1 of " in refused.err
+    assert "index is '1.5' in row 3 of " in refused.err
+    assert "row 2" not in refused.err
+
+
+def test_labels_of_which_many_have_a_wrong_index_are_told_briefly(run: Run, tmp_path: Path) -> None:
+    refused = labels(run, tmp_path, "event_id,label,index\n" + "e1,A,abc\n" * 1000)
+    assert (refused.code, "So it is in 995 more rows." in refused.err) == (2, True)
+
+
+def test_labels_without_a_row(run: Run, tmp_path: Path) -> None:
+    refused = labels(run, tmp_path, "event_id,label\n")
+    assert refused.code == 2
+    assert refused.err.strip().endswith("labels.csv has no row; give a row for each label.")
+
+
+def test_labels_that_lack_both_columns(run: Run, tmp_path: Path) -> None:
+    refused = labels(run, tmp_path, "id,truth\n1,A\n")
+    assert (refused.code, "no column 'event_id' and no column 'label', but id, truth" in refused.err) == (
+        2,
+        True,
+    )
+
+
+def test_empty_cells_of_labels_are_dead_letters(run: Run, server: Client, tmp_path: Path) -> None:
+    taken = labels(run, tmp_path, "event_id,label\ne1,A\ne2,\n,A\ne4,nan\n")
+    assert (taken.code, "3 have no label or no event id" in taken.err) == (0, True)
+    reasons = {letter.event_id: letter.reason for letter in server.monitors.dead_letters("tiny")}
+    assert reasons == {
+        "e1": "No logged event has this id.",
+        "e2": "label is empty.",
+        "": "event_id is empty.",
+        "e4": "label is empty.",
+    }
+
+
+def test_a_label_of_a_type_that_no_label_has_is_one_sentence(server: Client) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        server.monitors.post_labels("tiny", [{"event_id": "e1", "label": ["A"]}])
+    (error,) = caught.value.errors
+    assert error.message.startswith("labels.0.label: a label is text, a number,")
+
+
+def test_no_label_at_all_is_one_sentence(server: Client) -> None:
+    with pytest.raises(InvalidInputError, match=r"^labels: there is no label in it; give one or more"):
+        server.monitors.post_labels("tiny", [])

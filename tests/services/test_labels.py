@@ -307,6 +307,15 @@ def test_places_in_one_request_have_labels_of_their_own(store):
     assert {row.index: row.label for row in rows} == {0: "A", 1: "B"}
 
 
+def test_an_empty_label_is_listed_and_does_not_replace_another(store):
+    receipt = store.post(PostedLabel("e1", "A"), PostedLabel("e1", " "), PostedLabel("e2", None))
+    assert (receipt.accepted, receipt.unknown, receipt.empty) == (1, (), 2)
+    (row,) = store.labels.of_window("d1", NOON, NOON + HOUR)
+    assert row.label == "A"
+    letters = {letter.event_id: letter.reason for letter in store.database.dead_letters.where()}
+    assert letters == {"e1": "label is empty.", "e2": "label is empty."}
+
+
 def test_labels_of_unknown_events_are_named_and_listed(store):
     receipt = store.post(PostedLabel("e1", "A"), PostedLabel("no", "A"), times={"e1": NOON})
     assert (receipt.accepted, receipt.unknown) == (1, ("no",))

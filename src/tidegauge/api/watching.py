@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 from starlette.concurrency import run_in_threadpool
 
 from tidegauge.domain.monitor import Acknowledgement, DueWindow, Monitor
@@ -61,12 +62,33 @@ class MaintenanceRequest:
     reason: str = ""
 
 
+def _is_scalar(value: Any) -> Any:
+    """Refuse in one sentence, where every type of a label would have one of its own."""
+    if isinstance(value, str | int | float | None):
+        return value
+    raise PydanticCustomError("label", "a label is text, a number, true, false, or null where it is empty")
+
+
+def _some(value: Any) -> Any:
+    if value == []:
+        raise PydanticCustomError("no_labels", "there is no label in it; give one or more")
+    return value
+
+
+@dataclass(frozen=True)
+class LabelRequest(PostedLabel):
+    """The true answer to one request; an empty one is a dead letter."""
+
+    __pydantic_config__ = STRICT
+    label: Annotated[str | int | float | bool | None, BeforeValidator(_is_scalar)]
+
+
 @dataclass(frozen=True)
 class LabelsRequest:
     """True answers by event id; the last of an event counts."""
 
     __pydantic_config__ = STRICT
-    labels: Annotated[list[PostedLabel], Field(min_length=1, max_length=100_000)]
+    labels: Annotated[list[LabelRequest], BeforeValidator(_some), Field(min_length=1, max_length=100_000)]
 
 
 @dataclass(frozen=True)
@@ -171,6 +193,6 @@ def post_labels(caller: Caller, services: Everything, deployment_id: str, body: 
     """Take in labels by event id, durable on return; the windows that they touch are looked at again."""
     deployment = services.deployments.get(caller.name, deployment_id)
     monitor = services.monitors.get(caller.name, deployment.id)
-    receipt = services.runs.post_labels(monitor, body.labels, caller.name)
+    receipt = services.runs.post_labels(monitor, [*body.labels], caller.name)
     services.schedule.kick()
     return receipt

@@ -32,6 +32,8 @@ To = Annotated[str, typer.Option("--to", help="End of the span, not part of it."
 Size = Annotated[int | None, typer.Option(help="Images of a window; default: as seen so far.")]
 Note = Annotated[str, typer.Option(help="Why; it is kept.")]
 
+_TOLD = 5  # faults of a file that are told one by one
+
 
 def backfill(context: typer.Context, name: Name, start: From, end: To, as_json: Json = False) -> None:
     """Look at every window of a span, in the background."""
@@ -230,18 +232,35 @@ def labels(
             f"{len(receipt['unknown'])} events are unknown: {shown}; see tidegauge monitor dead-letters.",
             "yellow",
         )
+    if receipt["empty"]:
+        say(f"{receipt['empty']} have no label or no event id; see tidegauge monitor dead-letters.", "yellow")
 
 
 def _read_labels(file: Path) -> list[dict[str, object]]:
     frame = read_table(file.read_bytes(), file.name, as_text=True)
-    for column in ("event_id", "label"):
-        if column not in frame.columns:
-            has = ", ".join(frame.columns)
-            raise InvalidInputError.of(
-                "file", f"{file} has no column {column!r}, but {has}; name it so in the first line."
-            )
-    index = pl.col("index").cast(pl.Int64) if "index" in frame.columns else pl.lit(0)
-    return frame.select("event_id", "label", index.alias("index")).to_dicts()
+    missing = [repr(column) for column in ("event_id", "label") if column not in frame.columns]
+    if missing:
+        raise InvalidInputError.of(
+            "file",
+            f"{file} has no column {' and no column '.join(missing)}, but {', '.join(frame.columns)}; "
+            "name it so in the first line.",
+        )
+    if frame.is_empty():
+        raise InvalidInputError.of("file", f"{file} has no row; give a row for each label.")
+    if "index" not in frame.columns:
+        frame = frame.with_columns(index=pl.lit("0"))
+    index = frame.get_column("index").str.strip_chars()
+    places = index.cast(pl.Int64, strict=False)
+    faults = [
+        f"index is {index[row]!r} in row {row + 1} of {file}; write the place of the answer, from 0."
+        for row in (places.is_null() & (index.fill_null("") != "")).arg_true()
+    ]
+    if faults:
+        rest = len(faults) - _TOLD
+        told = " ".join([*faults[:_TOLD], *([f"So it is in {rest} more rows."] if rest > 0 else [])])
+        raise InvalidInputError.of("index", told)
+    cells = frame.select(pl.col("event_id").fill_null(""), "label", index=places.fill_null(0))
+    return cells.to_dicts()
 
 
 def register(app: typer.Typer) -> None:

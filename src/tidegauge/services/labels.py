@@ -29,7 +29,7 @@ class PostedLabel:
     """The true answer to one logged request; ``index`` is the place in a request of several."""
 
     event_id: str
-    label: str | int | float | bool
+    label: str | int | float | bool | None
     index: int = 0
 
 
@@ -43,6 +43,7 @@ class Receipt:
     accepted: int
     corrected: int
     unknown: tuple[str, ...]
+    empty: int = 0  # labels that say nothing, or not of which event; of these there is a dead letter, too
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ class Labels:
         The last label of an event counts. ``touch`` hears the times touched, within the transaction.
         """
         now = self._now()
-        newest = {(label.event_id, label.index): label for label in labels}
+        empty = [(label.event_id, reason) for label in labels if (reason := _unsaid(label))]
+        newest = {(label.event_id, label.index): label for label in labels if not _unsaid(label)}
         known = {key: label for key, label in newest.items() if key[0] in times}
         unknown = tuple(dict.fromkeys(key[0] for key in newest if key[0] not in times))
         before = self._current(deployment_id, sorted({key[0] for key in known}))
@@ -112,15 +114,15 @@ class Labels:
                 Label(new_id(), deployment_id, times[event_id], event_id, index, "", text, by, 0, now)
             )
         letters = [
-            DeadLetter(new_id(), deployment_id, "label", id_, by, "No logged event has this id.", None, now)
-            for id_ in unknown
+            DeadLetter(new_id(), deployment_id, "label", id_, by, reason, None, now)
+            for id_, reason in (*((id_, "No logged event has this id.") for id_ in unknown), *empty)
         ]
         with self._database.transaction():
             self._supersede(replaced, now)
             self._database.labels.add_all(added)
             self._database.dead_letters.add_all(letters)
             touch(touched)
-        return Receipt(len(known), len(replaced), unknown)
+        return Receipt(len(known), len(replaced), unknown, len(empty))
 
     def of_window(self, deployment_id: str, start: datetime, end: datetime) -> tuple[Label, ...]:
         """Return the labels that count of the window [start, end), in order of time."""
@@ -219,3 +221,11 @@ class Labels:
             ):
                 found[label.event_id, label.index] = label
         return found
+
+
+def _unsaid(label: PostedLabel) -> str:
+    """Say which cell of a label by event id is empty, as in files; empty where none is."""
+    names = [] if label.event_id.strip() else ["event_id"]
+    if label.label is None or str(label.label).strip().lower() in ("", "nan"):
+        names.append("label")
+    return f"{' and '.join(names)} {'are' if names[1:] else 'is'} empty." if names else ""
