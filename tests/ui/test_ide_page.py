@@ -99,6 +99,12 @@ def test_what_is_wrong_stands_at_its_field(pages: TestClient, field: str, value:
     assert field == "name" or 'value="my-lab"' in answer.text
 
 
+def test_everything_that_is_wrong_is_told_at_once(pages: TestClient) -> None:
+    wrong = {**FORM, "name": "My Lab", "code": "", "framework_version": "new", "image": "a b"}
+    answer = pages.post("/ide/new", data=wrong, headers=HTMX).text
+    assert re.findall(r'id="(\w+)-error"', answer) == ["name", "code", "framework_version", "image"]
+
+
 def test_codes_of_others_are_not_offered(pages: TestClient) -> None:
     with somebody_else(pages):
         assert '<option value="mine"' not in pages.get("/ide/new").text

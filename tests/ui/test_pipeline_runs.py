@@ -24,7 +24,7 @@ SCRIPT = """
 import sys, time
 from tidegauge.steps import step
 with step("preprocess"):
-    print("reading with", sys.argv[-2:], flush=True)
+    print("\\033[96mreading\\033[0m with", sys.argv[-2:], flush=True)
 with step("train"):
     time.sleep(float(sys.argv[-1]))
 """

@@ -25,15 +25,24 @@ class NotebookRequest:
     """What the dialog + JupyterLab asks for."""
 
     __pydantic_config__ = STRICT
-    name: str
-    code: str
+    name: str = ""
+    code: str = ""
     framework: Framework = Framework.TENSORFLOW
     framework_version: str = ""
     image: str = ""
 
     def check(self) -> None:
         """Raise InvalidInputError with every field that is wrong."""
-        all_of(lambda: check_name(self.name), self._check_version, self._check_image)
+        all_of(self._check_name, self._check_code, self._check_version, self._check_image)
+
+    def _check_name(self) -> None:
+        if not self.name:
+            raise InvalidInputError.of("name", "name is missing; fill it in.")
+        check_name(self.name)
+
+    def _check_code(self) -> None:
+        if not self.code:
+            raise InvalidInputError.of("code", "code is missing; fill it in.")
 
     def _check_version(self) -> None:
         if self.framework is not Framework.NONE and not _VERSION.fullmatch(self.framework_version):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _STOP_SECONDS = 15.0
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Process:
@@ -71,11 +73,11 @@ class Process:
 
 
 def tail(log: Path, size: int = 65536) -> str:
-    """Return the last ``size`` bytes of a log as text; empty if there is none."""
+    """Return the last ``size`` bytes of a log as text, without its colours; empty if there is none."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - size))
-            return file.read().decode(errors="replace")
+            return _COLOUR.sub("", file.read().decode(errors="replace"))
     except FileNotFoundError:
         return ""
 
