@@ -7,6 +7,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 _LEAST = 1000  # bytes; less fits in one packet anyhow
 _LEVEL = 5
+#: Pictures, documents and archives are small already, and who downloads one is told how large it is.
+_PACKED = (".png", ".pdf", "/archive")
 #: Answers of models pass as they are: they are streamed, and each millisecond counts. So do the collector's,
 #: and the stream of events, which must not wait for more.
 _UNTOUCHED = ("/serve/", "/v1/", "/live")
@@ -21,6 +23,9 @@ class Compressing:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         wanted = (
-            scope["type"] == "http" and scope["method"] == "GET" and not scope["path"].startswith(_UNTOUCHED)
+            scope["type"] == "http"
+            and scope["method"] == "GET"
+            and not scope["path"].startswith(_UNTOUCHED)
+            and not scope["path"].endswith(_PACKED)
         )
         await (self._compressed if wanted else self._plain)(scope, receive, send)
