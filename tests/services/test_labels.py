@@ -50,9 +50,10 @@ class Taken:
     def problems(self, start=NOON, end=NOON + HOUR):
         return Letters(self.database).of_window("d1", start, end)[1]
 
-    def post(self, *labels, times=None):
+    def post(self, *labels, times=None, answers=1):
         self.touched = set()
-        known = times if times is not None else {label.event_id: NOON for label in labels}
+        times = times if times is not None else {label.event_id: NOON for label in labels}
+        known = {id_: (time, answers) for id_, time in times.items()}
         return self.labels.post("d1", labels, known, "ada", self.touched.update)
 
     def put(self, path, data):
@@ -302,9 +303,26 @@ def test_a_label_that_is_posted_again_changes_nothing(store):
 
 
 def test_places_in_one_request_have_labels_of_their_own(store):
-    store.post(PostedLabel("e1", "A", 0), PostedLabel("e1", "B", 1))
+    store.post(PostedLabel("e1", "A", 0), PostedLabel("e1", "B", 1), answers=2)
     rows = store.labels.of_window("d1", NOON, NOON + HOUR)
     assert {row.index: row.label for row in rows} == {0: "A", 1: "B"}
+
+
+def test_labels_of_answers_that_an_event_does_not_have_are_named_and_listed(store):
+    posted = [PostedLabel("a", "A", 0), PostedLabel("a", "B", 7), PostedLabel("a", "C", -1)]
+    receipt = store.post(*posted, answers=2)
+    assert (receipt.accepted, receipt.unknown) == (1, ("a [7]", "a [-1]"))
+    letters = {letter.event_id: letter.reason for letter in store.database.dead_letters.where()}
+    assert letters["a [7]"] == "The index is 7, but the event has 2 answers, from 0 on."
+
+
+def test_a_row_of_the_future_is_listed_and_left_out(store):
+    far = datetime.now(UTC) + timedelta(days=900)
+    put_csv(store, f"timestamp,output,label\n{far.isoformat()},A,B\n")
+    store.refresh()
+    assert store.database.labels.where() == ()
+    (letter,) = store.database.dead_letters.where()
+    assert "which lies in the future" in letter.reason
 
 
 def test_an_empty_label_is_listed_and_does_not_replace_another(store):

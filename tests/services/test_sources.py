@@ -196,8 +196,10 @@ def test_labels_are_read_from_a_live_dataset_as_they_come(ward: Ward) -> None:
     folder = live(ward)
     (folder / "day" / "one").mkdir(parents=True)
     ward.watch(PerformanceConfig(enabled=True, dataset="answers", prefix="day"))
-    (folder / "outside.csv").write_text(f"timestamp,output,label\n{at(0)},A,B\n")
-    (folder / "day" / "one" / "a.csv").write_text(f"timestamp,output,label\n{at(0)},A,A\n{at(1)},A,B\n")
+    (folder / "outside.csv").write_text(f"timestamp,output,label\n{at(0)},NORMAL,PNEUMONIA\n")
+    (folder / "day" / "one" / "a.csv").write_text(
+        f"timestamp,output,label\n{at(0)},NORMAL,NORMAL\n{at(1)},NORMAL,PNEUMONIA\n"
+    )
     (folder / "day" / "link.csv").symlink_to("/etc/hostname")
     ward.site.work()
     assert [ward.values(window).get("accuracy") for window in range(3)] == [1.0, 0.0, None]

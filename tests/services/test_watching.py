@@ -28,6 +28,7 @@ from tidegauge.services.extraction import extraction_of
 from tidegauge.services.labels import PostedLabel
 from tidegauge.services.runs import SupersededError
 from tidegauge.storage.database import Database
+from tidegauge.storage.observations import moment
 from tidegauge.storage.rows import Query
 
 STEP = timedelta(minutes=5)
@@ -347,6 +348,39 @@ def test_an_acknowledged_alarm_begins_evidence_again_and_spends_alpha(ward: Ward
     assert run.evidence.alarm is False
     ward.go(3, upside_down=True)  # those of before the acknowledgement are among the ranked now
     assert ward.go(4, upside_down=True).evidence.alarm is True  # type: ignore[union-attr]
+
+
+def test_labels_of_classes_that_the_model_does_not_have_are_told_and_left_out(ward: Ward) -> None:
+    ward.go(0)
+    rows = [(START + STEP / 2, "NORMAL", "NORMAL"), (START + STEP / 3, "NORMAL", "COVID")]
+    ward.drop("a.csv", *rows)
+    ward.site.work()
+    run = ward.run(0)
+    accuracy = run.metric("accuracy")
+    assert accuracy is not None
+    assert (accuracy.value, accuracy.n) == (1.0, 1)
+    assert accuracy.detail["positive"] == "PNEUMONIA"
+    (problem,) = run.problems
+    assert problem.startswith("1 label or answer names a class that the model does not have: 'COVID' (1)")
+
+
+def test_an_answer_that_is_labelled_twice_counts_once(ward: Ward) -> None:
+    """In a file, by its time, and by its event id, which counts."""
+    start = START
+    ids = ward.send(start)
+    ward.pass_by(0)
+    told = ward.services.runs._files.window(  # when and what the first was answered
+        ward.site.deployment.id, ward.database.readers.where()[0].extractor, start, start + STEP
+    )
+    first = moment(int(told.time[0]))
+    output = CLASSES[int(told.scores[0].argmax())]
+    ward.drop("a.csv", (first, output, "NORMAL"))
+    ward.services.runs.post_labels(ward.fresh(), [PostedLabel(ids[0], "PNEUMONIA")], OWNER)
+    ward.site.work()
+    accuracy = ward.run(0).metric("accuracy")
+    assert accuracy is not None
+    assert accuracy.n == 1
+    assert accuracy.value == float(output == "PNEUMONIA")
 
 
 def test_what_is_acknowledged_after_a_restart_does_not_alarm_again(ward: Ward) -> None:

@@ -152,7 +152,8 @@ class Findings:
         if baseline.numbers:
             return measuring.regression(truth, outputs)
         positive = measuring.positive_class(monitor.config.performance.positive, baseline)
-        return measuring.performance(truth, outputs, positive), ()
+        truth, outputs, problems = measuring.of_known_classes(truth, outputs, baseline.classes)
+        return measuring.performance(truth, outputs, positive), problems
 
 
 def _divided(

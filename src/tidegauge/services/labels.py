@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.labels import label_text
@@ -20,6 +20,7 @@ from tidegauge.storage.objects import ObjectInfo
 _LISTED = 1000  # problems of a file that are kept with their row; all are counted
 _TYPES = (".csv", ".parquet")
 _CHUNK = 1000
+_AHEAD = timedelta(days=1)  # of now; what is later is a wrong date
 
 Touch = Callable[[Iterable[datetime]], None]
 
@@ -37,7 +38,8 @@ class PostedLabel:
 class Receipt:
     """What became of posted labels: ``accepted`` are durable, ``corrected`` of them replaced another one.
 
-    ``unknown`` are event ids that no logged event has; nothing is kept of these but a dead letter.
+    ``unknown`` are event ids that no logged event has, with ``[index]`` where the event has no such answer;
+    nothing is kept of these but a dead letter.
     """
 
     accepted: int
@@ -85,19 +87,27 @@ class Labels:
         self,
         deployment_id: str,
         labels: Sequence[PostedLabel],
-        times: Mapping[str, datetime],
+        events: Mapping[str, tuple[datetime, int]],
         by: str,
         touch: Touch,
     ) -> Receipt:
-        """Take in labels by event id; ``times`` are those of the events that are known.
+        """Take in labels by event id; ``events`` has time and number of answers of those that are known.
 
-        The last label of an event counts. ``touch`` hears the times touched, within the transaction.
+        The last label of an answer counts. ``touch`` hears the times touched, within the transaction.
         """
         now = self._now()
         empty = [(label.event_id, reason) for label in labels if (reason := _unsaid(label))]
         newest = {(label.event_id, label.index): label for label in labels if not _unsaid(label)}
-        known = {key: label for key, label in newest.items() if key[0] in times}
-        unknown = tuple(dict.fromkeys(key[0] for key in newest if key[0] not in times))
+        known = {
+            key: label
+            for key, label in newest.items()
+            if key[0] in events and 0 <= key[1] < events[key[0]][1]
+        }
+        reasons = {
+            id_ if id_ not in events else f"{id_} [{index}]": _unanswered(events.get(id_), index)
+            for id_, index in newest
+            if (id_, index) not in known
+        }
         before = self._current(deployment_id, sorted({key[0] for key in known}))
         added: list[Label] = []
         replaced: list[str] = []
@@ -109,20 +119,19 @@ class Labels:
                 continue  # sent again
             if old is not None:
                 replaced.append(old.id)
-            touched.add(times[event_id])
-            added.append(
-                Label(new_id(), deployment_id, times[event_id], event_id, index, "", text, by, 0, now)
-            )
+            time = events[event_id][0]
+            touched.add(time)
+            added.append(Label(new_id(), deployment_id, time, event_id, index, "", text, by, 0, now))
         letters = [
             DeadLetter(new_id(), deployment_id, "label", id_, by, reason, None, now)
-            for id_, reason in (*((id_, "No logged event has this id.") for id_ in unknown), *empty)
+            for id_, reason in (*reasons.items(), *empty)
         ]
         with self._database.transaction():
             self._supersede(replaced, now)
             self._database.labels.add_all(added)
             self._database.dead_letters.add_all(letters)
             touch(touched)
-        return Receipt(len(known), len(replaced), unknown, len(empty))
+        return Receipt(len(known), len(replaced), tuple(reasons), len(empty))
 
     def of_window(self, deployment_id: str, start: datetime, end: datetime) -> tuple[Label, ...]:
         """Return the labels that count of the window [start, end), in order of time."""
@@ -139,7 +148,10 @@ class Labels:
         rows: list[Row] = []
         try:
             frame = read_table(folder.files.get(info.path), info.path.rpartition("/")[2], as_text=True)
-            rows, faults = folder.columns.parse(frame)
+            parsed, faults = folder.columns.parse(frame)
+            latest = self._now() + _AHEAD
+            rows = [row for row in parsed if row.time <= latest]
+            faults += [_ahead(row) for row in parsed if row.time > latest]
         except (InvalidInputError, NotFoundError) as error:  # deleted since it was listed
             faults = [Fault(None, error.message)]
         file = replace(file, rows=len(rows), problems=len(faults))
@@ -229,3 +241,15 @@ def _unsaid(label: PostedLabel) -> str:
     if label.label is None or str(label.label).strip().lower() in ("", "nan"):
         names.append("label")
     return f"{' and '.join(names)} {'are' if names[1:] else 'is'} empty." if names else ""
+
+
+def _unanswered(event: tuple[datetime, int] | None, index: int) -> str:
+    """Say why a label by event id judges nothing."""
+    if event is None:
+        return "No logged event has this id."
+    count = event[1]
+    return f"The index is {index}, but the event has {count} answer{'s' if count > 1 else ''}, from 0 on."
+
+
+def _ahead(row: Row) -> Fault:
+    return Fault(row.number, f"Its time is {row.time.isoformat()}, which lies in the future.", row.time)

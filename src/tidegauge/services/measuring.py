@@ -33,6 +33,7 @@ from tidegauge.storage.observations import Observations, moment
 #: Of all days of a year together: a confidence sequence a day, each for a share of it.
 SURE = 0.05 / 365
 _DRAWS = 250  # of a window's labels: a dozen images leave the interval wide anyhow
+_STRANGERS = 5  # unknown classes that are named
 _PERMUTATIONS = 199  # of a window's p-value: evidence, not it, decides on alarms
 
 Counts = dict[str, tuple[int, int]]
@@ -144,19 +145,51 @@ def _predictions(algorithm: str, baseline: Baseline, observed: Observations) -> 
 
 
 def pairs(labels: Sequence[Label], observed: Observations, baseline: Baseline) -> tuple[list[str], list[str]]:
-    """Return labels and the answers that they judge; a label by event id finds its answer in the log."""
+    """Return labels and the answers that they judge; a label by event id finds its answer in the log.
+
+    An answer that is labelled in a file and by event id counts once, as the latter says.
+    """
     told: dict[tuple[str, int], str] = {}
     if any(not label.output for label in labels):
         answered = observed.take(np.flatnonzero(~np.isnan(observed.scores).any(axis=1)))
         keys = zip(answered.event_id, answered.index.tolist(), strict=True)
         told = dict(zip(keys, answers(answered, baseline), strict=True))
+    by_id = [(label, told.get((label.event_id, label.index))) for label in labels if not label.output]
+    judged = Counter((label.time, output) for label, output in by_id if output)
     truth, found = [], []
-    for label in labels:
-        output = label.output or told.get((label.event_id, label.index))
-        if output:
+    for label, output in [*by_id, *((label, label.output) for label in labels if label.output)]:
+        if label.output and judged[label.time, label.output]:
+            judged[label.time, label.output] -= 1
+        elif output:
             truth.append(label.label)
             found.append(output)
     return truth, found
+
+
+def of_known_classes(
+    truth: Sequence[str], outputs: Sequence[str], classes: Sequence[str]
+) -> tuple[list[str], list[str], tuple[str, ...]]:
+    """Leave out what names a class that the model does not have, and say so; all is known without classes."""
+    if not classes:
+        return list(truth), list(outputs), ()
+    known = set(classes)
+    kept = [
+        (label, output)
+        for label, output in zip(truth, outputs, strict=True)
+        if label in known and output in known
+    ]
+    strangers = Counter(
+        name for pair in zip(truth, outputs, strict=True) for name in dict.fromkeys(pair) if name not in known
+    )
+    if not strangers:
+        return list(truth), list(outputs), ()
+    words = "label or answer names" if len(truth) - len(kept) == 1 else "labels or answers name"
+    named = ", ".join(f"{name[:60]!r} ({count})" for name, count in strangers.most_common(_STRANGERS))
+    problem = (
+        f"{len(truth) - len(kept)} {words} a class that the model does not have: {named}; left out. "
+        f"Its classes are {', '.join(classes)}."
+    )
+    return [label for label, _ in kept], [output for _, output in kept], (problem,)
 
 
 def performance(truth: Sequence[str], outputs: Sequence[str], positive: str | None) -> list[Metric]:

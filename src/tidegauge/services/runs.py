@@ -171,11 +171,11 @@ class Runs:
         self.catch_up(monitor)
         extraction = extraction_for(monitor, self._baselines)
         wanted = {label.event_id for label in labels}
-        times = self._files.times(monitor.deployment_id, extraction.id, wanted)
+        events = self._files.answered(monitor.deployment_id, extraction.id, wanted)
         return self._labels.post(
             monitor.deployment_id,
             labels,
-            times,
+            events,
             by,
             lambda touched: self.touch(monitor, touched, Cause.LATE_LABELS),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -164,15 +165,24 @@ class ObservationStore:
 
     def times(self, deployment_id: str, extractor: str, event_ids: set[str]) -> dict[str, datetime]:
         """Return the times of events by id, newest files first; what is not found is left out."""
+        found = self.answered(deployment_id, extractor, event_ids)
+        return {id_: time for id_, (time, _) in found.items()}
+
+    def answered(
+        self, deployment_id: str, extractor: str, event_ids: set[str]
+    ) -> dict[str, tuple[datetime, int]]:
+        """Return the time of events, and how many answers each has, by id; what is not found is left out."""
         files = self._files.where(deployment_id=deployment_id, extractor=extractor, sort="-last")
-        found: dict[str, datetime] = {}
+        found: dict[str, tuple[datetime, int]] = {}
         for file in files:
             if len(found) == len(event_ids):
                 break
             table = pq.read_table(self._store.open(file.id), columns=["event_id", "time"])
             wanted = table.filter(pc.is_in(table["event_id"], pa.array(sorted(event_ids))))
+            counts = Counter(wanted["event_id"].to_pylist())
             times = wanted["time"].cast(pa.int64()).to_pylist()
-            found |= {id_: moment(t) for id_, t in zip(wanted["event_id"].to_pylist(), times, strict=True)}
+            for id_, time in zip(wanted["event_id"].to_pylist(), times, strict=True):
+                found[id_] = moment(time), counts[id_]
         return found
 
     def join(self, files: Sequence[ObservationFile], name: str) -> ObservationFile:
