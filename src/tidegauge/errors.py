@@ -5,7 +5,7 @@ Only the doors (``api``, ``ui``, ``serving``, ``cli``) turn a class into an HTTP
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,6 +16,18 @@ class FieldError:
 
     field: str
     message: str
+
+    def below(self, section: str) -> FieldError:
+        """Return the error of a part as one of the whole, in its field and in its sentence.
+
+        >>> FieldError("bound", "bound is missing; give one.").below("conditions.0").message
+        'conditions.0.bound is missing; give one.'
+        """
+        if not section:
+            return self
+        name = f"{section}.{self.field}"
+        rest = self.message.removeprefix(self.field)
+        return FieldError(name, f"{name}{rest}" if rest != self.message else f"{name}: {self.message}")
 
 
 class TidegaugeError(Exception):
@@ -64,6 +76,13 @@ class UnavailableError(TidegaugeError):
     """A part that is needed is not there now; the same call may work later (HTTP 503)."""
 
 
+def raise_all(errors: Iterable[FieldError]) -> None:
+    """Raise InvalidInputError with these errors, all at once, if there are any."""
+    found = tuple(errors)
+    if found:
+        raise InvalidInputError(" ".join(error.message for error in found), found)
+
+
 def all_of(*checks: Callable[[], Any]) -> None:
     """Make every check; raise InvalidInputError with everything that is wrong, all at once."""
     found: list[FieldError] = []
@@ -72,5 +91,4 @@ def all_of(*checks: Callable[[], Any]) -> None:
             check()
         except InvalidInputError as error:
             found += error.errors
-    if found:
-        raise InvalidInputError(" ".join(error.message for error in found), tuple(found))
+    raise_all(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -302,6 +303,89 @@ def test_every_wrong_value_is_told_at_once_with_field_and_line() -> None:
     assert found[2].startswith("m.yaml, line 19: alerts.1.name is 'accuracy', as of another alert")
     assert found[3].startswith("m.yaml, line 19: alerts.1.bound is missing")
     assert len(found) == 4
+
+
+def test_wrong_types_do_not_hide_wrong_values_of_other_fields() -> None:
+    text = (
+        FILE.replace("deployment: tiny", "name: tiny")
+        .replace("minutes: 5", "minutes: 0")
+        .replace("enabled: true", "enabled: perhaps")
+        .replace("kind: prediction_output", "kind: other")
+        .replace("name: prediction", "name: ' '")
+        .replace("type: drift, soft: 0.42", "type: drfit, soft: .nan")
+        .replace("type: performance\n", "type: other\n    breaches: 0\n")
+    )
+    told = [re.split(r": | ", message.partition(": ")[2])[0] for message in refusal(text)]
+    assert sorted(told) == [
+        "alerts.1.breaches",
+        "alerts.1.type",
+        "config.drift.enabled",
+        "config.frequency_minutes",
+        "deployment",
+        "name",
+        "schema.0.kind",
+        "schema.0.name",
+        "thresholds.image.soft",
+        "thresholds.image.type",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("model_type: regresion\n  performance: {enabled: true, positive: A}", "config.model_type"),
+        ("input_data_type: tables\n  keep_images: false", "config.input_data_type"),
+        (
+            "performance: {compute: bespoke, custom: {code: c, version: 1, function: m.py:f}}",
+            "config.performance.compute",
+        ),
+    ],
+)
+def test_what_a_field_with_a_wrong_type_might_explain_is_not_told(text: str, field: str) -> None:
+    (message,) = refusal(FILE.replace("frequency_minutes: 5", text))
+    assert f": {field}: Input should be " in message
+
+
+def test_an_alert_tells_all_of_its_errors() -> None:
+    text = FILE.replace("name: alarm", "name: Alarm").replace(
+        "      - on: evidence\n", "      - {on: evidence, surely: true}\n      - name: ' '\n"
+    )
+    text = text.replace("    type: drift\n", "    type: drift\n    breaches: 0\n    repeat_minutes: -1\n")
+    found = refusal(text)
+    assert [message.partition(": ")[2].partition(" ")[0] for message in found] == [
+        "alerts.0.name",
+        "alerts.0.conditions.0.surely",
+        "alerts.0.conditions.1.metric",
+        "alerts.0.conditions.1.bound",
+        "alerts.0.breaches",
+        "alerts.0.repeat_minutes",
+    ]
+
+
+def test_what_the_server_lacks_is_told_with_what_is_wrong_in_the_file(
+    server: Client, run: Run, write: Write
+) -> None:
+    text = (
+        FILE.replace("deployment: tiny", "deployment: other")
+        .replace("minutes: 5", "minutes: 0")
+        .replace("dataset: chest", "dataset: none")
+        .replace("state: active", "state: 5")
+    )
+    refused = run("monitor", "apply", "-f", write(text), "--dry-run")
+    assert refused.code == 2
+    for sentence in (
+        "line 1: deployment: There is no deployment 'other'",
+        "line 3: config.frequency_minutes is 0;",
+        "line 7: config.drift.train_data: There is no dataset 'none'.",
+        "line 23: state: Input should be",
+    ):
+        assert sentence in refused.err
+
+
+def test_a_file_with_errors_is_told_though_no_server_answers(run_anywhere: Run, write: Write) -> None:
+    path = write(FILE.replace("minutes: 5", "minutes: 0"))
+    refused = run_anywhere("--url", "http://127.0.0.1:9", "monitor", "apply", "-f", path)
+    assert (refused.code, "config.frequency_minutes is 0" in refused.err) == (2, True)
 
 
 @pytest.mark.parametrize(

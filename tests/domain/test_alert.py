@@ -141,3 +141,19 @@ def test_a_rule_that_could_never_be_judged_is_refused(
     with pytest.raises(InvalidInputError) as caught:
         rule(*conditions, **changes).check()
     assert caught.value.errors[0].field == field
+
+
+def test_everything_that_is_wrong_with_a_rule_is_told_at_once() -> None:
+    conditions = (Condition(name=" "), Condition(on=Subject.QUIET, segment="a", surely=True))
+    with pytest.raises(InvalidInputError) as caught:
+        rule(*conditions, name="Not a name", breaches=0, repeat_minutes=-1).check()
+    assert [error.field for error in caught.value.errors] == [
+        "name",
+        "conditions.0.metric",
+        "conditions.0.bound",
+        "conditions.1.bound",
+        "conditions.1.surely",
+        "conditions.1.segment",
+        "breaches",
+        "repeat_minutes",
+    ]

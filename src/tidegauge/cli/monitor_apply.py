@@ -41,11 +41,11 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Make a monitor what a file says, field by field; where it is so already, change nothing."""
-    from tidegauge.client.apply import carry_out, plan, read_document
+    from tidegauge.client.apply import carry_out, draft_document, plan
 
     is_input = str(file) == "-"
     data = sys.stdin.buffer.read() if is_input else file.read_bytes()
-    document = read_document(data, "standard input" if is_input else str(file))
+    document = draft_document(data, "standard input" if is_input else str(file))
     client = connect(context)
     todo = plan(client, document)
     if not dry_run:

@@ -9,15 +9,16 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
+from tidegauge.client.reading import read, short
 from tidegauge.domain.alert import Alert
 from tidegauge.domain.monitor import Monitor, MonitorState
 from tidegauge.domain.monitor_config import needs_baseline
 from tidegauge.domain.monitor_config.file import MonitorFile, compare, file_of
 from tidegauge.domain.report import Change
-from tidegauge.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
+from tidegauge.errors import ConflictError, FieldError, InvalidInputError, NotFoundError, TidegaugeError
 
 if TYPE_CHECKING:
     from tidegauge.client import Client
@@ -41,7 +42,7 @@ class _Loader(yaml.SafeLoader):
         except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
             kind = node.tag.rpartition(":")[2]
             raise yaml.constructor.ConstructorError(
-                problem=f"{_short(node.value)} cannot be read as {kind}; correct it",
+                problem=f"{short(node.value)} cannot be read as {kind}; correct it",
                 problem_mark=node.start_mark,
             ) from error
 
@@ -62,11 +63,12 @@ _Loader.add_implicit_resolver(_BOOL, re.compile("true|True|TRUE|false|False|FALS
 
 @dataclass(frozen=True)
 class Document:
-    """A file that was read: what it wants, and where each of its fields stands."""
+    """A file that was read: what it wants, where each of its fields stands, and what is wrong with it."""
 
     wanted: MonitorFile
     name: str
     node: yaml.Node
+    errors: tuple[FieldError, ...] = ()
 
     def refusal(self, errors: Iterable[FieldError]) -> InvalidInputError:
         """Return errors of its fields as one, each with its line."""
@@ -113,6 +115,14 @@ class Plan:
 
 def read_document(data: bytes, name: str) -> Document:
     """Read YAML or JSON; InvalidInputError tells everything that is wrong at once, each with its line."""
+    document = draft_document(data, name)
+    if document.errors:
+        raise document.refusal(document.errors)
+    return document
+
+
+def draft_document(data: bytes, name: str) -> Document:
+    """Read YAML or JSON that may have errors; InvalidInputError where nothing can be made of it."""
     try:
         loader = _Loader(data)
         node = loader.get_single_node()
@@ -129,15 +139,11 @@ def read_document(data: bytes, name: str) -> Document:
         raise InvalidInputError.of("file", f"{name} is empty; it must name a deployment.")
     if not isinstance(value, dict):
         raise InvalidInputError.of("file", f"{name} has no fields; give deployment, config and so on.")
-    try:
-        wanted = _adapter().validate_python(value)
-    except ValidationError as error:
-        raise _refusal(name, node, _told(error)) from error
-    document = Document(wanted, name, node)
-    errors = wanted.errors()
-    if errors:
-        raise document.refusal(errors)
-    return document
+    reading = read(_adapter().validate_python, value)
+    errors = tuple(reading.errors())
+    if not reading.variants:
+        raise _refusal(name, node, errors)
+    return Document(reading.variants[0], name, node, errors)
 
 
 @cache
@@ -160,15 +166,22 @@ def export(client: Client, key: str) -> MonitorFile:
 
 
 def plan(client: Client, document: Document) -> Plan:
-    """Compare a document with the server; InvalidInputError where it names what is not there."""
+    """Compare a document with the server; InvalidInputError with its errors and what is not there."""
     wanted = document.wanted
+    errors = list(document.errors)
+    known = [f"{error.field}." for error in errors]
     try:
-        deployment = client.deployments.get(wanted.deployment)
-    except NotFoundError as error:
-        raise document.refusal([FieldError("deployment", f"deployment: {error.message}")]) from error
-    errors = list(_absent(client, wanted))
+        errors += (
+            error
+            for error in _absent(client, wanted)
+            if not any(field.startswith(f"{error.field}.") for field in known)
+        )
+    except TidegaugeError:
+        if not errors:  # else these are told though the server cannot be asked
+            raise
     if errors:
         raise document.refusal(errors)
+    deployment = client.deployments.get(wanted.deployment)
     try:
         monitor = client.monitors.get(deployment.id)
     except NotFoundError:
@@ -247,6 +260,11 @@ def _carry_state(client: Client, key: str, state: str | None) -> Monitor:
 
 def _absent(client: Client, wanted: MonitorFile) -> Iterator[FieldError]:
     """Name what a file speaks of that the server does not have."""
+    if wanted.deployment.strip():
+        try:
+            client.deployments.get(wanted.deployment)
+        except NotFoundError as error:
+            yield FieldError("deployment", f"deployment: {error.message}")
     train = wanted.config.drift.train_data
     if train and wanted.config.drift.enabled:
         try:
@@ -262,17 +280,6 @@ def _absent(client: Client, wanted: MonitorFile) -> Iterator[FieldError]:
                 yield FieldError(
                     field, f"{field}: there is no channel {name!r}; add it with: tidegauge channel add {name}"
                 )
-
-
-def _told(error: ValidationError) -> Iterator[FieldError]:
-    for item in error.errors():
-        field = ".".join(str(part) for part in item["loc"]) or "file"
-        yield FieldError(field, f"{field}: {item['msg']} (got {_short(item['input'])}).")
-
-
-def _short(value: object) -> str:
-    got = repr(value)
-    return got if len(got) <= 80 else f"{got[:77]}..."
 
 
 def _of_config(error: FieldError) -> FieldError:

@@ -15,7 +15,7 @@ from tidegauge.domain.monitor import Metric, MonitorRun, SegmentResult
 from tidegauge.domain.retraining import RetrainAction
 from tidegauge.domain.status import Status
 from tidegauge.domain.strict import STRICT
-from tidegauge.errors import InvalidInputError
+from tidegauge.errors import FieldError, InvalidInputError, raise_all
 
 EVERY = "*"  # as the name of a condition: any feature or metric of the alert's type
 
@@ -73,23 +73,31 @@ class Condition:
     surely: bool = False
     segment: str = ""
 
-    def check(self) -> None:
-        """Raise InvalidInputError where a part is missing that this kind of condition needs."""
+    def errors(self) -> list[FieldError]:
+        """Return every field that this kind of condition lacks, or that makes no sense in it."""
+        found = []
         if self.on is Subject.METRIC and not self.name.strip():
-            raise InvalidInputError.of("metric", "metric is empty; name a metric such as accuracy.")
+            found.append(FieldError("metric", "metric is empty; name a metric such as accuracy."))
         if self.on in (Subject.METRIC, Subject.QUIET) and self.bound is None:
-            raise InvalidInputError.of("bound", f"bound is missing; a condition on {self.on.value} has one.")
+            found.append(FieldError("bound", f"bound is missing; a condition on {self.on.value} has one."))
         if self.bound is not None and not math.isfinite(self.bound):
-            raise InvalidInputError.of("bound", f"bound is {self.bound}; give a finite number.")
+            found.append(FieldError("bound", f"bound is {self.bound}; give a finite number."))
         if self.on is Subject.STATUS and self.status not in _RANK:
-            raise InvalidInputError.of("status", "status is missing; use healthy, warning or critical.")
+            found.append(FieldError("status", "status is missing; use healthy, warning or critical."))
         if self.surely and self.on is not Subject.METRIC:
-            raise InvalidInputError.of("surely", "surely is for metrics only; leave it out.")
+            found.append(FieldError("surely", "surely is for metrics only; leave it out."))
         if self.segment and self.on is Subject.QUIET:
-            raise InvalidInputError.of(
-                "segment",
-                f"segment is {self.segment!r}, but minutes without events are the whole's; leave it out.",
+            found.append(
+                FieldError(
+                    "segment",
+                    f"segment is {self.segment!r}, but minutes without events are the whole's; leave it out.",
+                )
             )
+        return found
+
+    def check(self) -> None:
+        """Raise InvalidInputError with every field that is wrong."""
+        raise_all(self.errors())
 
     @property
     def text(self) -> str:
@@ -186,23 +194,33 @@ class AlertRule:
     tell_resolved: bool = True
     retrain: RetrainAction | None = None
 
-    def check(self) -> None:
-        """Raise InvalidInputError for a rule that could never be judged."""
-        check_name(self.name)
+    def errors(self) -> list[FieldError]:
+        """Return everything for which it could never be judged."""
+        found: list[FieldError] = []
+        try:
+            check_name(self.name)
+        except InvalidInputError as error:
+            found += error.errors
         if not self.conditions:
-            raise InvalidInputError.of("conditions", "conditions is empty; give one or more.")
-        for condition in self.conditions:
-            condition.check()
+            found.append(FieldError("conditions", "conditions is empty; give one or more."))
+        for number, condition in enumerate(self.conditions):
+            # Of one condition everybody knows which is meant.
+            where = f"conditions.{number}" if len(self.conditions) > 1 else ""
+            found += (error.below(where) for error in condition.errors())
         for name, value, low, high in (
             ("breaches", self.breaches, 1, 1000),
             ("repeat_minutes", self.repeat_minutes, 0, 525_600),
         ):
             if not low <= value <= high:
-                raise InvalidInputError.of(
-                    name, f"{name} is {value}; give a whole number from {low} to {high}."
-                )
+                message = f"{name} is {value}; give a whole number from {low} to {high}."
+                found.append(FieldError(name, message))
         if self.retrain is not None:
-            self.retrain.check()
+            found += (error.below("retrain") for error in self.retrain.errors())
+        return found
+
+    def check(self) -> None:
+        """Raise InvalidInputError for a rule that could never be judged, with everything that is wrong."""
+        raise_all(self.errors())
 
     @property
     def text(self) -> str:

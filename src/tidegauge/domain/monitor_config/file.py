@@ -51,7 +51,7 @@ class MonitorFile:
     def errors(self) -> list[FieldError]:
         """Return everything that is wrong with it, as far as that can be told without the server."""
         found = [] if self.deployment.strip() else [FieldError("deployment", "deployment is empty; name it.")]
-        found += (_below("config", error) for error in self.config.errors())
+        found += (error.below("config") for error in self.config.errors())
         if self.state:
             found += (
                 FieldError(
@@ -71,7 +71,7 @@ class MonitorFile:
             try:
                 feature.check()
             except InvalidInputError as error:
-                yield from (_below(f"schema.{number}", item) for item in error.errors)
+                yield from (item.below(f"schema.{number}") for item in error.errors)
                 continue
             if name in names[:number]:
                 yield FieldError(where, f"{where} is {name!r}, as of another feature; choose another name.")
@@ -88,7 +88,7 @@ class MonitorFile:
         except InvalidInputError as error:
             for item in error.errors:
                 is_whole = item.field == "thresholds"
-                yield item if is_whole else _below("thresholds", item)
+                yield item if is_whole else item.below("thresholds")
 
     def _alert_errors(self) -> Iterator[FieldError]:
         names = [rule.name for rule in self.alerts or ()]
@@ -99,10 +99,7 @@ class MonitorFile:
                     f"{where}.name",
                     f"{where}.name is {rule.name!r}, as of another alert; choose another name.",
                 )
-            try:
-                rule.check()
-            except InvalidInputError as error:
-                yield from (_below(where, item) for item in error.errors)
+            yield from (error.below(where) for error in rule.errors())
             for place, condition in enumerate(rule.conditions):
                 named = rule.type is MetricType.PERFORMANCE and condition.name not in ("", EVERY)
                 if named and (reason := self._never_measured(condition.name)):
@@ -193,10 +190,3 @@ def _plain(thresholds: Mapping[str, Bounds]) -> dict[str, Any]:
         name: {"type": bounds.type.value, "soft": bounds.soft, "hard": bounds.hard}
         for name, bounds in thresholds.items()
     }
-
-
-def _below(section: str, error: FieldError) -> FieldError:
-    """Return the error of a part as one of the whole, in its field and in its sentence."""
-    name = f"{section}.{error.field}"
-    rest = error.message.removeprefix(error.field)
-    return FieldError(name, f"{name}{rest}" if rest != error.message else f"{name}: {error.message}")
