@@ -5,11 +5,25 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page
 
+from parts import SIDE, write_images, write_model
+from tidegauge.client import Client
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _AXE = (Path(__file__).parent / "ui" / "vendor" / "axe.min.js").read_text()
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
 _GRAVE = ("serious", "critical")
@@ -72,3 +86,24 @@ class Watched:
         if folder := os.environ.get("TIDEGAUGE_SCREENSHOTS"):
             Path(folder).mkdir(parents=True, exist_ok=True)
             self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+def monitored(client: Client, folder: Path) -> str:
+    """Make an active monitor that has looked at an empty window; return its id."""
+    client.datasets.create("chest", folder=write_images(folder / "images", 10))
+    client.datasets.add_version("chest")
+    client.models.create("tiny")
+    client.models.add_version("tiny", write_model(folder / "model"))
+    client.deployments.create("tiny", "tiny", 1)
+    client.deployments.wait("tiny")
+    drift = {
+        "enabled": True,
+        "image": {"height": SIDE, "width": SIDE},
+        "train_data": {"dataset": "chest", "version": 1},
+    }
+    monitor = client.monitors.create("tiny", {"drift": drift})
+    client.monitors.wait(monitor.id)
+    client.monitors.add_feature(monitor.id, "prediction", "prediction_output", "categorical")
+    client.monitors.start(monitor.id)
+    client.monitors.run(monitor.id, START, START + timedelta(minutes=5))
+    return monitor.id

@@ -7,16 +7,7 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from parts import absent
-
-_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from parts_watched import FLAGS
 
 
 @pytest.fixture
@@ -25,6 +16,6 @@ def page() -> Iterator[Page]:
     if path is None:
         absent("chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_FLAGS)
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser.new_page(viewport={"width": 360, "height": 800})
         browser.close()

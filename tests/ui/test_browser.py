@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from parts import SIDE, running_server, write_images, write_model
-from tidegauge.client import Client
+from parts import running_server
+from parts_watched import monitored
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-def monitored(client: Client, folder: Path) -> str:
-    client.datasets.create("chest", folder=write_images(folder / "images", 10))
-    client.datasets.add_version("chest")
-    client.models.create("tiny")
-    client.models.add_version("tiny", write_model(folder / "model"))
-    client.deployments.create("tiny", "tiny", 1)
-    client.deployments.wait("tiny")
-    drift = {
-        "enabled": True,
-        "image": {"height": SIDE, "width": SIDE},
-        "train_data": {"dataset": "chest", "version": 1},
-    }
-    monitor = client.monitors.create("tiny", {"drift": drift})
-    client.monitors.wait(monitor.id)
-    client.monitors.add_feature(monitor.id, "prediction", "prediction_output", "categorical")
-    client.monitors.start(monitor.id)
-    client.monitors.run(monitor.id, START, START + timedelta(minutes=5))
-    return monitor.id
 
 
 def test_from_the_sign_in_to_a_run(page: Page, tmp_path: Path) -> None:

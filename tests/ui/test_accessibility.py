@@ -1,0 +1,142 @@
+"""Every page in a real browser: nothing complains, sticks out or moves, and axe-core finds nothing grave."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from parts import absent, running_server
+from parts_routes import pages_of
+from parts_watched import FLAGS, Watched, monitored
+from tidegauge.app import build_services, create_app
+from tidegauge.client import Client
+from tidegauge.settings import load_settings
+
+_MOVES = 0.05  # of the cumulative layout shift; 0.1 counts as good
+
+
+@dataclass
+class Home:
+    """A server with a monitor that has looked at a window, and what the parameters of its pages stand for."""
+
+    client: Client
+    values: dict[str, str]
+
+    def paths(self, templates: list[str]) -> list[str]:
+        """Return the address of each page that can be shown here."""
+        found = []
+        for template in templates:
+            names = re.findall(r"{(\w+)(?::\w+)?}", template)
+            values = self._values(template)
+            unknown = [name for name in names if name not in values]
+            assert not unknown, f"{template}: say what {unknown} stand for in this test"
+            found.append(re.sub(r":\w+}", "}", template).format(**values))
+        return found
+
+    def _values(self, template: str) -> dict[str, str]:
+        kind = template.split("/")[1]
+        names = {
+            "datasets": "chest",
+            "models": "tiny",
+            "code": "mine",
+            "deployments": "tiny",
+            "help": "alerts",
+        }
+        run = {"run_id": self.values["pipeline_run_id"]} if kind == "pipeline-runs" else {}
+        return {**self.values, "name": names.get(kind, "tiny"), **run}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    folder: Path = tmp_path_factory.mktemp("pages")
+    with running_server(folder / "home") as client:
+        monitor = monitored(client, folder)
+        (folder / "code").mkdir()
+        (folder / "code" / "pipeline.py").write_text("print('a step')\n")
+        client.code.create("mine")
+        client.code.add_version("mine", folder / "code")
+        alert = client.monitors.add_alert(monitor, "accuracy", "accuracy", "<", 0.85)
+        run = client.pipelines.run(code="mine", dataset="chest", model="tiny", deployment="")
+        span = {"start": "2026-03-01T12:00:00Z", "end": "2026-03-01T13:00:00Z", "reason": "service"}
+        maintenance = client.request("POST", f"/api/v1/monitors/{monitor}/maintenance", json=span).json()
+        channel = client.channels.create("ward", "webhook", {"url": "http://127.0.0.1:9/hook"})
+        tokens = client.request("GET", "/settings/developer").text
+        values = {
+            "monitor_id": monitor,
+            "run_id": client.monitors.runs(monitor)[-1].id,
+            "pipeline_run_id": run.id,
+            "alert_id": alert.id,
+            "maintenance_id": maintenance["id"],
+            "channel_id": channel.id,
+            "token_id": re.findall(r"developer/([^/]+)/revoke", tokens)[0],
+            "number": "1",
+            "file": "timeline.svg",
+            "event_id": "none",
+            "index": "0",
+        }
+        yield Home(client, values)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium")
+    if path is None:
+        absent("chromium")
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    services = build_services(load_settings(tmp_path_factory.mktemp("bare"), {"port": 1}, {}))
+    found = pages_of(create_app(services))
+    services.collector.close()
+    services.database.close()
+    return found
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark"), (2560, "light")])
+def test_every_page_is_sound(
+    home: Home, browser: Browser, templates: list[str], width: int, scheme: str
+) -> None:
+    client = home.client
+    cookies = {"tidegauge_token": client.token}
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    context.add_cookies([{"name": "tidegauge_token", "value": client.token, "url": client.url}])
+    found: list[str] = []
+    seen = 0
+    with httpx.Client(base_url=client.url, cookies=cookies, timeout=30) as http:
+        for path in home.paths(templates):
+            if path == "/live":
+                continue  # a stream
+            answer = http.get(path)
+            if answer.is_redirect or not answer.text.lstrip().startswith("<!doctype html>"):
+                continue  # a picture, a file, a part of a page
+            page = context.new_page()
+            watched = Watched(page, client.url)
+            page.goto(client.url + path)
+            page.wait_for_timeout(250)
+            seen += 1
+            refused = answer.status_code >= 400
+            found += [f"{path}: {text}" for text in watched.problems if not refused]
+            found += [f"{path}: {text}" for text in watched.violations()]
+            if watched.overhang() > 0:
+                found.append(f"{path}: sticks out by {watched.overhang()} pixels")
+            if watched.shift() > _MOVES:
+                found.append(f"{path}: moves by {watched.shift():.2f}")
+            watched.shoot(
+                f"page{re.sub(r'[^a-z]+', '-', re.sub('[0-9a-f-]{36}', 'id', path))}-{width}-{scheme}"
+            )
+            page.close()
+    context.close()
+    assert found == []
+    assert seen > 40
