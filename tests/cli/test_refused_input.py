@@ -35,6 +35,33 @@ def test_an_alert_with_a_bound_that_is_not_finite(run: Run, bound: str) -> None:
     assert f"conditions.0.bound is {bound}; give a finite number." in refused.err
 
 
+@pytest.mark.parametrize(
+    ("type_", "sentence"),
+    [
+        ("performance", "bogus is no metric of performance; use one of accuracy, "),
+        ("health", "bogus is no metric of health; use one of "),
+        ("drift", "bogus is no score of drift; use one of image, prediction."),
+    ],
+)
+def test_an_alert_on_a_metric_that_cannot_exist(run: Run, type_: str, sentence: str) -> None:
+    refused = run("alert", "add", "tiny", "low", "bogus", "<", "0.3", "--type", type_)
+    assert (refused.code, sentence in refused.err) == (2, True)
+
+
+def test_an_alert_is_refused_with_all_that_is_wrong(run: Run) -> None:
+    refused = run("alert", "add", "tiny", "Low", "bogus", "<", "0.3", "--breaches", "0", "--channel", "none")
+    for sentence in ("name is 'Low'", "bogus is no metric", "breaches is 0", "There is no channel 'none'"):
+        assert sentence in refused.err
+
+
+def test_an_alert_of_a_file_on_a_metric_that_cannot_exist() -> None:
+    text = "deployment: tiny\nalerts:\n- {name: a, type: drift, conditions: [{name: pixels, bound: 1}]}\n"
+    with pytest.raises(InvalidInputError) as caught:
+        read_document(text.encode(), "m.yaml")
+    (error,) = caught.value.errors
+    assert error.message.startswith("m.yaml, line 3: alerts.0.conditions.0.name: pixels is no score of drift")
+
+
 def test_a_number_of_a_configuration_that_is_not_finite(run: Run) -> None:
     refused = run("monitor", "configure", "tiny", "--set", "evidence.alpha=NaN")
     assert (refused.code, "evidence.alpha is nan; give a finite number." in refused.err) == (2, True)

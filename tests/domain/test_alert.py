@@ -7,7 +7,8 @@ import pytest
 
 from tidegauge.domain.alert import AlertRule, Combine, Condition, Operator, Subject
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import EvidenceResult, Metric, MonitorRun
+from tidegauge.domain.monitor import EvidenceResult, Feature, FeatureKind, Metric, MonitorRun, ValueType
+from tidegauge.domain.monitor_config import MonitorConfig, PerformanceConfig
 from tidegauge.domain.status import Status
 from tidegauge.errors import InvalidInputError
 
@@ -157,3 +158,42 @@ def test_everything_that_is_wrong_with_a_rule_is_told_at_once() -> None:
         "breaches",
         "repeat_minutes",
     ]
+
+
+CLASSES = MonitorConfig()
+TABLE = MonitorConfig(input_data_type="tabular")
+NUMBERS = MonitorConfig(model_type="regression")
+COMPUTED = MonitorConfig(performance=PerformanceConfig(compute="precomputed_metrics"))
+AGE = Feature("age", FeatureKind.INPUT, ValueType.CONTINUOUS)
+
+
+@pytest.mark.parametrize(
+    ("type_", "name", "config", "schema", "reason"),
+    [
+        ("performance", "bogus", CLASSES, (), "bogus is no metric of performance; use one of accuracy, "),
+        (
+            "performance",
+            "acuracy",
+            CLASSES,
+            (),
+            "acuracy is no metric of performance; did you mean accuracy?",
+        ),
+        ("performance", "mae", CLASSES, (), "mae is of numbers, but model_type is classification"),
+        ("performance", "mae", NUMBERS, (), ""),
+        ("performance", "mae", COMPUTED, (), ""),
+        ("performance", "bogus", COMPUTED, (), "bogus is no metric of performance"),
+        ("performance", "*", CLASSES, (), ""),
+        ("health", "bogus", CLASSES, (), "bogus is no metric of health; use one of 4xx_requests, "),
+        ("drift", "bogus", CLASSES, (), "bogus is no score of drift; use one of image, prediction."),
+        ("drift", "image", CLASSES, (), ""),
+        ("drift", "bogus", TABLE, (), ""),
+        ("drift", "bogus", TABLE, (AGE,), "bogus is no score of drift; use one of age, prediction."),
+        ("drift", "age", TABLE, (AGE,), ""),
+    ],
+)
+def test_a_metric_that_the_monitor_never_has_is_named_with_those_that_it_has(
+    type_: str, name: str, config: MonitorConfig, schema: tuple[Feature, ...], reason: str
+) -> None:
+    found = AlertRule("a", MetricType(type_), (replace(LOW, name=name),)).unknown(config, schema)
+    assert len(found) == bool(reason)
+    assert all(error.message.startswith(reason) for _, error in found)

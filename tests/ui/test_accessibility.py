@@ -138,5 +138,5 @@ def test_every_page_is_sound(
             )
             page.close()
     context.close()
-    assert found == []
+    assert not found, "\n".join(found)
     assert seen > 40

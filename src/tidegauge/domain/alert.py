@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from tidegauge.domain.identity import check_name
-from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import Metric, MonitorRun, SegmentResult
+from tidegauge.domain.metrics import MetricType, names, never_measured, no_metric
+from tidegauge.domain.monitor import Feature, Metric, MonitorRun, SegmentResult, score_names
+from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.retraining import RetrainAction
 from tidegauge.domain.status import Status
 from tidegauge.domain.strict import STRICT
@@ -216,6 +217,26 @@ class AlertRule:
                 found.append(FieldError(name, message))
         if self.retrain is not None:
             found += (error.below("retrain") for error in self.retrain.errors())
+        return found
+
+    def unknown(self, config: MonitorConfig, schema: Iterable[Feature]) -> list[tuple[int, FieldError]]:
+        """Return the conditions on metrics that a monitor never has, by their place; they never hold."""
+        is_drift = self.type is MetricType.DRIFT
+        known = score_names(config, schema) if is_drift else names(self.type)
+        what = "score of drift" if is_drift else f"metric of {self.type.value}"
+        measured = self.type is MetricType.PERFORMANCE and config.performance.compute == "labelled_data"
+        found = []
+        for place, condition in enumerate(self.conditions):
+            name = condition.name
+            if known is None or condition.on is not Subject.METRIC or not name.strip() or name == EVERY:
+                continue
+            given = {n for n in known if not measured or not never_measured([n], config.model_type)}
+            if name in known and measured:
+                reason = never_measured([name], config.model_type)
+            else:
+                reason = no_metric(name, what, given)
+            if reason:
+                found.append((place, FieldError("metric", reason)))
         return found
 
     def check(self) -> None:

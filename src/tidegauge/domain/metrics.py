@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from difflib import get_close_matches
 from enum import StrEnum
 
 
@@ -118,6 +119,20 @@ def names(type_: MetricType) -> frozenset[str] | None:
     if type_ is MetricType.DRIFT:
         return None
     return HEALTH if type_ is MetricType.HEALTH else ERRORS | QUALITIES
+
+
+def no_metric(name: str, what: str, known: Iterable[str]) -> str:
+    """Say that there is no metric of a name, and which there are; empty where it is known.
+
+    >>> no_metric("acuracy", "performance metric", {"accuracy", "recall"})
+    'acuracy is no performance metric; did you mean accuracy?'
+    """
+    names = sorted(known)
+    if name in names:
+        return ""
+    alike = get_close_matches(name, names, n=1)
+    hint = f"did you mean {alike[0]}?" if alike else f"use one of {', '.join(names)}."
+    return f"{name} is no {what}; {hint}"
 
 
 def implausible(name: str, value: float) -> str:

@@ -18,6 +18,9 @@ from tidegauge.errors import ConflictError, InvalidInputError
 #: The name of the score of predictions, which no column may have.
 PREDICTION = "prediction"
 
+#: The name of the score of a function of the user for a whole table.
+WHOLE_TABLE = "table"
+
 
 class MonitorState(StrEnum):
     INIT = "init"  # a field is missing
@@ -80,6 +83,16 @@ class Feature:
                 f"name is {PREDICTION!r}, which is the score of predictions; rename the column, or choose "
                 "the kind prediction_output.",
             )
+
+
+def score_names(config: MonitorConfig, schema: Iterable[Feature]) -> frozenset[str] | None:
+    """Return the names that scores of drift have; None while the columns of a table are not known."""
+    if config.input_data_type == "image":
+        return frozenset({"image", PREDICTION})
+    columns = {feature.name for feature in schema if feature.kind is FeatureKind.INPUT}
+    if not columns:
+        return None
+    return frozenset({*columns, PREDICTION, *([WHOLE_TABLE] if config.drift.algorithm == "custom" else [])})
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import orjson
 
-from tidegauge.domain.metrics import MetricType, larger_is_worse
+from tidegauge.domain.metrics import MetricType, larger_is_worse, no_metric
 from tidegauge.domain.metrics import names as metric_names
 from tidegauge.domain.status import Status
 from tidegauge.errors import FieldError, InvalidInputError
@@ -84,11 +83,8 @@ def _check(name: object, entry: object) -> list[FieldError]:
 def _check_name(name: str, kind: MetricType) -> list[FieldError]:
     """A threshold on a metric that does not exist would never be judged, and nobody would notice."""
     known = metric_names(kind)
-    if known is None or name in known:
-        return []
-    alike = get_close_matches(name, sorted(known), n=1)
-    hint = f"did you mean {alike[0]}?" if alike else f"use one of {', '.join(sorted(known))}."
-    return [FieldError(name, f"{name} is no {kind.value} metric; {hint}")]
+    reason = "" if known is None else no_metric(name, f"{kind.value} metric", known)
+    return [FieldError(name, reason)] if reason else []
 
 
 def _is_number(value: object) -> bool:

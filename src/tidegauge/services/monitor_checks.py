@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
-from tidegauge.domain.alert import EVERY, AlertRule, Subject
+from tidegauge.domain.alert import AlertRule
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.content import ContentForm
 from tidegauge.domain.deployment import Deployment
@@ -12,7 +12,7 @@ from tidegauge.domain.metrics import MetricType, never_measured
 from tidegauge.domain.monitor import Monitor
 from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.thresholds import Threshold
-from tidegauge.errors import ConflictError, FieldError, InvalidInputError, TidegaugeError
+from tidegauge.errors import ConflictError, FieldError, InvalidInputError, TidegaugeError, raise_all
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.sources.checks import source_errors
 from tidegauge.storage.database import Database
@@ -36,8 +36,7 @@ class Checks:
         errors = config.errors()
         known = {error.field for error in errors}
         errors += [error for error in self._places(deployment, config) if error.field not in known]
-        if errors:
-            raise InvalidInputError(" ".join(error.message for error in errors), tuple(errors))
+        raise_all(errors)
 
     def _places(self, deployment: Deployment, config: MonitorConfig) -> Iterator[FieldError]:
         yield from source_errors(self._catalogue, deployment, config)
@@ -68,39 +67,33 @@ class Checks:
 
         ``alert_id`` is that of the alert which has the rule already, if one has.
         """
-        rule.check()
+        errors = rule.errors()
+        errors += (error for _, error in rule.unknown(monitor.config, monitor.schema))
+        if monitor.config.model_type == "regression" and any(c.surely for c in rule.conditions):
+            message = (
+                "surely is for proportions such as accuracy, and a regression has none; leave it out, or ask "
+                "for several breaches in a row."
+            )
+            errors.append(FieldError("surely", message))
+        for name in rule.channels:
+            if self._database.channels.find(owner=monitor.owner, name=name) is None:
+                message = f"There is no channel {name!r}; add it with: tidegauge channel add {name}"
+                errors.append(FieldError("channels", message))
+        raise_all(errors)
         known = self._database.alerts.find(monitor_id=monitor.id, name=rule.name)
         if known is not None and known.id != alert_id:
             message = f"There is an alert {rule.name!r} of this monitor already; choose another name."
             raise ConflictError(message, (FieldError("name", message),))
-        if rule.type is MetricType.PERFORMANCE:
-            named = (c.name for c in rule.conditions if c.on is Subject.METRIC and c.name != EVERY)
-            _check_measured(monitor, named, "metric")
-        if monitor.config.model_type == "regression" and any(c.surely for c in rule.conditions):
-            raise InvalidInputError.of(
-                "surely",
-                "surely is for proportions such as accuracy, and a regression has none; leave it out, or ask "
-                "for several breaches in a row.",
-            )
-        for name in rule.channels:
-            if self._database.channels.find(owner=monitor.owner, name=name) is None:
-                raise InvalidInputError.of(
-                    "channels", f"There is no channel {name!r}; add it with: tidegauge channel add {name}"
-                )
 
 
 def check_thresholds(monitor: Monitor, thresholds: Mapping[str, Threshold]) -> None:
     """Raise InvalidInputError for a threshold on what labels of this model never give."""
+    if monitor.config.performance.compute != "labelled_data":
+        return  # files and functions of users may give any
     names = (name for name, bounds in thresholds.items() if bounds.type is MetricType.PERFORMANCE)
-    _check_measured(monitor, names, "thresholds")
-
-
-def _check_measured(monitor: Monitor, names: Iterable[str], field: str) -> None:
-    """Refuse metrics that labels never give; what files and functions of users give may be any."""
-    if monitor.config.performance.compute == "labelled_data":
-        reason = never_measured(names, monitor.config.model_type)
-        if reason:
-            raise InvalidInputError.of(field, reason)
+    reason = never_measured(names, monitor.config.model_type)
+    if reason:
+        raise InvalidInputError.of("thresholds", reason)
 
 
 def _unfit(form: ContentForm, config: MonitorConfig) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from tidegauge.domain.alert import EVERY, AlertRule
+from tidegauge.domain.alert import AlertRule
 from tidegauge.domain.metrics import MetricType, never_measured
 from tidegauge.domain.monitor import Feature, Monitor, MonitorState
 from tidegauge.domain.monitor_config import MonitorConfig
@@ -100,11 +100,9 @@ class MonitorFile:
                     f"{where}.name is {rule.name!r}, as of another alert; choose another name.",
                 )
             yield from (error.below(where) for error in rule.errors())
-            for place, condition in enumerate(rule.conditions):
-                named = rule.type is MetricType.PERFORMANCE and condition.name not in ("", EVERY)
-                if named and (reason := self._never_measured(condition.name)):
-                    field = f"{where}.conditions.{place}.name"
-                    yield FieldError(field, f"{field}: {reason}")
+            for place, error in rule.unknown(self.config, self.schema or ()):
+                field = f"{where}.conditions.{place}.name"
+                yield FieldError(field, f"{field}: {error.message}")
 
     def _never_measured(self, name: str) -> str:
         """Say why labels never give a metric; what files and functions of users give may be any."""

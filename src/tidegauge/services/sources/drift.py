@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import Metric, Monitor
+from tidegauge.domain.monitor import WHOLE_TABLE, Metric, Monitor
 from tidegauge.domain.status import Status
 from tidegauge.errors import TidegaugeError
 from tidegauge.services.baselines import Baseline
@@ -23,10 +23,6 @@ from tidegauge.storage.observations import Observations
 
 FAILED = "failed"  # in the detail of a metric: why it has no value
 _MOST = 1000  # images or rows of a window that a function is given
-
-
-#: The name of the score of a function of the user for a whole table.
-WHOLE_TABLE = "table"
 
 
 class CustomDrift:
