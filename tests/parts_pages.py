@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
+from parts_visits import EVIL
 from tidegauge.app import build_services, create_app
 from tidegauge.domain.catalogue import Repository, RepositoryKind, Source, SourceType, Version, VersionState
 from tidegauge.domain.content import ContentForm
@@ -21,8 +22,9 @@ from tidegauge.domain.status import Status
 from tidegauge.services.bundle import Services
 from tidegauge.settings import load_settings
 
+__all__ = ["EVIL"]
+
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
-EVIL = "<script>alert(1)</script>"
 
 
 class Visitor:

@@ -206,10 +206,6 @@ def test_several_conditions_are_combined(pages: TestClient, monitor: Monitor) ->
             {"type": "health", "based_on": "quiet", "conditions.0.bound": "30", "conditions.0.operator": ">"},
             Condition(Subject.QUIET, operator=Operator.GREATER, bound=30),
         ),
-        (
-            {"type": "drift", "conditions.0.metric": "-other-", "conditions.0.other": "age in years"},
-            Condition(name="age in years", operator=Operator.LESS, bound=0.85),
-        ),
         ({"conditions.0.metric": "*"}, Condition(name="*", operator=Operator.LESS, bound=0.85)),
     ],
 )
@@ -217,6 +213,14 @@ def test_alerts_are_based_on_more_than_metrics(
     pages: TestClient, monitor: Monitor, fields: dict[str, str], condition: Condition
 ) -> None:
     assert add_alert(pages, monitor, **fields).conditions == (condition,)
+
+
+def test_columns_of_a_table_are_named_freely(pages: TestClient) -> None:
+    age = Feature("age in years", FeatureKind.INPUT, ValueType.CONTINUOUS)
+    table = make_monitor(services_of(pages), config=MonitorConfig(input_data_type="tabular"), schema=(age,))
+    fields = {"type": "drift", "conditions.0.metric": "-other-", "conditions.0.other": "age in years"}
+    wanted = Condition(name="age in years", operator=Operator.LESS, bound=0.85)
+    assert add_alert(pages, table, **fields).conditions == (wanted,)
 
 
 def test_a_rule_with_everything_comes_back_from_its_form_as_it_was(monitor: Monitor) -> None:

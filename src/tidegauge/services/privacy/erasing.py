@@ -59,6 +59,8 @@ class Erasures:
             erasure.deployment_id for erasure in self._database.erasures.where(done_at=None)
         }:
             self._submit(deployment_id)
+        if self._database.erasures.find():
+            self._database.forget()  # what a kill came before
 
     def page(self, deployment: Deployment, query: Query) -> Page[Erasure]:
         return self._database.erasures.page(query, deployment_id=deployment.id)
