@@ -176,3 +176,9 @@ def test_a_label_of_a_type_that_no_label_has_is_one_sentence(server: Client) -> 
 def test_no_label_at_all_is_one_sentence(server: Client) -> None:
     with pytest.raises(InvalidInputError, match=r"^labels: there is no label in it; give one or more"):
         server.monitors.post_labels("tiny", [])
+
+
+def test_a_backfill_of_the_future(run: Run) -> None:
+    refused = run("monitor", "backfill", "tiny", "--from", "2999-01-01", "--to", "2999-01-02")
+    assert (refused.code, refused.out) == (2, "")
+    assert "start is 2999-01-01T00:00:00+00:00, which lies in the future" in refused.err

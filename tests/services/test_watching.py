@@ -307,6 +307,18 @@ def test_backfill_of_a_span_that_ends_before_it_begins_is_refused(ward: Ward) ->
         ward.services.schedule.backfill(ward.fresh(), START, START - STEP)
 
 
+def test_backfill_of_a_span_in_the_future_is_refused(ward: Ward) -> None:
+    ahead = ward.site.clock() + STEP
+    with pytest.raises(InvalidInputError, match="which lies in the future; give an earlier one"):
+        ward.services.schedule.backfill(ward.fresh(), ahead, ahead + STEP)
+
+
+def test_backfill_of_a_span_in_which_no_window_has_ended_is_refused(ward: Ward) -> None:
+    ward.site.clock.now = START + STEP / 2
+    with pytest.raises(InvalidInputError, match=r"no window from .* on has ended by then"):
+        ward.services.schedule.backfill(ward.fresh(), START, START + STEP)
+
+
 def test_quiet_traffic_is_healthy_and_turned_images_raise_the_alarm_at_once(ward: Ward) -> None:
     for window in range(10):
         run = ward.go(window)

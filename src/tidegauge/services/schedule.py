@@ -103,12 +103,24 @@ class Schedule:
         """Return the windows of a span that have ended."""
         config = monitor.config
         start, end = span(start, end)
-        last = min(end, self._now())
+        now = self._now()
+        if start >= now:
+            raise InvalidInputError.of(
+                "start", f"start is {start.isoformat()}, which lies in the future; give an earlier one."
+            )
+        last = min(end, now)
         if (last - start) / timedelta(minutes=config.frequency_minutes) > _MOST_BACKFILL:
             raise InvalidInputError.of(
                 "start", f"start is {start.isoformat()}; give a span of at most {_MOST_BACKFILL:,} windows."
             )
-        return list(windows_between(start, last, config.frequency_minutes, config.time_zone))
+        found = list(windows_between(start, last, config.frequency_minutes, config.time_zone))
+        if not found:
+            raise InvalidInputError.of(
+                "end",
+                f"end is {end.isoformat()}, but no window from {start.isoformat()} on has ended by then; "
+                "give a longer span, or wait.",
+            )
+        return found
 
     def look(self) -> bool:
         """Look after one monitor whose time has come; tell whether there was one.
