@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from tidegauge.client import Client, wait_for
 from tidegauge.domain.catalogue import Version
+from tidegauge.domain.monitor import Monitor
 from tidegauge.domain.pipeline import PipelineRun
 from tidegauge.errors import ConflictError, TidegaugeError, UnavailableError
 from tidegauge.services.example.data import KINDS, find_data
@@ -145,16 +146,8 @@ class Examples:
         thread.start()
 
     def _run(self, owner: str) -> None:
-        token, secret = self._people.issue(self._people.owner(owner), _token_name(owner))
         try:
-            with (
-                tempfile.TemporaryDirectory(prefix="tidegauge-example-") as scratch,
-                Client(self._address, secret) as client,
-            ):
-                self._wait_for_server(client)
-                data = find_data(None, Path(scratch), _SEED)
-                teller = _Noting(self, owner)
-                monitor = Example(client, data, teller, _SEED, again=True).play()
+            monitor = self._play(owner)
             self._note(owner, state=ExampleState.DONE, monitor=monitor.id, detail="", ended_at=self._now())
         except CancelledError:
             if not self._closing.is_set():  # else it goes on at the next start
@@ -166,6 +159,18 @@ class Examples:
             # A mistake of ours: nothing may stand as running for ever.
             _log.exception("the example of %s failed", owner)
             self._end(owner, ExampleState.FAILED, f"{type(error).__name__}: {error}")
+
+    def _play(self, owner: str) -> Monitor:
+        """Play the example with a token that lives as long as this takes."""
+        token, secret = self._people.issue(self._people.owner(owner), _token_name(owner))
+        try:
+            with (
+                tempfile.TemporaryDirectory(prefix="tidegauge-example-") as scratch,
+                Client(self._address, secret) as client,
+            ):
+                self._wait_for_server(client)
+                data = find_data(None, Path(scratch), _SEED)
+                return Example(client, data, _Noting(self, owner), _SEED, again=True).play()
         finally:
             self._people.revoke(token.id)
 
