@@ -55,10 +55,10 @@ def use_version(version: str) -> None:
     _templates.globals["version"] = version
 
 
-def render(template: str, status: int = 200, **values: Any) -> HTMLResponse:
+def render(template: str, code: int = 200, /, **values: Any) -> HTMLResponse:
     """Render a template; ``user`` is who is signed in, None at the sign-in alone."""
     values.setdefault("user", None)
-    return HTMLResponse(_templates.get_template(template).render(**values), status, headers=HEADERS)
+    return HTMLResponse(_templates.get_template(template).render(**values), code, headers=HEADERS)
 
 
 def refuse(template: str, form: Form, error: TidegaugeError, **values: Any) -> HTMLResponse:
