@@ -10,6 +10,8 @@ from tidegauge.errors import InvalidInputError
 
 Window = tuple[datetime, datetime]
 
+_YEARS = (1970, 9000)  # with room for a day or a time zone beyond
+
 
 def window_of(moment: datetime, minutes: int, zone: str) -> Window:
     """Return the window [start, end) that a moment lies in, in UTC; the last of a day ends at midnight.
@@ -29,12 +31,18 @@ def window_of(moment: datetime, minutes: int, zone: str) -> Window:
     return start, min(start + length, next_midnight)
 
 
+def in_utc(field: str, moment: datetime) -> datetime:
+    """Return a time in UTC, which one without a zone is taken for; InvalidInputError far from any of ours."""
+    if not _YEARS[0] <= moment.year <= _YEARS[1]:
+        raise InvalidInputError.of(
+            field, f"{field} is in the year {moment.year}; give a time from {_YEARS[0]} to {_YEARS[1]}."
+        )
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
 def span(start: datetime, end: datetime) -> Window:
     """Return [start, end) in UTC, which a time without a zone is taken for; InvalidInputError if empty."""
-    first, last = (
-        moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-        for moment in (start, end)
-    )
+    first, last = in_utc("start", start), in_utc("end", end)
     if first >= last:
         raise InvalidInputError.of(
             "end", f"end is {last.isoformat()}, not after start {first.isoformat()}; give a later one."

@@ -35,6 +35,7 @@ from tidegauge.storage.database import Database
 _MINUTES_A_DAY = 1440
 _WEEK, _YEAR = 7, 365
 _DRAWS = 200_000
+_MOST_SIZE = 1_000_000  # of a window
 _LOOKED_AT = 500  # runs that tell the usual size of a window
 _LEAST_LABELS = 30
 _PROPORTIONS = ("accuracy", "precision", "recall", "specificity")
@@ -143,9 +144,9 @@ class Advice:
     @staticmethod
     def _sizes(runs: tuple[MonitorRun, ...], size: int | None) -> list[int]:
         if size is not None:
-            if size < 1:
+            if not 1 <= size <= _MOST_SIZE:
                 raise InvalidInputError.of(
-                    "size", f"size is {size}; give the images or rows of a window, 1 or more."
+                    "size", f"size is {size}; give the images or rows of a window, from 1 to {_MOST_SIZE:,}."
                 )
             return [size]
         seen = [metric.n for run in runs if (metric := farthest(run.metrics)) and metric.n]

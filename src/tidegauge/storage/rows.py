@@ -23,7 +23,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.storage.connections import Connections
@@ -266,8 +266,11 @@ class Rows(Generic[T]):
         return statement
 
     def _fetch(self, query: Any, values: Mapping[str, Any] | None = None) -> tuple[T, ...]:
-        with self._connections.connect() as connection:
-            rows = connection.execute(query, values).mappings().all()
+        try:
+            with self._connections.connect() as connection:
+                rows = connection.execute(query, values).mappings().all()
+        except (OverflowError, DataError):
+            return ()  # no row has a number that no column can hold
         return tuple(self._adapter.validate_python(dict(row)) for row in rows)
 
     def _shaped(self, where: Mapping[str, Any]) -> list[ColumnElement[bool]]:

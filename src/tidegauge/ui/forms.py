@@ -67,6 +67,8 @@ class Form:
             place = found
             for part in above:
                 place = place.setdefault(part, {})
+                if not isinstance(place, dict):
+                    raise InvalidInputError.of(name, f"{name} cannot stand beside {part}; send one of them.")
             place[last] = text
         return found
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from tidegauge.domain.windows import in_utc
 from tidegauge.errors import FieldError, InvalidInputError
 
 #: Each with its words and its length; none is everything.
@@ -53,4 +54,4 @@ def moment(field: str, text: str) -> datetime | None:
     except ValueError as error:
         message = f"{field} is {text[:40]!r}; write a time such as 2026-03-01T12:05."
         raise InvalidInputError(message, (FieldError(field, message),)) from error
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return in_utc(field, found)

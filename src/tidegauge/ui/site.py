@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import HTTPException, RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -18,6 +20,8 @@ from tidegauge.errors import ForbiddenError, NotSignedInError, TidegaugeError
 from tidegauge.ui import words
 from tidegauge.ui.forms import Form
 from tidegauge.web.errors import status_of
+
+_log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
 HEADERS = {
@@ -95,6 +99,15 @@ class Page(APIRoute):
             except TidegaugeError as error:
                 status, title = status_of(error)
                 return render("error.html", status, title=title, message=error.message)
+            except RequestValidationError as error:
+                message = " ".join(f"{item['loc'][-1]}: {item['msg']}." for item in error.errors())
+                return render("error.html", 422, title="Invalid input", message=message)
+            except HTTPException:
+                raise
+            except Exception:
+                _log.exception("%s %s failed", request.method, request.url.path)
+                message = "Something went wrong; the server's log has the details."
+                return render("error.html", 500, title="Internal server error", message=message)
 
         return guarded
 

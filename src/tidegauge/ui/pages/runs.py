@@ -13,6 +13,8 @@ from tidegauge.web.access import Caller, Everything
 _STRIP = 24  # images beside each other below the one that is open
 _CACHED = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
 
+_LONGEST_INDEX = 9  # digits
+
 router = Pages()
 
 
@@ -72,7 +74,7 @@ def baseline_image(caller: Caller, services: Everything, monitor_id: str, number
 
 def _chosen(image: str) -> tuple[str, int]:
     event_id, _, index = image.rpartition(":")
-    if not event_id or not index.isdecimal():
+    if not event_id or not index.isdecimal() or len(index) > _LONGEST_INDEX:
         raise NotFoundError(f"image is {image!r}; write <event id>:<place in the request>.")
     return event_id, int(index)
 
