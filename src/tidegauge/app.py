@@ -144,7 +144,6 @@ def build_monitoring(
     history = History(database, now)
     runs = Runs(
         database,
-        log,
         observing,
         files,
         labels,
@@ -231,7 +230,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         examples=Examples(home, settings.address, people, now),
         retrainings=retrainings,
         erasures=erasures,
-        reports=Reports(database, monitoring.runs, now),
+        reports=Reports(database, showing, now),
         acceptance=Acceptance(
             database, monitoring.logs, monitoring.files, baselines, fitting, evidences, worker, now
         ),

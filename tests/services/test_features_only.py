@@ -170,7 +170,7 @@ def test_what_needs_images_says_why_there_are_none(practice: Practice) -> None:
     _, run = practice.look(0)
     monitor = practice.fresh(practice.forgets)
     with pytest.raises(NotFoundError, match=r"keeps no images \(keep_images: false\)"):
-        practice.services.runs.image(monitor, run, run.images[0].event_id, 0)
+        practice.services.showing.image(monitor, run, run.images[0].event_id, 0)
     with pytest.raises(ConflictError, match="a baseline is made of images"):
         practice.services.acceptance.accept(monitor, START, START + STEP, OWNER, "")
     foreign = replace(monitor.config.drift, predict_data="dataset", predict_dataset="pool")

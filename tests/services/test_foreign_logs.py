@@ -154,7 +154,7 @@ def test_drift_runs_on_images_of_the_other_cluster(pair: Pair) -> None:
     assert found is not None
     assert found.n == 6
     shown = run.images[2]
-    png = pair.watching.services.runs.image(pair.monitor, run, shown.event_id, shown.index)
+    png = pair.watching.services.showing.image(pair.monitor, run, shown.event_id, shown.index)
     assert np.array_equal(decode_image(png).reshape(SIDE, SIDE), images[2].reshape(SIDE, SIDE))
 
 

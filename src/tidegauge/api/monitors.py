@@ -195,7 +195,7 @@ def run_image(
     """The image of an event in the run's window, as PNG."""
     monitor = services.monitors.get(caller.name, monitor_id)
     run = services.monitors.run(monitor, run_id)
-    return Response(services.runs.image(monitor, run, event_id, index), media_type="image/png")
+    return Response(services.showing.image(monitor, run, event_id, index), media_type="image/png")
 
 
 @router.get("/{monitor_id}/configs")

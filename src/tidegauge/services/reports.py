@@ -30,7 +30,7 @@ from tidegauge.domain.report import (
 )
 from tidegauge.domain.report_sentences import sentences
 from tidegauge.errors import InvalidInputError, NotFoundError
-from tidegauge.services.runs import Runs
+from tidegauge.services.showing import Showing
 from tidegauge.storage.database import Database
 
 _MOST_WINDOWS = 110_000  # a year of 5 minutes each
@@ -53,9 +53,9 @@ class _Looks:
 class Reports:
     """Makes reports. ``now`` says when, and which windows can have been due."""
 
-    def __init__(self, database: Database, runs: Runs, now: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, showing: Showing, now: Callable[[], datetime]) -> None:
         self._database = database
-        self._runs = runs
+        self._showing = showing
         self._now = now
 
     def make(
@@ -217,7 +217,7 @@ class Reports:
     def _pictures(self, monitor: Monitor, strangest: list[tuple[MonitorRun, RunImage]]) -> Iterator[Picture]:
         for run, image in strangest:
             try:
-                png = self._runs.image(monitor, run, image.event_id, image.index)
+                png = self._showing.image(monitor, run, image.event_id, image.index)
             except NotFoundError:
                 continue  # the log keeps images for a time only
             yield Picture(

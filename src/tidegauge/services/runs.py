@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
-from tidegauge.domain.events import Event
 from tidegauge.domain.identity import new_id
-from tidegauge.domain.images import encode_png
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import (
     Cause,
@@ -26,7 +24,7 @@ from tidegauge.domain.monitor import (
 from tidegauge.domain.status import Status
 from tidegauge.domain.verdicts import judge_run
 from tidegauge.domain.windows import span
-from tidegauge.errors import ConflictError, NotFoundError, UnavailableError
+from tidegauge.errors import ConflictError, UnavailableError
 from tidegauge.services.alerting import Alerting
 from tidegauge.services.baselines import Baseline, Baselines
 from tidegauge.services.evidence import Evidences
@@ -35,12 +33,10 @@ from tidegauge.services.findings import Findings
 from tidegauge.services.history import History
 from tidegauge.services.labels import Labels, PostedLabel, Receipt
 from tidegauge.services.observing import Observing
-from tidegauge.services.payloads import decode_images
 from tidegauge.services.privacy.redacting import Redacting
 from tidegauge.services.sources.bundle import Sources
 from tidegauge.services.tallying import Tallying
 from tidegauge.storage.database import Database
-from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.observations import Observations, ObservationStore, microseconds, moment
 
 _TRIES = 5
@@ -55,7 +51,6 @@ class Runs:
     def __init__(
         self,
         database: Database,
-        log: InferenceLog,
         observing: Observing,
         files: ObservationStore,
         labels: Labels,
@@ -71,7 +66,6 @@ class Runs:
     ) -> None:
         """``flush`` writes what the collector of this process holds to the inference log."""
         self._database = database
-        self._log = log
         self._observing = observing
         self._files = files
         self._labels = labels
@@ -179,31 +173,6 @@ class Runs:
             by,
             lambda touched: self.touch(monitor, touched, Cause.LATE_LABELS),
         )
-
-    def image(self, monitor: Monitor, run: MonitorRun, event_id: str, index: int) -> bytes:
-        """Return an image of the run's window as PNG."""
-        if not monitor.config.keep_images:
-            raise NotFoundError("The monitor keeps no images (keep_images: false).")
-        shown = next((i for i in run.images if (i.event_id, i.index) == (event_id, index)), None)
-        shape = monitor.config.drift.image
-        if shown is None or shape is None:
-            raise NotFoundError(f"The run has no image {index} of event {event_id!r}.")
-        for event in self._around(monitor, event_id, shown.time):
-            if event.id == event_id and event.type.endswith("request"):
-                pixels = decode_images(event, shape)
-                if index < len(pixels):
-                    return encode_png(pixels[index])
-        raise NotFoundError(f"The log has no image {index} of event {event_id!r} any more.")
-
-    def _around(self, monitor: Monitor, event_id: str, time: datetime) -> Iterable[Event]:
-        """Return events of the log, among them one of this time."""
-        end = time + timedelta(microseconds=1)
-        if monitor.config.drift.predict_data == "cloudevents":
-            return self._log.read(monitor.deployment_id, time, end)
-        extraction = extraction_for(monitor, self._baselines)
-        observed = self._files.window(monitor.deployment_id, extraction.id, time, end)
-        paths = {str(path) for path in observed.log_file[observed.event_id == event_id]}
-        return self._sources.foreign_logs.events(monitor, sorted(paths))
 
     def _compute(
         self, monitor: Monitor, start: datetime, end: datetime, cause: Cause

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
-from tidegauge.domain.events import Event
 from tidegauge.domain.monitor import Monitor
 from tidegauge.errors import TidegaugeError, UnavailableError
 from tidegauge.services.observing import Observing
@@ -44,8 +41,3 @@ class ForeignLogs:
         if monitor.config.drift.predict_data != "dataset":
             raise error
         self._places.tell(monitor.deployment_id, "event", _PLACE, error.message)
-
-    def events(self, monitor: Monitor, files: Sequence[str]) -> Iterator[Event]:
-        """Yield the events of some files of the log."""
-        for file in files:
-            yield from (record.event for record in self._logs.file(monitor.deployment_id, file))
