@@ -113,6 +113,7 @@ class Monitoring:
     schedule: Schedule
     health: Health
     history: History
+    labels: Labels
 
 
 def build_monitoring(
@@ -159,7 +160,7 @@ def build_monitoring(
     )
     grace = timedelta(seconds=settings.flush_seconds + _GRACE_SECONDS)
     schedule = Schedule(database, runs, now, grace=grace, threads=settings.workers)
-    return Monitoring(logs, files, observing, baselines, evidences, runs, schedule, health, history)
+    return Monitoring(logs, files, observing, baselines, evidences, runs, schedule, health, history, labels)
 
 
 def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) -> Services:
@@ -225,7 +226,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         monitors=monitors,
         runs=monitoring.runs,
         showing=showing,
-        explaining=Explaining(database, baselines, monitoring.files, showing),
+        explaining=Explaining(database, monitoring.labels, baselines, monitoring.files, showing),
         playground=Playground(database, catalogue, baselines, showing, monitoring.logs, now),
         examples=Examples(home, settings.address, people, now),
         retrainings=retrainings,

@@ -17,9 +17,10 @@ from tidegauge.domain.tensors import datatype_of
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.services.baselines import Baseline, Baselines
 from tidegauge.services.extraction import extraction_of
+from tidegauge.services.labels import Labels
 from tidegauge.services.retraining.truth import Live, join
 from tidegauge.services.showing import Showing
-from tidegauge.stats.images import ATTRIBUTES, CHANGES, ImageBaseline, ImageFeatures, ObservedImages, observe
+from tidegauge.stats.images import CHANGES, ImageBaseline, ImageFeatures, ObservedImages, observe
 from tidegauge.storage.database import Database
 from tidegauge.storage.observations import Observations, ObservationStore
 
@@ -135,9 +136,15 @@ class Explaining:
     """Looks up what explains a run."""
 
     def __init__(
-        self, database: Database, baselines: Baselines, files: ObservationStore, showing: Showing
+        self,
+        database: Database,
+        labels: Labels,
+        baselines: Baselines,
+        files: ObservationStore,
+        showing: Showing,
     ) -> None:
         self._database = database
+        self._labels = labels
         self._baselines = baselines
         self._files = files
         self._showing = showing
@@ -192,9 +199,7 @@ class Explaining:
             return _Seen(Observations.none(), {})
         extraction = extraction_of(monitor, baseline)
         observed = self._files.window(monitor.deployment_id, extraction.id, run.start, run.end)
-        labels = self._database.labels.between(
-            "time", run.start, run.end, sort="time", deployment_id=monitor.deployment_id, superseded_at=None
-        )
+        labels = self._labels.of_window(monitor.deployment_id, run.start, run.end)
         if baseline.numbers:  # answers that are numbers tell no two requests apart
             labels = tuple(label for label in labels if label.event_id)
         truth = join(observed, labels, baseline.classes) if labels else ()
@@ -276,10 +281,8 @@ class _Seen:
 
     def attributes(self, key: Key) -> Floats | None:
         """Return the attributes of one image."""
-        row = self.rows.get(key)
-        if row is None or not self.observed.seen[row] or self.observed.images is None:
-            return None
-        return np.asarray(self.observed.images.attributes[self._places[row]], np.float64)
+        features = self.features(key)
+        return None if features is None else np.asarray(features.attributes[0], np.float64)
 
 
 def _beside(
@@ -297,8 +300,7 @@ def attributes_of(baseline: ImageBaseline, attributes: Floats | None) -> dict[st
     """Return how far each attribute of an image lies from the baseline, in its standard deviations."""
     if attributes is None:
         return {}
-    moved = (attributes - baseline.attribute_mean) / baseline.attribute_deviation
-    return {name: float(value) for name, value in zip(ATTRIBUTES, moved, strict=True)}
+    return baseline.moved(attributes)
 
 
 def changes_of(baseline: ImageBaseline, observation: Floats) -> dict[str, float]:

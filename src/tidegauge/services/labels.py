@@ -13,7 +13,7 @@ from tidegauge.domain.observation import DeadLetter, Label, LabelFile
 from tidegauge.domain.tables import read_table
 from tidegauge.errors import InvalidInputError, NotFoundError
 from tidegauge.services.sources.files import Files
-from tidegauge.services.sources.rows import Columns, Fault, Row
+from tidegauge.services.sources.rows import Columns, Fault, Row, are_empty, is_empty
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectInfo
 
@@ -96,8 +96,13 @@ class Labels:
         The last label of an answer counts. ``touch`` hears the times touched, within the transaction.
         """
         now = self._now()
-        empty = [(label.event_id, reason) for label in labels if (reason := _unsaid(label))]
-        newest = {(label.event_id, label.index): label for label in labels if not _unsaid(label)}
+        empty: list[tuple[str, str]] = []
+        newest: dict[tuple[str, int], PostedLabel] = {}
+        for label in labels:
+            if reason := _unsaid(label):
+                empty.append((label.event_id, reason))
+            else:
+                newest[label.event_id, label.index] = label
         known = {
             key: label
             for key, label in newest.items()
@@ -238,9 +243,9 @@ class Labels:
 def _unsaid(label: PostedLabel) -> str:
     """Say which cell of a label by event id is empty, as in files; empty where none is."""
     names = [] if label.event_id.strip() else ["event_id"]
-    if label.label is None or str(label.label).strip().lower() in ("", "nan"):
+    if label.label is None or is_empty(str(label.label)):
         names.append("label")
-    return f"{' and '.join(names)} {'are' if names[1:] else 'is'} empty." if names else ""
+    return are_empty(names) if names else ""
 
 
 def _unanswered(event: tuple[datetime, int] | None, index: int) -> str:

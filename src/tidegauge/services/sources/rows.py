@@ -74,10 +74,9 @@ class LabelRows:
             if isinstance(moment, Fault):
                 faults.append(moment)
                 continue
-            empty = [name for name, cell in zip(names[1:], (output, label), strict=True) if _empty(cell)]
+            empty = [name for name, cell in zip(names[1:], (output, label), strict=True) if is_empty(cell)]
             if empty:
-                reason = f"{' and '.join(empty)} {'are' if empty[1:] else 'is'} empty."
-                faults.append(Fault(number, reason, moment))
+                faults.append(Fault(number, are_empty(empty), moment))
                 continue
             for cell in (output, label):
                 if cell not in texts:
@@ -114,7 +113,7 @@ class MetricRows:
                 continue
             for name in names:
                 cell = cells[name][number - 1]
-                if _empty(cell):
+                if is_empty(cell):
                     continue  # not every row has every metric
                 reason = _wrong(name, cell)
                 if reason:
@@ -141,7 +140,7 @@ def _missing(frame: pl.DataFrame, names: Sequence[str]) -> Fault | None:
 
 
 def _moment(name: str, cell: str | None, number: int) -> datetime | Fault:
-    if cell is None or _empty(cell):
+    if cell is None or is_empty(cell):
         return Fault(number, f"{name} is empty.")
     try:
         return parse_timestamp(cell)
@@ -158,7 +157,7 @@ def _wrong(name: str, cell: str) -> str:
 
 
 def _count(cell: str | None) -> int:
-    if cell is None or _empty(cell):
+    if cell is None or is_empty(cell):
         return _UNCOUNTED
     try:
         value = float(cell)
@@ -169,5 +168,11 @@ def _count(cell: str | None) -> int:
     return int(value)
 
 
-def _empty(cell: str | None) -> bool:
+def are_empty(names: Sequence[str]) -> str:
+    """Say which cells of a row are empty."""
+    return f"{' and '.join(names)} {'are' if names[1:] else 'is'} empty."
+
+
+def is_empty(cell: str | None) -> bool:
+    """Tell whether a cell says nothing."""
     return cell is None or not cell.strip() or cell.strip().lower() == "nan"

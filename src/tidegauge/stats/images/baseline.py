@@ -117,6 +117,11 @@ class ImageBaseline:
         features = self.extract(images)
         return self.space.observe(features, self.itself(features, self.space))
 
+    def moved(self, attributes: Floats) -> dict[str, float]:
+        """Return how far attributes ``[10]`` lie from the images' mean, in their standard deviations."""
+        moved = (attributes - self.attribute_mean) / self.attribute_deviation
+        return {name: float(value) for name, value in zip(ATTRIBUTES, moved, strict=True)}
+
     def merge(self, other: ImageBaseline) -> ImageBaseline:
         """Return the baseline of the training images of both, in this order."""
         return _fit(self.samples.concatenate(other.samples), self.encoder)
@@ -321,7 +326,6 @@ def compare(
     # In an order of their own: permutations must not depend on how the images came.
     tested = tested[np.lexsort(tested.T)]
     discrepancy = mmd(baseline.vectors, baseline.standardise(tested), permutations)
-    moved = (seen.attributes.mean(axis=0) - baseline.attribute_mean) / baseline.attribute_deviation
     return ImageDrift(
         score=kolmogorov_smirnov_distance(baseline.usual, strangeness),
         p_value=discrepancy.p_value,
@@ -329,7 +333,7 @@ def compare(
         strangeness=strangeness,
         nearest=seen.nearest,
         ranking=np.argsort(-strangeness, kind="stable"),
-        attributes={name: float(value) for name, value in zip(ATTRIBUTES, moved, strict=True)},
+        attributes=baseline.moved(seen.attributes.mean(axis=0)),
         discrepancy=discrepancy.score,
     )
 
