@@ -197,6 +197,30 @@ def test_a_file_that_an_older_crash_left_behind_is_found(clinic: Clinic) -> None
     assert clinic.places(ids[1]) == []
 
 
+def test_a_deletion_is_done_when_the_log_of_the_database_has_forgotten_it(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = clinic.go(0)
+    forget, done = clinic.database.forget, []
+
+    def crash_once() -> None:
+        done.append(not clinic.database.erasures.where(done_at=None))
+        if len(done) == 1:
+            raise KeyboardInterrupt
+        forget()
+
+    monkeypatch.setattr(clinic.database, "forget", crash_once)
+    monkeypatch.setattr(clinic.services.worker, "submit", lambda _name, job: job())
+    with pytest.raises(KeyboardInterrupt):
+        clinic.services.erasures.begin(clinic.site.deployment, [ids[1]], OWNER, "")
+    clinic.services.erasures.start_up()
+    assert done[:2] == [False, False]
+    assert clinic.places(ids[1]) == []
+    (erasure,) = clinic.database.erasures.where()
+    assert erasure.done_at is not None
+    assert "1 files of the log" in erasure.found
+
+
 def test_the_problems_of_other_events_stay(clinic: Clinic) -> None:
     clinic.go(0)
     (run,) = clinic.database.monitor_runs.where(monitor_id=clinic.monitor.id)

@@ -60,7 +60,7 @@ class Erasures:
         }:
             self._submit(deployment_id)
         if self._database.erasures.find():
-            self._database.forget()  # what a kill came before
+            self._database.forget()  # what others kept busy for too long the last time
 
     def page(self, deployment: Deployment, query: Query) -> Page[Erasure]:
         return self._database.erasures.page(query, deployment_id=deployment.id)
@@ -94,9 +94,16 @@ class Erasures:
     def work(self, deployment_id: str) -> None:
         """Delete what is to be deleted of a deployment."""
         pending = self._database.erasures.where(deployment_id=deployment_id, done_at=None)
+        named = [erasure for erasure in pending if erasure.event_id]
+        if named:
+            self._erase(deployment_id, named)
+        if pending:
+            self._database.forget()  # before they are done: a crash on the way takes them up again
+        for erasure in pending:
+            self._database.erasures.update(erasure.id, done_at=self._now())
+
+    def _erase(self, deployment_id: str, pending: Sequence[Erasure]) -> None:
         ids = {erasure.event_id for erasure in pending}
-        if not ids:
-            return
         self._flush()
         times = self._noted(deployment_id, pending)
         logged = self._erase_logged(deployment_id, ids, times)
@@ -106,10 +113,7 @@ class Erasures:
         for erasure in pending:
             where = f"{logged} files of the log, {observed} of observations, {shown} results"
             found = f"with {len(pending) - 1} others: {where}" if len(pending) > 1 else where
-            self._database.erasures.update(
-                erasure.id, event_id="", leftovers=(), done_at=self._now(), found=found
-            )
-        self._database.forget()
+            self._database.erasures.update(erasure.id, event_id="", leftovers=(), found=found)
 
     def _noted(self, deployment_id: str, pending: Iterable[Erasure]) -> dict[str, datetime]:
         """Return the times of observations, written down while these are there, for after a crash."""
