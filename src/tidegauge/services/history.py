@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -73,16 +73,6 @@ class Glance:
 
 
 @dataclass(frozen=True)
-class Filters:
-    """Which monitors, by part of the name, status and state (empty: any); ``sort``: status, name, window."""
-
-    q: str = ""
-    status: str = ""
-    state: str = ""
-    sort: str = "status"
-
-
-@dataclass(frozen=True)
 class Overview:
     """All monitors of a person; ``fired`` counts the alerts of each day by severity."""
 
@@ -93,21 +83,6 @@ class Overview:
     def count(self, status: Status) -> int:
         """Return how many monitors have a status."""
         return sum(monitor.status is status for monitor in self.monitors)
-
-    def filtered(self, filters: Filters) -> tuple[Glance, ...]:
-        """Return some of the monitors, by default the worst first."""
-        found = (
-            monitor
-            for monitor in self.monitors
-            if filters.q.lower() in monitor.name.lower()
-            and filters.status in ("", monitor.status)
-            and filters.state in ("", monitor.state)
-        )
-        if filters.sort == "window":
-            return tuple(sorted(found, key=lambda m: m.end.timestamp() if m.end else 0.0, reverse=True))
-        if filters.sort == "name":
-            return tuple(found)  # as they are
-        return tuple(sorted(found, key=lambda m: (-ORDER.index(m.status), not m.alarm, -m.firing)))
 
 
 class History:
@@ -157,7 +132,7 @@ class History:
         monitors = []
         for glance in self.glances(owner):
             of_days = tuple(Day(day, found[glance.id].get(day, {})) for day in days)
-            monitors.append(Glance(**{**vars(glance), "days": of_days}))
+            monitors.append(replace(glance, days=of_days))
         return Overview(tuple(monitors), days, {day: fired[day] for day in days})
 
     def _names(self, monitor_id: str) -> Names:

@@ -19,9 +19,7 @@ _RAW = tuple(
     type_coerce(_WINDOWS[name], Text).label(name) if name in ("start", "end") else _WINDOWS[name]
     for name in COLUMNS
 )
-_SHOWN = (
-    "id", "deployment_id", "name", "state", "status", "progress", "message", "last_run_at", "metric_names",
-)  # fmt: skip
+_SHOWN = ("id", "deployment_id", "name", "state", "status", "progress", "message", "metric_names")
 
 
 class WindowResults(Rows[WindowResult]):

@@ -10,16 +10,16 @@ from urllib.parse import urlencode
 from fastapi import Depends, Query, Request, Response
 
 from tidegauge.domain.monitor import Monitor, MonitorState
-from tidegauge.domain.status import ORDER, Status
+from tidegauge.domain.status import ORDER
 from tidegauge.domain.users import Principal
-from tidegauge.errors import InvalidInputError, TidegaugeError
+from tidegauge.errors import TidegaugeError
 from tidegauge.services.bundle import Services
 from tidegauge.services.history import Glance
+from tidegauge.ui import glances
 from tidegauge.ui.forms import Filled, Form
 from tidegauge.ui.site import Pages, go, render
 from tidegauge.web.access import Caller, Everything
 
-_ROWS = 50
 _LIST, _DELETE = "monitors/list.html", "monitors/delete.html"
 
 
@@ -59,24 +59,11 @@ class View:
 
     def check(self) -> None:
         """Raise InvalidInputError for what no list can be filtered or sorted by."""
-        for name, value, known in (
-            ("status", self.status, list(Status)),
-            ("state", self.state, list(MonitorState)),
-            ("sort", self.sort.removeprefix("-"), list(_KEYS)),
-        ):
-            if value and value not in known:
-                words = ", ".join(known)
-                raise InvalidInputError.of(name, f"{name} is {value!r}; use one of {words}, or leave it out.")
+        glances.check(self.status, self.state, sort=(self.sort.removeprefix("-"), list(_KEYS)))
 
-    def of(self, glances: Sequence[Glance]) -> list[Glance]:
+    def of(self, monitors: Sequence[Glance]) -> list[Glance]:
         """Return the monitors of this view, all pages of it."""
-        found = (
-            glance
-            for glance in glances
-            if self.q.lower() in glance.name.lower()
-            and self.status in ("", glance.status)
-            and self.state in ("", glance.state)
-        )
+        found = glances.matching(monitors, self.q, self.status, self.state)
         key = _KEYS[self.sort.removeprefix("-")]
         return sorted(found, key=key, reverse=self.sort.startswith("-"))
 
@@ -176,20 +163,15 @@ def _list(
     caller: Principal, services: Services, view: View, told: Sequence[str] = (), chosen: Sequence[str] = ()
 ) -> Response:
     view.check()
-    glances = services.history.glances(caller.name)
-    found = view.of(glances)
-    pages = max(1, -(-len(found) // _ROWS))
-    page = min(view.page, pages)
+    monitors = services.history.glances(caller.name)
+    part = glances.Part.of(view.of(monitors), view.page)
     return render(
         _LIST,
         409 if told else 200,
         user=caller,
         view=view,
-        total=len(glances),
-        found=len(found),
-        rows=found[(page - 1) * _ROWS : page * _ROWS],
-        page=page,
-        pages=pages,
+        total=len(monitors),
+        part=part,
         statuses=list(reversed(ORDER)),
         states=list(MonitorState),
         told=told,
