@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from tidegauge.api.collector import build_router
 from tidegauge.services.collector import Collector
 from tidegauge.storage.objects import ObjectStore
+from tidegauge.web.bodies import Bounding
 
 
 def anybody() -> None:
@@ -31,5 +32,6 @@ if __name__ == "__main__":
     collector.start()
     app = FastAPI()
     app.include_router(build_router(collector, anybody))
+    app.add_middleware(Bounding)
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
     collector.close()

@@ -83,6 +83,7 @@ from tidegauge.storage.observations import ObservationStore
 from tidegauge.ui import pages
 from tidegauge.ui import reports as report_pages
 from tidegauge.web.access import may_ingest, signed_in
+from tidegauge.web.bodies import Bounding
 from tidegauge.web.compressing import Compressing
 
 _GRACE_SECONDS = 2.0  # for events that are under way to the collector when a window ends
@@ -340,6 +341,7 @@ def create_app(services: Services) -> FastAPI:
         app.include_router(router, dependencies=closed)
     pages.install(app)
     app.add_middleware(Compressing)
+    app.add_middleware(Bounding)
     return app
 
 

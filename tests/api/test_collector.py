@@ -25,6 +25,7 @@ from tidegauge.domain.events import BATCH_CONTENT_TYPE
 from tidegauge.errors import NotSignedInError
 from tidegauge.services.collector import Collector
 from tidegauge.storage.objects import ObjectStore
+from tidegauge.web.bodies import Bounding
 
 EVENT = {"specversion": "1.0", "id": "1", "source": "/deployments/d1", "type": "request", "data": {"a": 1}}
 FOREVER = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
@@ -53,6 +54,7 @@ def client(collector: Collector, locked: list[bool]) -> Iterator[httpx.Client]:
 
     app = FastAPI()
     app.include_router(build_router(collector, require, max_body=5000))
+    app.add_middleware(Bounding)
     errors.install(app)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Form, UploadFile
+from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
+from starlette.datastructures import FormData, UploadFile
 
 from tidegauge.domain.catalogue import Repository, RepositoryKind, Source, Version
 from tidegauge.domain.content import ContentForm
@@ -20,7 +22,24 @@ from tidegauge.domain.strict import STRICT
 from tidegauge.errors import InvalidInputError
 from tidegauge.storage.rows import Page
 from tidegauge.web.access import Caller, Everything, Listing
-from tidegauge.web.bodies import spool
+from tidegauge.web.bodies import spool, uploaded
+
+#: The form is read once it is known who sends it, by the route itself: FastAPI would read it before.
+_UPLOAD: Mapping[str, Any] = {
+    "requestBody": {
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "archive": {"type": "string", "format": "binary"},
+                        "meta": {"type": "string", "default": "{}"},
+                    },
+                }
+            }
+        }
+    }
+}
 
 
 @dataclass(frozen=True)
@@ -58,20 +77,20 @@ def build_router(kind: RepositoryKind) -> APIRouter:
     def delete(caller: Caller, services: Everything, name: str) -> None:
         services.catalogue.delete(services.catalogue.get(kind, caller.name, name))
 
-    @router.post("/{name}/versions", status_code=202, name=f"add {kind.value} version")
+    @router.post(
+        "/{name}/versions", status_code=202, name=f"add {kind.value} version", openapi_extra=dict(_UPLOAD)
+    )
     def add_version(
-        caller: Caller,
-        services: Everything,
-        name: str,
-        archive: UploadFile | None = None,
-        meta: Annotated[str, Form()] = "{}",
+        caller: Caller, services: Everything, name: str, sent: Annotated[FormData, Depends(uploaded)]
     ) -> Version:
         repository = services.catalogue.get(kind, caller.name, name)
+        archive, meta = sent.get("archive"), sent.get("meta", "{}")
+        if isinstance(archive, str) or isinstance(meta, UploadFile):
+            raise InvalidInputError.of("archive", "archive is a file and meta is text; send them as that.")
         details = _parse_meta(meta) | services.pipelines.lineage(caller.token.name)
         if archive is None:
             return services.catalogue.add_version(repository, meta=details)
-        folder = services.catalogue.upload_folder()
-        spooled = spool(archive, folder, services.settings.max_upload_bytes)
+        spooled = spool(archive, services.catalogue.upload_folder())
         try:
             return services.catalogue.add_version(repository, spooled, details)
         finally:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,10 +12,12 @@ from starlette.concurrency import run_in_threadpool
 
 from tidegauge.domain.cloudevents import STRUCTURED_CONTENT_TYPE, decode_http
 from tidegauge.domain.events import BATCH_CONTENT_TYPE
-from tidegauge.errors import InvalidInputError, TooLargeError, UnsupportedMediaError
+from tidegauge.errors import InvalidInputError, UnsupportedMediaError
 from tidegauge.services.collector import Collector
+from tidegauge.web.bodies import BodyTooLargeError, read_body
 
 MAX_BODY = 32 << 20  # bytes of one request: 500 images of 200 x 200 in base64
+_REMEDY = "send fewer events in a request"
 _BODY = {
     "requestBody": {
         "required": True,
@@ -40,13 +43,11 @@ def build_router(collector: Collector, require: Callable[..., Any], max_body: in
     router = APIRouter(tags=["collector"], dependencies=[Depends(require)])
 
     async def take(request: Request, deployment_id: str | None) -> dict[str, int]:
-        try:
+        with _counted(collector):
             size = _announced(request, max_body)
-        except InvalidInputError:
-            collector.refuse()
-            raise
         with collector.room(size):
-            body = await _read(request, max_body, collector)
+            with _counted(collector):
+                body = await read_body(request, max_body, _REMEDY)
             headers = dict(request.headers)
             accepted = await run_in_threadpool(_accept, collector, headers, body, deployment_id)
         return {"accepted": accepted}
@@ -66,13 +67,20 @@ def build_router(collector: Collector, require: Callable[..., Any], max_body: in
     return router
 
 
-def _accept(collector: Collector, headers: dict[str, str], body: bytes, deployment_id: str | None) -> int:
-    now = datetime.now(UTC)
+@contextmanager
+def _counted(collector: Collector) -> Iterator[None]:
+    """Count what is refused here; what the collector refuses it counts itself."""
     try:
-        events = decode_http(headers, body, now)
+        yield
     except InvalidInputError:
         collector.refuse()
         raise
+
+
+def _accept(collector: Collector, headers: dict[str, str], body: bytes, deployment_id: str | None) -> int:
+    now = datetime.now(UTC)
+    with _counted(collector):
+        events = decode_http(headers, body, now)
     return collector.accept(deployment_id, events, now)
 
 
@@ -86,21 +94,5 @@ def _announced(request: Request, max_body: int) -> int:
     length = request.headers.get("content-length", "")
     size = int(length) if length.isdecimal() else max_body
     if size > max_body:
-        raise _too_large(max_body)
+        raise BodyTooLargeError(max_body, _REMEDY)
     return size
-
-
-async def _read(request: Request, max_body: int, collector: Collector) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_body:
-            collector.refuse()
-            raise _too_large(max_body)
-    return bytes(body)
-
-
-def _too_large(max_body: int) -> TooLargeError:
-    return TooLargeError.of(
-        "body", f"The body is larger than {max_body} bytes; send fewer events in a request."
-    )

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from tidegauge.errors import FieldError, TidegaugeError
-from tidegauge.web.errors import status_of
+from tidegauge.web.errors import UNEXPECTED, status_of
 
 _log = logging.getLogger(__name__)
 
@@ -38,9 +38,7 @@ def problem(status: int, title: str, detail: str, errors: tuple[FieldError, ...]
 async def _on_error(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, TidegaugeError):
         _log.error("unexpected error", exc_info=error)
-        return problem(
-            500, "Internal server error", "Something went wrong; the server's log has the details."
-        )
+        return problem(500, "Internal server error", UNEXPECTED)
     return problem(*status_of(error), error.message, error.errors)
 
 

@@ -12,12 +12,13 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 from pydantic import TypeAdapter, ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
 from tidegauge.errors import FieldError, InvalidInputError, TidegaugeError
+from tidegauge.web.bodies import uploaded
 
 T = TypeVar("T")
-_MAX_FIELDS = 5000
+_MAX_FIELDS, _MAX_FILES = 5000, 10
 _SHOWN = 80  # characters of a wrong value in its error
 
 
@@ -82,21 +83,31 @@ def parse(kind: type[T], values: Any) -> T:
         raise InvalidInputError(" ".join(item.message for item in errors), errors) from error
 
 
+def form_of(sent: FormData) -> Form:
+    """Return a form as a browser sent it, with the files that were chosen."""
+    values: dict[str, tuple[str, ...]] = {}
+    files: dict[str, UploadFile] = {}
+    for name, value in sent.multi_items():
+        if not isinstance(value, UploadFile):
+            values[name] = (*values.get(name, ()), value)
+        elif value.filename:
+            files[name] = value
+    return Form(values, files)
+
+
 async def filled(request: Request) -> AsyncIterator[Form]:
     """Read the form of a request; its files are closed once the answer is there."""
-    async with request.form(max_fields=_MAX_FIELDS) as sent:
-        values: dict[str, tuple[str, ...]] = {}
-        files: dict[str, UploadFile] = {}
-        for name, value in sent.multi_items():
-            if isinstance(value, UploadFile):
-                if value.filename:
-                    files[name] = value
-            else:
-                values[name] = (*values.get(name, ()), value)
-        yield Form(values, files)
+    async with request.form(max_fields=_MAX_FIELDS, max_files=_MAX_FILES) as sent:
+        yield form_of(sent)
+
+
+def archived(sent: Annotated[FormData, Depends(uploaded)]) -> Form:
+    """Read the form of a request that may bring an archive."""
+    return form_of(sent)
 
 
 Filled = Annotated[Form, Depends(filled)]
+Archived = Annotated[Form, Depends(archived)]
 
 
 def _told(item: Mapping[str, Any]) -> FieldError:

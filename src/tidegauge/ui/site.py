@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tidegauge.domain.monitor import farthest
 from tidegauge.errors import ForbiddenError, NotSignedInError, TidegaugeError
 from tidegauge.ui import words
 from tidegauge.ui.forms import Form
-from tidegauge.web.errors import status_of
+from tidegauge.web.errors import UNEXPECTED, status_of
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +85,15 @@ def here(request: Request) -> str:
     return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
+def told(request: Request, error: HTTPException) -> HTMLResponse:
+    """Render what the framework refuses: an address that is not there, or a form that cannot be read."""
+    title = HTTPStatus(error.status_code).phrase.capitalize()
+    message = error.detail if error.detail.endswith(".") else f"{error.detail}."
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        message = f"There is no page {request.url.path}; choose one from the menu."
+    return render("error.html", error.status_code, title=title, message=message)
+
+
 class Page(APIRoute):
     """A route whose errors are pages, and that sends strangers to the sign-in."""
 
@@ -103,12 +113,11 @@ class Page(APIRoute):
             except RequestValidationError as error:
                 message = " ".join(f"{item['loc'][-1]}: {item['msg']}." for item in error.errors())
                 return render("error.html", 422, title="Invalid input", message=message)
-            except HTTPException:
-                raise
+            except HTTPException as error:
+                return told(request, error)
             except Exception:
                 _log.exception("%s %s failed", request.method, request.url.path)
-                message = "Something went wrong; the server's log has the details."
-                return render("error.html", 500, title="Internal server error", message=message)
+                return render("error.html", 500, title="Internal server error", message=UNEXPECTED)
 
         return guarded
 

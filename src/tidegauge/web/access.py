@@ -15,6 +15,9 @@ from tidegauge.storage.rows import Query as ListQuery
 
 COOKIE = "tidegauge_token"
 
+#: Where programs come in; everywhere else people do, in a browser.
+PROGRAMS = ("/api/", "/v1/", "/serve/")
+
 #: Declares that a route needs no token, e.g. ``@router.get("/healthz", openapi_extra=OPEN)``.
 OPEN = {"x-access": "open"}
 
@@ -31,7 +34,7 @@ def _secret(connection: HTTPConnection) -> str:
     # Browsers send cookies by themselves, so a cookie changes things only through the pages' own forms,
     # which check where they come from.
     changes = connection.scope.get("method") not in ("GET", "HEAD")
-    if changes and connection.url.path.startswith(("/api/", "/v1/", "/serve/")):
+    if changes and connection.url.path.startswith(PROGRAMS):
         return ""
     return connection.cookies.get(COOKIE, "")
 

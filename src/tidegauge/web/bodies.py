@@ -1,39 +1,92 @@
-"""Reading request bodies without letting anybody fill the memory."""
+"""Reading request bodies without letting anybody fill the memory or a disk."""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tidegauge.errors import TooLargeError
+from tidegauge.errors import FieldError, TooLargeError
+from tidegauge.web.access import Caller, Everything
 
-_CHUNK = 1 << 20
+_LIMIT = 2 << 20  # bytes; what no route has allowed more of
+_BOUND = "tidegauge.bound"  # in the scope of a request
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+@dataclass
+class _Bound:
+    limit: int = _LIMIT
+    remedy: str = "send less at a time"
+
+
+class BodyTooLargeError(TooLargeError, HTTPException):
+    """A body past its limit: FastAPI takes any error but an HTTPException for a body that it cannot parse."""
+
+    def __init__(self, limit: int, remedy: str) -> None:
+        message = f"The body is larger than {limit} bytes; {remedy}."
+        TooLargeError.__init__(self, message, (FieldError("body", message),))
+        self.status_code, self.detail, self.headers = 413, message, None
+
+
+class Bounding:
+    """Ends what is read of a body at its limit, which is small until a route allows more.
+
+    Frameworks read bodies before they ask who is calling; a route that takes much allows it once it knows.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        bound = scope[_BOUND] = _Bound()
+        size = 0
+
+        async def bounded() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > bound.limit:
+                raise BodyTooLargeError(bound.limit, bound.remedy)
+            return message
+
+        await self._app(scope, bounded, send)
+
+
+def allow(request: Request, limit: int, remedy: str) -> None:
+    """Let the body of a request have this many bytes; ``remedy`` is what to do where it has more."""
+    bound: _Bound = request.scope[_BOUND]
+    bound.limit, bound.remedy = limit, remedy
+
+
+async def read_body(request: Request, limit: int, remedy: str = _Bound.remedy) -> bytes:
     """Return the whole body, or raise TooLargeError past ``limit`` bytes."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise TooLargeError.of("body", f"The body is larger than {limit} bytes; send less at a time.")
-    return bytes(body)
+    allow(request, limit, remedy)
+    return await request.body()
 
 
-def spool(archive: UploadFile, folder: Path, limit: int) -> Path:
+async def uploaded(request: Request, services: Everything, _: Caller) -> AsyncIterator[FormData]:
+    """Read a form with an archive, of somebody who is signed in; its files are closed with the answer."""
+    allow(request, services.settings.max_upload_bytes, "raise max_upload_bytes to allow it")
+    async with request.form(max_files=1, max_fields=100) as form:
+        yield form
+
+
+def spool(archive: UploadFile, folder: Path) -> Path:
     """Write an upload to a file of the home, whole or not at all."""
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-        path = Path(file.name)
-        size = 0
-        while chunk := archive.file.read(_CHUNK):
-            size += len(chunk)
-            if size > limit:
-                path.unlink()
-                raise TooLargeError(
-                    f"The archive is larger than {limit} bytes; raise max_upload_bytes to allow it."
-                )
-            file.write(chunk)
-    return path
+        try:
+            shutil.copyfileobj(archive.file, file)
+        except BaseException:
+            Path(file.name).unlink()
+            raise
+    return Path(file.name)

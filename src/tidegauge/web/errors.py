@@ -16,6 +16,9 @@ from tidegauge.errors import (
     UnsupportedMediaError,
 )
 
+#: What is said of a mistake of ours.
+UNEXPECTED = "Something went wrong; the server's log has the details."
+
 _STATUS: Mapping[type[TidegaugeError], tuple[int, str]] = {
     TooLargeError: (413, "Content too large"),
     UnsupportedMediaError: (415, "Unsupported media type"),

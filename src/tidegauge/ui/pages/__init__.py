@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
 
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.ui import live
@@ -33,12 +37,23 @@ from tidegauge.ui.pages import (
     tour,
     watching,
 )
-from tidegauge.ui.site import HERE, use_version
+from tidegauge.ui.site import HERE, told, use_version
 from tidegauge.ui.static_files import VersionedFiles, version_of
+from tidegauge.web.access import PROGRAMS
+
+_Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 
 def install(app: FastAPI) -> None:
-    """Add the pages and their static files to the app."""
+    """Add the pages and their static files to the app, and tell people by a page of what is not there."""
+    for_programs = cast(_Handler, app.exception_handlers[HTTPException])
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and not request.url.path.startswith(PROGRAMS):
+            return told(request, error)
+        return await for_programs(request, error)
+
+    app.add_exception_handler(HTTPException, on_http)
     app.mount("/static", VersionedFiles(directory=HERE / "static"), name="static")
     use_version(version_of(HERE / "static"))
     for kind in RepositoryKind:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import Request, Response
@@ -13,13 +13,14 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.users import Principal
-from tidegauge.errors import InvalidInputError, TidegaugeError, TooLargeError
+from tidegauge.errors import InvalidInputError, TidegaugeError
 from tidegauge.services.bundle import Services
 from tidegauge.services.playground import ImageAnswer, Plan, RowAnswer
 from tidegauge.ui import explained, words
-from tidegauge.ui.forms import Form
+from tidegauge.ui.forms import Form, form_of
 from tidegauge.ui.site import HEADERS, Pages, render
 from tidegauge.web.access import Caller, Everything
+from tidegauge.web.bodies import allow
 from tidegauge.web.errors import status_of
 
 _MOST_FILES = 12
@@ -130,30 +131,17 @@ async def _sent(request: Request) -> tuple[Form, list[tuple[str, bytes]]]:
     """Read a form with its files, all in memory."""
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise InvalidInputError("The form came without files; send it as multipart/form-data.")
+    allow(request, _MOST_BYTES, "drop fewer images at a time")
     try:
-        sent = await _InMemory(request.headers, _within(request), max_files=_MOST_FILES).parse()
+        sent = await _InMemory(request.headers, request.stream(), max_files=_MOST_FILES).parse()
     except MultiPartException as error:
         if "files" in error.message:
             raise InvalidInputError(f"Drop at most {_MOST_FILES} images at a time.") from error
         raise InvalidInputError(f"The form cannot be read: {error.message}") from error
-    values: dict[str, tuple[str, ...]] = {}
-    files = []
-    for name, value in sent.multi_items():
-        if not isinstance(value, UploadFile):
-            values[name] = (*values.get(name, ()), value)
-        elif value.filename:
-            files.append((value.filename, await value.read()))
+    files = [
+        (value.filename, await value.read())
+        for _, value in sent.multi_items()
+        if isinstance(value, UploadFile) and value.filename
+    ]
     await sent.close()
-    return Form(values), files
-
-
-async def _within(request: Request) -> AsyncGenerator[bytes, None]:
-    """Yield the body of a request, up to the limit."""
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > _MOST_BYTES:
-            raise TooLargeError(
-                f"The images are larger than {_MOST_BYTES >> 20} MB together; drop fewer at a time."
-            )
-        yield chunk
+    return Form(form_of(sent).values), files

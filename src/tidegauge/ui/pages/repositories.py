@@ -11,7 +11,7 @@ from tidegauge.domain.content import ContentForm
 from tidegauge.errors import InvalidInputError, TidegaugeError
 from tidegauge.services.bundle import Services
 from tidegauge.storage.rows import Query
-from tidegauge.ui.forms import Filled, Form, parse
+from tidegauge.ui.forms import Archived, Form, parse
 from tidegauge.ui.site import Pages, go, refuse, render
 from tidegauge.web.access import Caller, Everything
 from tidegauge.web.bodies import spool
@@ -49,7 +49,7 @@ def build_router(kind: RepositoryKind) -> APIRouter:
         return render("repositories/new.html", user=caller, form=Form(), **shared)
 
     @router.post("/new")
-    def create(request: Request, caller: Caller, services: Everything, form: Filled) -> Response:
+    def create(request: Request, caller: Caller, services: Everything, form: Archived) -> Response:
         try:
             repository = _create(services, kind, caller.name, form)
         except TidegaugeError as error:
@@ -79,7 +79,7 @@ def build_router(kind: RepositoryKind) -> APIRouter:
 
     @router.post("/{name}/versions/new")
     def add_version(
-        request: Request, caller: Caller, services: Everything, name: str, form: Filled
+        request: Request, caller: Caller, services: Everything, name: str, form: Archived
     ) -> Response:
         repository = services.catalogue.get(kind, caller.name, name)
         try:
@@ -146,8 +146,7 @@ def _add_version(services: Services, repository: Repository, form: Form) -> None
     if archive is None:
         services.catalogue.add_version(repository)
         return
-    folder = services.catalogue.upload_folder()
-    spooled = spool(archive, folder, services.settings.max_upload_bytes)
+    spooled = spool(archive, services.catalogue.upload_folder())
     try:
         services.catalogue.add_version(repository, spooled)
     finally:
