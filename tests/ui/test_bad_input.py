@@ -92,3 +92,21 @@ def test_a_number_that_is_none_is_told_on_a_page(visitor: Visitor) -> None:
 def test_ids_that_no_row_can_have_are_not_found(visitor: Visitor) -> None:
     assert visitor.get(f"/code/{new_id()}").status_code == 404
     assert visitor.get(f"/monitors/{HUGE}").status_code == 404
+
+
+@pytest.mark.parametrize("page", ["/", "/monitors", "/deployments", "/datasets", "/settings/notifications"])
+@pytest.mark.parametrize("sort", ["nothing", "-nothing", "-"])
+def test_a_list_says_what_it_can_be_sorted_by(visitor: Visitor, page: str, sort: str) -> None:
+    answer = visitor.get(f"{page}?sort={sort}")
+    assert answer.status_code == 422
+    assert "sort is" in answer.text
+    assert "use one of" in answer.text
+
+
+@pytest.mark.parametrize("page", ["/alerts", "/alerts/history", "/thresholds", "/maintenance"])
+def test_a_list_of_a_monitor_says_what_it_can_be_sorted_by(visitor: Visitor, page: str) -> None:
+    path = visitor.path + page  # type: ignore[attr-defined]
+    assert visitor.get(f"{path}?sort=nothing").status_code == 422
+    assert visitor.get(f"{path}?sort=-").status_code == 422
+    if page in ("/alerts", "/thresholds"):
+        assert visitor.get(f"{path}?sort=").status_code == 200

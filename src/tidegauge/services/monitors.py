@@ -222,22 +222,24 @@ class Monitors:
     def change_alert(self, monitor: Monitor, alert_id: str, rule: AlertRule) -> Alert:
         """Replace the rule of an alert; it is judged afresh from the next window on."""
         self._checks.rule(monitor, rule, alert_id)
-        alert = self._database.alerts.get(alert_id, monitor_id=monitor.id)
+        alert = self.alert(monitor, alert_id)
         self._database.alerts.update(alert.id, name=rule.name, rule=rule, firing_since=None, told_at=None)
         return self._database.alerts.get(alert.id)
 
     def mute_alert(self, monitor: Monitor, alert_id: str, until: datetime | None) -> Alert:
         """Tell nothing of an alert before ``until``; None ends that."""
-        alert = self._database.alerts.get(alert_id, monitor_id=monitor.id)
+        alert = self.alert(monitor, alert_id)
         self._database.alerts.update(alert.id, muted_until=until)
         return self._database.alerts.get(alert.id)
+
+    def alert(self, monitor: Monitor, alert_id: str) -> Alert:
+        return self._database.alerts.get(alert_id, monitor_id=monitor.id)
 
     def alerts(self, monitor: Monitor) -> tuple[Alert, ...]:
         return self._database.alerts.where(monitor_id=monitor.id)
 
     def delete_alert(self, monitor: Monitor, alert_id: str) -> None:
-        self._database.alerts.get(alert_id, monitor_id=monitor.id)
-        self._database.alerts.delete(alert_id)
+        self._database.alerts.delete(self.alert(monitor, alert_id).id)
 
     def alert_events(self, monitor: Monitor, query: Query) -> Page[AlertEvent]:
         return self._database.alert_events.page(query, monitor_id=monitor.id)
@@ -251,6 +253,9 @@ class Monitors:
     def dead_letters(self, monitor: Monitor, query: Query) -> Page[DeadLetter]:
         return self._database.dead_letters.page(query, deployment_id=monitor.deployment_id)
 
+    def maintenance(self, monitor: Monitor, maintenance_id: str) -> Maintenance:
+        return self._database.maintenances.get(maintenance_id, monitor_id=monitor.id)
+
     def maintenances(self, monitor: Monitor, query: Query) -> Page[Maintenance]:
         return self._database.maintenances.page(query, monitor_id=monitor.id)
 
@@ -262,8 +267,7 @@ class Monitors:
         return self._database.maintenances.add(Maintenance(new_id(), monitor.id, start, end, reason, by))
 
     def delete_maintenance(self, monitor: Monitor, maintenance_id: str) -> None:
-        self._database.maintenances.get(maintenance_id, monitor_id=monitor.id)
-        self._database.maintenances.delete(maintenance_id)
+        self._database.maintenances.delete(self.maintenance(monitor, maintenance_id).id)
 
     def runs(self, monitor: Monitor, start: datetime | None, end: datetime | None) -> tuple[MonitorRun, ...]:
         """Return the latest revision of each window that begins in [start, end), in order of time."""

@@ -94,7 +94,7 @@ def placed(error: TidegaugeError) -> TidegaugeError:
     """Return the error with those of whole parts at a field of theirs, in the words of the form."""
     if not error.errors:
         return error
-    return InvalidInputError(error.message, tuple(_placed(found) for found in error.errors))
+    return type(error)(error.message, tuple(_placed(found) for found in error.errors))
 
 
 def _placed(found: FieldError) -> FieldError:

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
-from tidegauge.errors import FieldError, InvalidInputError, TidegaugeError
+from tidegauge.errors import ConflictError, FieldError, InvalidInputError, TidegaugeError
 from tidegauge.web.bodies import uploaded
 
 T = TypeVar("T")
 _MAX_FIELDS, _MAX_FILES = 5000, 10
+_CHANGED = (
+    "It was changed meanwhile, in another window or by somebody else. What you typed stands here: "
+    "submit it again to replace that change, or cancel to keep it."
+)
 _SHOWN = 80  # characters of a wrong value in its error
 
 
@@ -53,6 +58,11 @@ class Form:
         known = {item.field: item.message for item in error.errors if item.field}
         return replace(self, errors=known, message="" if known else error.message)
 
+    def check_seen(self, now: str) -> None:
+        """Raise ConflictError where the form was filled with something else than there is now."""
+        if "seen" in self.values and self.text("seen") != now:
+            raise ConflictError(_CHANGED, (FieldError("seen", _CHANGED),))
+
     def unplaced(self, names: Iterable[str]) -> list[str]:
         """Return the errors of fields that are not among the names, for the top of the form."""
         placed = set(names)
@@ -72,6 +82,20 @@ class Form:
                     raise InvalidInputError.of(name, f"{name} cannot stand beside {part}; send one of them.")
             place[last] = text
         return found
+
+
+def check_known(name: str, value: str, known: Iterable[str]) -> None:
+    """Raise InvalidInputError for a value of an address that is not known."""
+    words = list(known)
+    if value not in words:
+        raise InvalidInputError.of(
+            name, f"{name} is {value!r}; use one of {', '.join(words)}, or leave it out."
+        )
+
+
+def seen(shown: object) -> str:
+    """Return a short text that differs where what a form shows does; its field ``seen`` brings it back."""
+    return blake2b(repr(shown).encode(), digest_size=8).hexdigest()
 
 
 def parse(kind: type[T], values: Any) -> T:

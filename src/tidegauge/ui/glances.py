@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tidegauge.domain.monitor import MonitorState
 from tidegauge.domain.status import Status
-from tidegauge.errors import InvalidInputError
 from tidegauge.services.history import Glance
+from tidegauge.ui.forms import check_known
 
 ROWS = 50  # of a page
 
@@ -30,17 +30,11 @@ class Part:
         return cls(glances[(page - 1) * ROWS : page * ROWS], len(glances), page, pages)
 
 
-def check(status: str, state: str, **others: tuple[str, Collection[str]]) -> None:
-    """Raise InvalidInputError for a value that is not known; empty is any. ``others``: value, and what is."""
-    given: Mapping[str, tuple[str, Collection[str]]] = {
-        "status": (status, list(Status)),
-        "state": (state, list(MonitorState)),
-        **others,
-    }
-    for name, (value, known) in given.items():
-        if value and value not in known:
-            words = ", ".join(known)
-            raise InvalidInputError.of(name, f"{name} is {value!r}; use one of {words}, or leave it out.")
+def check(status: str, state: str) -> None:
+    """Raise InvalidInputError for what no monitor has; empty is any."""
+    for name, value, known in (("status", status, list(Status)), ("state", state, list(MonitorState))):
+        if value:
+            check_known(name, value, known)
 
 
 def matching(glances: Sequence[Glance], q: str, status: str, state: str) -> Iterator[Glance]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,11 +12,12 @@ from tidegauge.domain.alert import Alert
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.monitor import Monitor
 from tidegauge.domain.retraining import METRICS
-from tidegauge.errors import InvalidInputError, NotFoundError, TidegaugeError
+from tidegauge.domain.users import Principal
+from tidegauge.errors import InvalidInputError, TidegaugeError
 from tidegauge.services.bundle import Services
 from tidegauge.storage.rows import Query
 from tidegauge.ui import alert_form, words
-from tidegauge.ui.forms import Filled, Form
+from tidegauge.ui.forms import Filled, Form, check_known, seen
 from tidegauge.ui.site import Pages, go, refuse, render
 from tidegauge.web.access import Caller, Everything
 
@@ -23,6 +25,10 @@ _ROWS = 50
 _TOLD = 500  # events that tell when each alert was told last
 _OFFERED = 1000  # channels, Code and Datasets to choose from
 _HOURS = {"1": 1, "8": 8, "24": 24, "168": 168}
+_ORDERS: Mapping[str, Callable[[Alert], Any]] = {
+    "name": lambda alert: alert.name,
+    "firing_since": lambda alert: (alert.firing_since is None, alert.firing_since or alert.created_at),
+}
 
 router = Pages(prefix="/monitors/{monitor_id}/alerts")
 
@@ -31,6 +37,8 @@ router = Pages(prefix="/monitors/{monitor_id}/alerts")
 def list_alerts(
     caller: Caller, services: Everything, monitor_id: str, q: str = "", sort: str = "name"
 ) -> Response:
+    sort = sort or "name"
+    check_known("sort", sort.removeprefix("-"), _ORDERS)
     monitor = services.monitors.get(caller.name, monitor_id)
     events = services.monitors.alert_events(monitor, Query(_TOLD)).items
     return render(
@@ -70,20 +78,13 @@ def add_alert(
     request: Request, caller: Caller, services: Everything, monitor_id: str, form: Filled
 ) -> Response:
     monitor = services.monitors.get(caller.name, monitor_id)
-    if changed := alert_form.rearranged(form):
-        return render("alerts/form.html", user=caller, form=changed, **_offered(services, monitor))
-    try:
-        services.monitors.add_alert(monitor, alert_form.read(form))
-    except TidegaugeError as error:
-        wrong = alert_form.placed(form, error)
-        return refuse("alerts/form.html", form, wrong, user=caller, **_offered(services, monitor))
-    return go(request, _path(monitor))
+    return _submitted(request, caller, services, monitor, None, form)
 
 
 @router.get("/{alert_id}")
 def change_form(caller: Caller, services: Everything, monitor_id: str, alert_id: str) -> Response:
     monitor = services.monitors.get(caller.name, monitor_id)
-    alert = _find(services, monitor, alert_id)
+    alert = services.monitors.alert(monitor, alert_id)
     form = alert_form.form_of(alert.rule, monitor)
     return render("alerts/form.html", user=caller, form=form, **_offered(services, monitor, alert))
 
@@ -98,21 +99,14 @@ def change_alert(
     form: Filled,
 ) -> Response:
     monitor = services.monitors.get(caller.name, monitor_id)
-    alert = _find(services, monitor, alert_id)
-    if changed := alert_form.rearranged(form):
-        return render("alerts/form.html", user=caller, form=changed, **_offered(services, monitor, alert))
-    try:
-        services.monitors.change_alert(monitor, alert.id, alert_form.read(form))
-    except TidegaugeError as error:
-        wrong = alert_form.placed(form, error)
-        return refuse("alerts/form.html", form, wrong, user=caller, **_offered(services, monitor, alert))
-    return go(request, _path(monitor))
+    alert = services.monitors.alert(monitor, alert_id)
+    return _submitted(request, caller, services, monitor, alert, form)
 
 
 @router.get("/{alert_id}/mute")
 def mute_form(caller: Caller, services: Everything, monitor_id: str, alert_id: str) -> Response:
     monitor = services.monitors.get(caller.name, monitor_id)
-    alert = _find(services, monitor, alert_id)
+    alert = services.monitors.alert(monitor, alert_id)
     return render("alerts/mute.html", user=caller, alert=alert, form=Form(), **_shared(monitor))
 
 
@@ -126,7 +120,7 @@ def mute_alert(
     form: Filled,
 ) -> Response:
     monitor = services.monitors.get(caller.name, monitor_id)
-    alert = _find(services, monitor, alert_id)
+    alert = services.monitors.alert(monitor, alert_id)
     try:
         services.monitors.mute_alert(monitor, alert.id, _until(form))
     except TidegaugeError as error:
@@ -146,7 +140,7 @@ def unmute_alert(
 @router.get("/{alert_id}/delete")
 def confirm_deletion(caller: Caller, services: Everything, monitor_id: str, alert_id: str) -> Response:
     monitor = services.monitors.get(caller.name, monitor_id)
-    alert = _find(services, monitor, alert_id)
+    alert = services.monitors.alert(monitor, alert_id)
     return render("alerts/delete.html", user=caller, alert=alert, form=Form(), **_shared(monitor))
 
 
@@ -156,6 +150,30 @@ def delete_alert(
 ) -> Response:
     monitor = services.monitors.get(caller.name, monitor_id)
     services.monitors.delete_alert(monitor, alert_id)
+    return go(request, _path(monitor))
+
+
+def _submitted(
+    request: Request,
+    caller: Principal,
+    services: Services,
+    monitor: Monitor,
+    alert: Alert | None,
+    form: Form,
+) -> Response:
+    """Add an alert or change one; or show the form again, with another condition or with what is wrong."""
+    offered = _offered(services, monitor, alert)
+    if changed := alert_form.rearranged(form):
+        return render("alerts/form.html", user=caller, form=changed, **offered)
+    try:
+        form.check_seen(offered["seen"])
+        rule = alert_form.read(form)
+        if alert is None:
+            services.monitors.add_alert(monitor, rule)
+        else:
+            services.monitors.change_alert(monitor, alert.id, rule)
+    except TidegaugeError as error:
+        return refuse("alerts/form.html", form, alert_form.placed(form, error), user=caller, **offered)
     return go(request, _path(monitor))
 
 
@@ -178,6 +196,7 @@ def _offered(services: Services, monitor: Monitor, alert: Alert | None = None) -
     return {
         **_shared(monitor),
         "alert": alert,
+        "seen": seen(alert.rule) if alert else "",
         "metrics": alert_form.metrics_of(monitor),
         "segments": alert_form.segments_of(monitor),
         "keys": alert_form.keys,
@@ -188,22 +207,10 @@ def _offered(services: Services, monitor: Monitor, alert: Alert | None = None) -
     }
 
 
-def _find(services: Services, monitor: Monitor, alert_id: str) -> Alert:
-    found = next((alert for alert in services.monitors.alerts(monitor) if alert.id == alert_id), None)
-    if found is None:
-        raise NotFoundError(f"There is no alert {alert_id!r} of this monitor.")
-    return found
-
-
 def _chosen(alerts: tuple[Alert, ...], q: str, sort: str) -> list[Alert]:
     """Return the alerts whose name or rule has ``q``, in order; a monitor has few, so all are there."""
     found = [alert for alert in alerts if q.lower() in f"{alert.name} {alert.rule.text}".lower()]
-    orders = {
-        "name": lambda alert: alert.name,
-        "firing_since": lambda alert: (alert.firing_since is None, alert.firing_since or alert.created_at),
-    }
-    order = orders.get(sort.removeprefix("-"), orders["name"])
-    return sorted(found, key=order, reverse=sort.startswith("-"))
+    return sorted(found, key=_ORDERS[sort.removeprefix("-")], reverse=sort.startswith("-"))
 
 
 def _until(form: Form) -> datetime:

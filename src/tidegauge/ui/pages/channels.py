@@ -7,11 +7,11 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from tidegauge.domain.channel import ChannelKind, DeliveryState, Setting
+from tidegauge.domain.channel import Channel, ChannelKind, DeliveryState, Setting
 from tidegauge.errors import TidegaugeError
 from tidegauge.services.channels import ChannelDetail
 from tidegauge.storage.rows import Query
-from tidegauge.ui.forms import Filled, Form, parse
+from tidegauge.ui.forms import Filled, Form, parse, seen
 from tidegauge.ui.site import Pages, go, refuse, render
 from tidegauge.web.access import Caller, Everything
 
@@ -81,7 +81,7 @@ def show_channel(
 @router.get("/{channel_id}/change")
 def change_form(caller: Caller, services: Everything, channel_id: str) -> Response:
     channel = services.channels.get(caller.name, channel_id)
-    return render("settings/change_channel.html", user=caller, channel=channel, form=Form(), **_SHARED)
+    return render("settings/change_channel.html", user=caller, form=Form(), **_changing(channel))
 
 
 @router.post("/{channel_id}/change")
@@ -94,9 +94,10 @@ def change_channel(
     }
     secret = "" if form.flag("forget") else form.text("secret") or None
     try:
+        form.check_seen(seen(channel.settings))
         services.channels.change(channel, settings, secret)
     except TidegaugeError as error:
-        return refuse("settings/change_channel.html", form, error, user=caller, channel=channel, **_SHARED)
+        return refuse("settings/change_channel.html", form, error, user=caller, **_changing(channel))
     return go(request, f"{PATH}/{channel.id}")
 
 
@@ -137,6 +138,10 @@ def send_test(caller: Caller, services: Everything, channel_id: str) -> Response
 def _given(form: Form, kind: ChannelKind) -> dict[str, Setting]:
     """Return the settings that were filled in, of this kind alone."""
     return {name: text for name in SETTINGS[kind] if (text := form.text(f"settings.{name}"))}
+
+
+def _changing(channel: Channel) -> dict[str, Any]:
+    return {"channel": channel, "seen": seen(channel.settings), **_SHARED}
 
 
 def _going(detail: ChannelDetail) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import Response
@@ -10,8 +11,15 @@ from fastapi import Response
 from tidegauge.domain.status import ORDER
 from tidegauge.services.history import Glance
 from tidegauge.ui import glances, sparks
+from tidegauge.ui.forms import check_known
 from tidegauge.ui.site import Pages, render
 from tidegauge.web.access import Caller, Everything
+
+_SORTS: Mapping[str, Callable[[Glance], Any]] = {
+    "status": lambda one: (-ORDER.index(one.status), not one.alarm, -one.firing),  # the worst first
+    "name": lambda one: one.name,
+    "window": lambda one: -one.end.timestamp() if one.end else 0.0,  # the last first
+}
 
 router = Pages()
 
@@ -26,10 +34,12 @@ def dashboard(
     sort: str = "status",
     page: int = 1,
 ) -> Response:
+    sort = sort or "status"
     glances.check(status, state)
+    check_known("sort", sort, _SORTS)
     overview = services.history.overview(caller.name)
     found = glances.matching(overview.monitors, q, status, state)
-    part = glances.Part.of(_ordered(found, sort), page)
+    part = glances.Part.of(sorted(found, key=_SORTS[sort]), page)
     given = {"q": q, "status": status, "state": state, "sort": sort if sort != "status" else ""}
     return render(
         "dashboard.html",
@@ -42,12 +52,3 @@ def dashboard(
         given=given,
         link=lambda **changes: f"/?{urlencode({k: v for k, v in {**given, **changes}.items() if v})}",
     )
-
-
-def _ordered(found: Iterable[Glance], sort: str) -> list[Glance]:
-    """Order by the last window or by name (as they are), and by default the worst first."""
-    if sort == "window":
-        return sorted(found, key=lambda one: one.end.timestamp() if one.end else 0.0, reverse=True)
-    if sort == "name":
-        return list(found)
-    return sorted(found, key=lambda one: (-ORDER.index(one.status), not one.alarm, -one.firing))

@@ -17,7 +17,7 @@ from tidegauge.domain.monitor_config.suggested import suggest
 from tidegauge.errors import TidegaugeError
 from tidegauge.services.bundle import Services
 from tidegauge.ui import config_form
-from tidegauge.ui.forms import Filled, Form
+from tidegauge.ui.forms import Filled, Form, seen
 from tidegauge.ui.pages import choices
 from tidegauge.ui.site import HEADERS, Pages, refuse, render
 from tidegauge.web.access import Caller, Everything
@@ -64,6 +64,7 @@ def monitor_config(caller: Caller, services: Everything, monitor_id: str) -> Res
 def configure_monitor(caller: Caller, services: Everything, monitor_id: str, form: Filled) -> Response:
     monitor = services.monitors.get(caller.name, monitor_id)
     try:
+        form.check_seen(seen(monitor.config))
         changed = services.monitors.configure(monitor, config_form.read(form), caller.name)
     except TidegaugeError as error:
         deployment = services.deployments.get(caller.name, monitor.deployment_id)
@@ -102,6 +103,7 @@ def _shown(services: Services, deployment: Deployment, monitor: Monitor | None, 
     return {
         "deployment": deployment,
         "monitor": monitor,
+        "seen": seen(monitor.config) if monitor else "",
         "fields": config_form.FIELDS,
         "wrong": wrong,
         "chosen": wrong[0] if wrong else config_form.TABS[0],

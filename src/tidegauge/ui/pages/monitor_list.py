@@ -16,7 +16,7 @@ from tidegauge.errors import TidegaugeError
 from tidegauge.services.bundle import Services
 from tidegauge.services.history import Glance
 from tidegauge.ui import glances
-from tidegauge.ui.forms import Filled, Form
+from tidegauge.ui.forms import Filled, Form, check_known
 from tidegauge.ui.site import Pages, go, render
 from tidegauge.web.access import Caller, Everything
 
@@ -59,7 +59,8 @@ class View:
 
     def check(self) -> None:
         """Raise InvalidInputError for what no list can be filtered or sorted by."""
-        glances.check(self.status, self.state, sort=(self.sort.removeprefix("-"), list(_KEYS)))
+        glances.check(self.status, self.state)
+        check_known("sort", self.sort.removeprefix("-"), _KEYS)
 
     def of(self, monitors: Sequence[Glance]) -> list[Glance]:
         """Return the monitors of this view, all pages of it."""

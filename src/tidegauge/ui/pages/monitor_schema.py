@@ -11,7 +11,7 @@ from tidegauge.domain.monitor import Feature, FeatureKind, Monitor, ValueType
 from tidegauge.domain.users import Principal
 from tidegauge.errors import InvalidInputError, TidegaugeError
 from tidegauge.services.bundle import Services
-from tidegauge.ui.forms import Filled, Form, parse
+from tidegauge.ui.forms import Filled, Form, parse, seen
 from tidegauge.ui.site import Pages, refuse, render
 from tidegauge.web.access import Caller, Everything
 
@@ -53,6 +53,7 @@ def _change(caller: Principal, services: Services, monitor: Monitor, form: Form)
     if removed:
         return services.monitors.remove_feature(monitor, removed, caller.name), f"{removed} was removed."
     if form.text("do") == "select":
+        form.check_seen(seen(monitor.schema))
         chosen = frozenset(form.all("selected"))
         schema = tuple(
             replace(feature, selected=feature.name in chosen) if _can_be_left_out(feature) else feature
@@ -79,6 +80,7 @@ def _values(caller: Principal, monitor: Monitor, told: str) -> dict[str, Any]:
     return {
         "user": caller,
         "monitor": monitor,
+        "seen": seen(monitor.schema),
         "unmet": monitor.unmet(),
         "told": told,
         "kinds": _KINDS,

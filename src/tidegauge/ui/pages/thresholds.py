@@ -17,7 +17,7 @@ from tidegauge.errors import FieldError, InvalidInputError, TidegaugeError, TooL
 from tidegauge.services.advice import Preview
 from tidegauge.services.bundle import Services
 from tidegauge.storage.rows import Query
-from tidegauge.ui.forms import Filled, Form, parse
+from tidegauge.ui.forms import Filled, Form, check_known, parse, seen
 from tidegauge.ui.site import HEADERS, Pages, go, refuse, render
 from tidegauge.web.access import Caller, Everything
 
@@ -42,10 +42,11 @@ def show_thresholds(
     caller: Caller, services: Everything, monitor_id: str, q: str = "", sort: str = "name"
 ) -> Response:
     monitor = services.monitors.get(caller.name, monitor_id)
+    sort = sort or "name"
+    check_known("sort", sort.removeprefix("-"), ("name", "type"))
     last = services.monitors.last_run(monitor)
     found = [t for t in monitor.thresholds.values() if q.lower() in t.name.lower()]
-    column = "type" if sort.removeprefix("-") == "type" else "name"
-    found.sort(key=lambda t: str(getattr(t, column)), reverse=sort.startswith("-"))
+    found.sort(key=lambda t: str(getattr(t, sort.removeprefix("-"))), reverse=sort.startswith("-"))
     return render(
         "thresholds/show.html",
         user=caller,
@@ -129,6 +130,7 @@ def view(request: Request, caller: Caller, services: Everything, monitor_id: str
     try:
         document = _typed(form)
         if not again:
+            form.check_seen(seen(monitor.thresholds))
             services.monitors.set_thresholds(monitor, document)
             return go(request, f"/monitors/{monitor.id}/thresholds")
         preview, note = _preview(services, monitor, document, parse(Wish, form.nested("window.")).size)
@@ -146,6 +148,7 @@ def _about(monitor: Monitor, form: Form, preview: Preview | None, note: str) -> 
     names = {form.text(f"row.{key}.name") for key in form.all("row")}
     return {
         **_shared(monitor),
+        "seen": seen(monitor.thresholds),
         "preview": preview,
         "says": _says(preview) if preview else {},
         "note": note,

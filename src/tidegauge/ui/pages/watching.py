@@ -9,8 +9,7 @@ from typing import Any
 from fastapi import Request, Response
 
 from tidegauge.domain.monitor import Monitor
-from tidegauge.domain.observation import Maintenance
-from tidegauge.errors import NotFoundError, TidegaugeError
+from tidegauge.errors import TidegaugeError
 from tidegauge.services.bundle import Services
 from tidegauge.storage.rows import Query
 from tidegauge.ui import words
@@ -116,7 +115,7 @@ def add_maintenance(
 @router.get("/maintenance/{maintenance_id}/delete")
 def confirm_deletion(caller: Caller, services: Everything, monitor_id: str, maintenance_id: str) -> Response:
     monitor = services.monitors.get(caller.name, monitor_id)
-    found = _find(services, monitor, maintenance_id)
+    found = services.monitors.maintenance(monitor, maintenance_id)
     return render("watching/delete_maintenance.html", user=caller, one=found, form=Form(), **_upkeep(monitor))
 
 
@@ -162,14 +161,3 @@ def _alarm(services: Services, monitor: Monitor) -> dict[str, Any]:
         if state and name in state.alarms
     ]
     return {**_budget(services, monitor), "alarms": found}
-
-
-def _find(services: Services, monitor: Monitor, maintenance_id: str) -> Maintenance:
-    cursor = ""
-    while True:
-        page = services.monitors.maintenances(monitor, Query(1000, cursor))
-        for one in page.items:
-            if one.id == maintenance_id:
-                return one
-        if not (cursor := page.cursor):
-            raise NotFoundError(f"There is no maintenance {maintenance_id!r} of this monitor.")
