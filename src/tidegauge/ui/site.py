@@ -106,6 +106,9 @@ class Page(APIRoute):
                     _check_origin(request)
                 return await handler(request)
             except NotSignedInError:
+                if "hx-request" in request.headers and request.method != "GET":
+                    message = "You are signed out; sign in in another window, and submit this again."
+                    return render("error.html", 401, title="Not signed in", message=message)
                 return go(request, f"/sign-in?next={words.quoted(_before(request))}")
             except TidegaugeError as error:
                 status, title = status_of(error)

@@ -30,7 +30,7 @@
     }
     if (event.target.closest("[data-close]") && dialog?.open) {
       event.preventDefault();
-      dialog.close();
+      if (mayLeave()) dialog.close();
       return;
     }
     const copier = event.target.closest("[data-copy]");
@@ -53,12 +53,62 @@
     button.textContent = "Copied";
   }
 
+  // What was typed into a dialog is thrown away only by who says so.
+  let typed = false;
+  const mayLeave = () => !typed || window.confirm("Close this and lose what you typed?");
+  dialog?.addEventListener("input", () => (typed = true));
+  dialog?.addEventListener("cancel", (event) => {
+    if (event.target === dialog && !mayLeave()) event.preventDefault();
+  });
+
   // What a dialog has made stands in the list below it once the dialog is closed.
-  dialog?.addEventListener("close", () => dialog.querySelector("[data-reload]") && location.reload());
+  dialog?.addEventListener("close", () => {
+    typed = false;
+    if (dialog.querySelector("[data-reload]")) location.reload();
+  });
+  document.addEventListener("htmx:after:swap", () => {
+    const sheet = dialog?.querySelector("#sheet");
+    if (!sheet?.querySelector("form") || sheet.querySelector(".told")?.textContent) typed = false; // it is done
+  });
+
+  // An answer that is no form, or none at all, stands above the form that was sent, which stays as it is.
+  document.addEventListener("htmx:after:request", (event) => {
+    const { response, request, target, select, text, sourceElement } = event.detail.ctx;
+    const form = sourceElement.closest("form");
+    // A list that follows what happens behind a dialog may not lead away from it.
+    if (request.method === "GET" && typed && response.headers.has("HX-Redirect")) event.preventDefault();
+    if (request.method === "GET" || response.status < 400 || !form || !target.contains(form)) return;
+    const page = new DOMParser().parseFromString(text, "text/html");
+    if (page.querySelector(select)?.querySelector("form")) return;
+    event.preventDefault();
+    refuse(form, page.querySelector("#sheet p")?.textContent || `The server answered ${response.status}.`);
+  });
+  document.addEventListener("htmx:error", (event) => {
+    const { request, sourceElement } = event.detail.ctx || {};
+    const form = sourceElement?.closest("form");
+    if (form && request.method !== "GET") refuse(form, "The form did not arrive: the server does not answer, or a file is too large for it.");
+  });
+  document.addEventListener("htmx:before:request", (event) => event.detail.ctx.sourceElement.closest("form")?.querySelector("[data-refusal]")?.remove());
+
+  function refuse(form, message) {
+    const line = Object.assign(document.createElement("p"), { className: "error", textContent: `${message} What you typed is still here.` });
+    line.setAttribute("role", "alert");
+    line.dataset.refusal = "";
+    form.querySelector("[data-refusal]")?.remove();
+    const title = form.querySelector("h1");
+    if (title) title.after(line);
+    else form.prepend(line);
+    line.scrollIntoView({ block: "nearest" });
+  }
+
+  document.addEventListener("htmx:after:swap", () => showParts(document));
 
   // An error that came back is where the reader has to be next, and its tab the one that shows.
   document.addEventListener("htmx:after:swap", (event) => {
     if (event.detail?.ctx?.target?.matches?.("[data-part]")) return; // a part of a form, not an answer to it
+    const pressed = event.detail?.ctx?.sourceEvent?.submitter?.name;
+    if (pressed === "add") [...document.querySelectorAll("#sheet .condition")].at(-1)?.querySelector("select:not([hidden] *), input:not([hidden] *, [type=hidden])")?.focus();
+    if (pressed === "remove") document.querySelector("#sheet [name=add]")?.focus();
     const wrong = document.querySelector("#sheet [aria-invalid]");
     if (!wrong) return;
     const panel = wrong.closest("[role=tabpanel]");
@@ -101,7 +151,6 @@
     }
     countChosen();
   });
-  document.addEventListener("htmx:after:swap", () => showParts(document));
 
   // Buttons that act on chosen rows wait until one is chosen.
   function countChosen() {
