@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -318,6 +319,7 @@ def create_app(services: Services) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.services = services
+    app.state.streams = Counter()  # that pages of each person listen to
     app.state.ending = Event()  # ends the streams that pages listen to
     api_errors.install(app)
     app.include_router(system.router)

@@ -26,6 +26,7 @@ from tidegauge.domain.monitor_config import (
     Tolerances,
     TrainData,
 )
+from tidegauge.errors import InvalidInputError
 from tidegauge.ui import config_form
 from tidegauge.ui.forms import Form
 
@@ -210,6 +211,15 @@ def test_everything_wrong_is_told_at_once_at_its_field(pages: Visitor) -> None:
         assert f'value="{value}"' in answer.text
     assert answer.text.count('<span class="wrong"') == 3
     assert re.search(r'id="tab-settings"[^>]*aria-selected="true"', answer.text)
+
+
+def test_a_wrong_value_is_told_with_what_to_write() -> None:
+    with pytest.raises(InvalidInputError) as raised:
+        config_form.read(form(frequency_minutes="often", model_type="oracle"))
+    assert {error.field: error.message for error in raised.value.errors} == {
+        "frequency_minutes": "frequency_minutes is 'often'; write a whole number.",
+        "model_type": "model_type is 'oracle'; use one of 'classification' or 'regression'.",
+    }
 
 
 def test_the_tab_with_the_first_error_is_shown(pages: Visitor) -> None:

@@ -15,7 +15,14 @@ from monitor_pages import EVIL, START, STEP, add_monitor, add_run, services_of
 from tidegauge.app import build_services, create_app
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import Acknowledgement, ConfigVersion, Metric, MonitorState, Transition
+from tidegauge.domain.monitor import (
+    Acknowledgement,
+    ConfigVersion,
+    Metric,
+    MonitorRun,
+    MonitorState,
+    Transition,
+)
 from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.status import Status
 from tidegauge.settings import load_settings
@@ -69,6 +76,51 @@ def test_what_is_well_says_so(signed_in: TestClient) -> None:
     add_run(signed_in, monitor)
     page = signed_in.get(f"/monitors/{monitor.id}").text
     assert headline(page) == "Healthy since 12:00 UTC: no drift alarm, and nothing past its thresholds."
+
+
+def unlabelled(run: MonitorRun) -> tuple[Metric, ...]:
+    return tuple(metric for metric in run.metrics if metric.name not in ("accuracy", "mcc"))
+
+
+def test_what_late_labels_say_stands_on_the_dashboard_as_on_the_page(signed_in: TestClient) -> None:
+    """Windows without labels come after the one that they condemn."""
+    monitor = add_monitor(signed_in, "late-labels")
+    bad = add_run(signed_in, monitor, 0, bad=True)
+    for number in (1, 2):
+        add_run(signed_in, monitor, number, metrics=unlabelled(bad), performance=Status.UNKNOWN)
+    page = signed_in.get(f"/monitors/{monitor.id}").text
+    assert "By the newest labels, of the window until 2026-03-01 12:05 UTC, performance is critical" in page
+    card = page[page.index("Realised performance") :]
+    assert re.search(r"status-(\w+)", card)[1] == "critical"  # type: ignore[index]
+    assert "no labels since" in card
+    (glance,) = (
+        one for one in services_of(signed_in).history.glances("operator") if one.name == "late-labels"
+    )
+    assert glance.performance is Status.CRITICAL
+    listed = signed_in.get("/?q=late-labels").text
+    assert re.search(r'data-label="Performance">.*?status-critical', listed, re.DOTALL)
+    # Older labels that come later change nothing, newer ones do.
+    add_run(signed_in, monitor, 1, revision=2)
+    (glance,) = (
+        one for one in services_of(signed_in).history.glances("operator") if one.name == "late-labels"
+    )
+    assert glance.performance is Status.HEALTHY
+    add_run(signed_in, monitor, -1, bad=True)
+    assert services_of(signed_in).database.monitors.get(monitor.id).realised is Status.HEALTHY
+
+
+def test_that_traffic_has_stopped_is_said(signed_in: TestClient) -> None:
+    monitor = add_monitor(signed_in, "silent")
+    add_run(signed_in, monitor, 0)
+    nothing = (Metric("requests", MetricType.HEALTH, 0.0, 0, Status.UNKNOWN),)
+    unknown = dict.fromkeys(("status", "health", "drift", "performance"), Status.UNKNOWN)
+    add_run(signed_in, monitor, 1, metrics=nothing, images=(), evidence=None, **unknown)
+    page = signed_in.get(f"/monitors/{monitor.id}").text
+    assert headline(page) == "Unknown since 12:05 UTC: no requests."
+    assert "No request since about 2026-03-01 12:05 UTC: traffic has stopped, or its log has." in page
+    never = add_monitor(signed_in, "never-used")
+    add_run(signed_in, never, 0, metrics=nothing, images=(), evidence=None, **unknown)
+    assert "No request has come: the deployment is not used" in signed_in.get(f"/monitors/{never.id}").text
 
 
 def test_the_beginning_of_a_status_is_found_among_thousands_of_windows(signed_in: TestClient) -> None:

@@ -89,7 +89,7 @@ def test_the_verdict_is_said_with_its_reasons(pages: TestClient, ward: Ward) -> 
     run = ward.look(0)
     text = pages.get(address(run)).text
     assert "Critical:" in text
-    assert "the images&#39; score 1 is past hard 0.55" in text
+    assert "the images&#39; score 1 is above its hard threshold 0.55" in text
     assert "standard deviations below the baseline" in text
     assert f"/api/v1/monitors/{run.monitor_id}/runs/{run.id}" in text
     assert "Revision 2 of 2" in text
@@ -185,8 +185,9 @@ def test_reasons_are_told_worst_first(ward: Ward) -> None:
     assert explained.verdict(ward.monitor, replace(run, evidence=alarm)) == (
         "Critical:",
         (
-            "the drift alarm is on; accuracy 0.615 of 13 labels is past hard 0.7; the images' score 0.5 is "
-            "past soft 0.42; noise is 4.0 standard deviations above the baseline."
+            "the drift alarm is on; accuracy 0.615 of 13 labels is below its hard threshold 0.7; "
+            "the images' score 0.5 is above its soft threshold 0.42; "
+            "noise is 4.0 standard deviations above the baseline."
         ),
     )
 

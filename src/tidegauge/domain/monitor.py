@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from tidegauge.domain.metrics import MetricType
+from tidegauge.domain.metrics import EXPECTED, MetricType
 from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.status import Status, worst
 from tidegauge.domain.strict import STRICT
@@ -20,6 +20,8 @@ PREDICTION = "prediction"
 
 #: The name of the score of a function of the user for a whole table.
 WHOLE_TABLE = "table"
+
+_LABELS_LAST = timedelta(days=30)  # how long labels tell of how a model does
 
 
 class MonitorState(StrEnum):
@@ -171,6 +173,8 @@ class Monitor:
     look_until: datetime | None = None  # end of the claim of the worker that does
     evidence: EvidenceState | None = None
     metric_names: tuple[tuple[str, MetricType], ...] = ()  # of all windows so far; a name keeps its place
+    realised: Status = Status.UNKNOWN  # performance in the newest window that has labels
+    realised_at: datetime | None = None  # its end
 
     def unmet(self) -> str:
         """Say what the schema lacks before the monitor can be ready; empty when complete."""
@@ -338,6 +342,27 @@ class MonitorRun:
 
     def metric(self, name: str) -> Metric | None:
         return next((metric for metric in self.metrics if metric.name == name), None)
+
+    def realised(self) -> Status | None:
+        """Return the worst status of the metrics that come from labels; None without any."""
+        own = [
+            metric.status
+            for metric in self.metrics
+            if metric.type is MetricType.PERFORMANCE
+            and metric.name not in EXPECTED
+            and metric.value is not None
+        ]
+        return worst(own) if own else None
+
+
+def by_labels(realised: Status, at: datetime | None, end: datetime) -> Status:
+    """Return how performance by labels stands in a window that ends at ``end``: labels are late.
+
+    >>> at, day = datetime(2026, 3, 1), timedelta(days=1)
+    >>> [by_labels(Status.CRITICAL, at, at + later * day).value for later in (2, 40)]
+    ['critical', 'unknown']
+    """
+    return realised if at is not None and end - at <= _LABELS_LAST else Status.UNKNOWN
 
 
 @dataclass(frozen=True)

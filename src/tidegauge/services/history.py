@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import PREDICTION, Monitor, MonitorRun, MonitorState
+from tidegauge.domain.monitor import PREDICTION, Monitor, MonitorRun, MonitorState, by_labels
 from tidegauge.domain.series import (
     COLUMNS,
     MOST_POINTS,
@@ -20,7 +20,7 @@ from tidegauge.domain.series import (
     series,
     values_of,
 )
-from tidegauge.domain.status import ORDER, Status
+from tidegauge.domain.status import ORDER, Status, worst
 from tidegauge.storage.database import Database
 
 DAYS = 30  # that a glance at all monitors looks back
@@ -99,6 +99,9 @@ class History:
             names = named(self._names(monitor.id), [run])
             self._database.monitors.update(monitor.id, metric_names=names)
         self._database.window_results.put(WindowResult.of(run, names))
+        found = run.realised()
+        if found is not None and run.end >= (self._realised_at(monitor.id) or run.end):
+            self._database.monitors.update(monitor.id, realised=found, realised_at=run.end)
 
     def series(
         self,
@@ -135,6 +138,10 @@ class History:
             monitors.append(replace(glance, days=of_days))
         return Overview(tuple(monitors), days, {day: fired[day] for day in days})
 
+    def _realised_at(self, monitor_id: str) -> datetime | None:
+        [(end,)] = self._database.monitors.columns("realised_at", id=monitor_id)
+        return cast("datetime | None", end)
+
     def _names(self, monitor_id: str) -> Names:
         [(stored,)] = self._database.monitors.columns("metric_names", id=monitor_id)
         return _names(stored)
@@ -148,6 +155,7 @@ def _glance(row: Mapping[str, Any], firing: Mapping[str, int]) -> Glance:
     window = {name: row[f"window_{name}"] for name in COLUMNS}
     seen = window["run_id"] is not None
     score, feature = _score(row, window) if seen else (None, "")
+    late = by_labels(Status(row["realised"]), row["realised_at"], window["end"])
     return Glance(
         id=row["id"],
         deployment_id=row["deployment_id"],
@@ -160,7 +168,7 @@ def _glance(row: Mapping[str, Any], firing: Mapping[str, int]) -> Glance:
         start=window["start"],
         end=window["end"],
         drift=Status(window["drift"]) if seen else Status.UNKNOWN,
-        performance=Status(window["performance"]) if seen else Status.UNKNOWN,
+        performance=worst([Status(window["performance"]), late]) if seen else Status.UNKNOWN,
         health=Status(window["health"]) if seen else Status.UNKNOWN,
         alarm=bool(window["alarm"]),
         score=score,

@@ -19,7 +19,18 @@ _RAW = tuple(
     type_coerce(_WINDOWS[name], Text).label(name) if name in ("start", "end") else _WINDOWS[name]
     for name in COLUMNS
 )
-_SHOWN = ("id", "deployment_id", "name", "state", "status", "progress", "message", "metric_names")
+_SHOWN = (
+    "id",
+    "deployment_id",
+    "name",
+    "state",
+    "status",
+    "progress",
+    "message",
+    "metric_names",
+    "realised",
+    "realised_at",
+)
 
 
 class WindowResults(Rows[WindowResult]):

@@ -191,6 +191,8 @@ monitors = Table(
     _time("look_until", nullable=True),
     Column("evidence", JSON(none_as_null=True)),
     _json("metric_names"),
+    _text("realised"),
+    _time("realised_at", nullable=True),
 )
 
 config_versions = Table(

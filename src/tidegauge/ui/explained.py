@@ -14,7 +14,7 @@ from tidegauge.ui import words
 
 PARTS = (MetricType.DRIFT, MetricType.PERFORMANCE, MetricType.HEALTH)
 _NAMED = 2  # attributes in the sentence of the verdict
-_WRONG = 3  # metrics that are past a bound, named there
+_WRONG = 3  # metrics that are past a threshold, named there
 _WITHIN = 3  # metrics that a healthy verdict names
 _LOOKS = 3.0  # standard deviations from which an image is said to look changed
 
@@ -193,8 +193,7 @@ def _past(monitor: Monitor, metric: Metric) -> str:
     minimum = 1 if taken else monitor.config.minimum_samples
     if threshold is None or evaluate(metric.value, threshold, metric.n, minimum) is not metric.status:
         return f"{_value(metric)} was {metric.status.value} by the thresholds of then"
-    bound = "hard" if metric.status is Status.CRITICAL else "soft"
-    return f"{_value(metric)} is past {bound} {words.number(getattr(threshold, bound))}"
+    return f"{_value(metric)} is {words.past(metric, threshold)}"
 
 
 def _value(metric: Metric) -> str:

@@ -19,6 +19,23 @@ from tidegauge.errors import ConflictError, FieldError, InvalidInputError, Tideg
 from tidegauge.web.bodies import uploaded
 
 T = TypeVar("T")
+#: What to do about what pydantic finds, by its types of errors.
+_REMEDIES = {
+    "int_parsing": "write a whole number",
+    "int_parsing_size": "write a smaller number",
+    "int_from_float": "write a whole number",
+    "float_parsing": "write a number",
+    "finite_number": "write a number",
+    "greater_than": "it has to be above {gt}",
+    "greater_than_equal": "it has to be {ge} or more",
+    "less_than": "it has to be below {lt}",
+    "less_than_equal": "it has to be {le} or less",
+    "bool_parsing": "write true or false",
+    "enum": "use one of {expected}",
+    "literal_error": "use one of {expected}",
+    "datetime_parsing": "write a time such as 2026-03-01T12:00",
+    "datetime_from_date_parsing": "write a time such as 2026-03-01T12:00",
+}
 _MAX_FIELDS, _MAX_FILES = 5000, 10
 _CHANGED = (
     "It was changed meanwhile, in another window or by somebody else. What you typed stands here: "
@@ -138,7 +155,9 @@ def _told(item: Mapping[str, Any]) -> FieldError:
     name = ".".join(str(part) for part in item["loc"])
     if item["type"] == "missing":
         return FieldError(name, f"{name} is missing; fill it in.")
-    said = str(item["msg"])
     value = repr(item["input"])
     shown = value if len(value) <= _SHOWN else f"{value[: _SHOWN - 3]}..."
+    if remedy := _REMEDIES.get(str(item["type"])):
+        return FieldError(name, f"{name} is {shown}; {remedy.format_map(item.get('ctx', {}))}.")
+    said = str(item["msg"])
     return FieldError(name, f"{name} is {shown}: {said[0].lower()}{said[1:]}.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from threading import Event
 
@@ -14,13 +15,16 @@ from fastapi import Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from tidegauge.errors import NotFoundError
+from tidegauge.errors import NotFoundError, NotSignedInError, UnavailableError
 from tidegauge.storage.database import Database
 from tidegauge.ui.site import Pages
-from tidegauge.web.access import Caller, Everything
+from tidegauge.web.access import Caller, Everything, signed_in
 
 _LOOK_SECONDS = 1.0  # between looks for a change
-_ALIVE_LOOKS = 15  # after which a silent stream says that it lives, so that no proxy ends it
+_ALIVE_LOOKS = (
+    15  # after which a stream says that it lives, so that no proxy ends it, if its token still does
+)
+_MOST = 100  # streams of one person: each looks once a second
 #: What a list shows of each noun that changes by itself, and the nouns of each list.
 _COLUMNS = {
     "repositories": ("id",),
@@ -48,6 +52,9 @@ async def live(request: Request, caller: Caller, services: Everything, of: str) 
     """Send ``changed`` whenever what the caller's pages show of ``of`` has."""
     if of not in _LISTS:
         raise NotFoundError(f"There is nothing to follow of {of!r}; use one of {', '.join(_LISTS)}.")
+    streams: Counter[str] = request.app.state.streams
+    if streams[caller.name] >= _MOST:
+        raise UnavailableError(f"{_MOST} pages of yours follow what happens already; close some of them.")
     stream = _changes(request, services.database, of, caller.name)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
@@ -55,18 +62,26 @@ async def live(request: Request, caller: Caller, services: Everything, of: str) 
 
 async def _changes(request: Request, database: Database, of: str, owner: str) -> AsyncIterator[str]:
     ending: Event = request.app.state.ending
-    known = await run_in_threadpool(_fingerprint, database, of, owner)
-    yield "retry: 2000\n\n"
-    silent = 0
-    while not ending.is_set() and not await request.is_disconnected():
-        await asyncio.sleep(_LOOK_SECONDS)
-        now = await run_in_threadpool(_fingerprint, database, of, owner)
-        silent = 0 if now != known else silent + 1
-        if now != known:
-            known = now
-            yield "event: changed\ndata:\n\n"
-        elif silent % _ALIVE_LOOKS == 0:
-            yield ": alive\n\n"
+    streams: Counter[str] = request.app.state.streams
+    streams[owner] += 1
+    try:
+        known = await run_in_threadpool(_fingerprint, database, of, owner)
+        yield "retry: 2000\n\n"
+        looks = 0
+        while not ending.is_set() and not await request.is_disconnected():
+            await asyncio.sleep(_LOOK_SECONDS)
+            now = await run_in_threadpool(_fingerprint, database, of, owner)
+            looks += 1
+            if now != known:
+                known = now
+                yield "event: changed\ndata:\n\n"
+            if looks % _ALIVE_LOOKS == 0:
+                await run_in_threadpool(signed_in, request)
+                yield ": alive\n\n"
+    except NotSignedInError:
+        return  # the token was revoked meanwhile
+    finally:
+        streams[owner] -= 1
 
 
 def _fingerprint(database: Database, of: str, owner: str) -> str:

@@ -6,8 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tidegauge.domain.metrics import EXPECTED, MetricType, larger_is_worse
-from tidegauge.domain.monitor import PREDICTION, Metric, Monitor, MonitorRun, MonitorState, farthest
+from tidegauge.domain.metrics import EXPECTED, MetricType
+from tidegauge.domain.monitor import (
+    PREDICTION,
+    Metric,
+    Monitor,
+    MonitorRun,
+    MonitorState,
+    by_labels,
+    farthest,
+)
 from tidegauge.domain.series import Series, Span
 from tidegauge.domain.status import Status, worst
 from tidegauge.domain.thresholds import Threshold
@@ -48,7 +56,7 @@ def verdict(
     return Verdict(
         run.status,
         _headline(monitor, run, since),
-        tuple(_sentences(monitor, run, seen)),
+        tuple(_sentences(monitor, run, seen, recent)),
         (
             _drift(run),
             _estimated(monitor, run),
@@ -89,6 +97,8 @@ def _headline(monitor: Monitor, run: MonitorRun, since: datetime | None) -> str:
         return f"{start}: {'; '.join(found[:_NAMED])}{more}."
     if run.status is Status.HEALTHY:
         return f"{start}: no drift alarm, and nothing past its thresholds."
+    if run.status is Status.UNKNOWN and _is_silent(run):
+        return f"{start}: no requests."
     if run.status is Status.UNKNOWN:
         return f"{start}: too few samples, or no thresholds to judge by."
     return f"{start}: {', '.join(part.value for part, _ in wrong)}."
@@ -139,13 +149,18 @@ def past(metric: Metric, threshold: Threshold) -> str:
     'accuracy is 0.75 (0.47 to 0.91), below its hard threshold 0.8'
     """
     score = "the score of " if metric.type is MetricType.DRIFT else ""
-    side = "above" if larger_is_worse(metric.name, metric.type) else "below"
-    which, bound = ("hard", threshold.hard) if metric.status is Status.CRITICAL else ("soft", threshold.soft)
-    said = f"{score}{words.plain(metric.name)} is {words.metric(metric)}"
-    return f"{said}, {side} its {which} threshold {words.number(bound)}"
+    return f"{score}{words.plain(metric.name)} is {words.metric(metric)}, {words.past(metric, threshold)}"
 
 
-def _sentences(monitor: Monitor, run: MonitorRun, seen: MonitorRun) -> Iterable[str]:
+def _sentences(monitor: Monitor, run: MonitorRun, seen: MonitorRun, recent: Series) -> Iterable[str]:
+    if _is_silent(run):
+        yield _silence(recent)
+    late = by_labels(monitor.realised, monitor.realised_at, run.end)
+    if run.realised() is None and late in _WRONG and monitor.realised_at:
+        yield (
+            f"By the newest labels, of the window until {words.utc(monitor.realised_at)}, performance is "
+            f"{late.value}; there are none since."
+        )
     evidence = words.evidence(run.evidence, words.alpha_of(monitor))
     if evidence:
         yield evidence
@@ -160,6 +175,19 @@ def _sentences(monitor: Monitor, run: MonitorRun, seen: MonitorRun) -> Iterable[
     if columns:
         metric, text = columns[0]
         yield f"{where} {metric.name} is farthest{f': {text}' if text else ''}."
+
+
+def _is_silent(run: MonitorRun) -> bool:
+    requests = run.metric("requests")
+    return requests is not None and requests.value == 0
+
+
+def _silence(recent: Series) -> str:
+    """Say since when no request has come; several windows are one span, whose end is near enough."""
+    for span in reversed(recent.spans):
+        if "requests" in span.points and span.points["requests"].most > 0:
+            return f"No request since about {words.utc(span.end)}: traffic has stopped, or its log has."
+    return "No request has come: the deployment is not used, or its log does not come here."
 
 
 def _joined(texts: list[str]) -> str:
@@ -199,8 +227,7 @@ def _estimated(monitor: Monitor, run: MonitorRun) -> Card:
 
 
 def _realised(monitor: Monitor, run: MonitorRun, recent: Series) -> Card:
-    own = [m for m in run.metrics if m.type is MetricType.PERFORMANCE and m.name not in EXPECTED]
-    status = worst(metric.status for metric in own if metric.name in monitor.thresholds)
+    status = run.realised() or Status.UNKNOWN
     title, question = "Realised performance", "Is it harmful, by labels?"
     known = [run.metric(name) for name in ("accuracy", "mae")]
     main = next((metric for metric in known if metric is not None and metric.value is not None), None)
@@ -211,7 +238,8 @@ def _realised(monitor: Monitor, run: MonitorRun, recent: Series) -> Card:
         for name in ("accuracy", "mae"):
             if name in span.points:
                 text = f"{words.plain(name)} until {words.utc(span.end)}; no labels since"
-                return Card(title, question, span.performance, words.number(span.points[name].value), text)
+                late = by_labels(monitor.realised, monitor.realised_at, run.end)
+                return Card(title, question, late, words.number(span.points[name].value), text)
     if not monitor.config.performance.enabled:
         return Card(title, question, status, "-", "not watched")
     return Card(title, question, status, "-", "no labels yet")

@@ -7,8 +7,11 @@ from datetime import UTC, datetime, timedelta
 from math import exp
 from urllib.parse import quote
 
+from tidegauge.domain.metrics import larger_is_worse
 from tidegauge.domain.monitor import EvidenceResult, Metric, Monitor, MonitorRun, RunImage
 from tidegauge.domain.monitor_config import MonitorConfig
+from tidegauge.domain.status import Status
+from tidegauge.domain.thresholds import Threshold
 
 _ABBREVIATIONS = frozenset({"auc", "mae", "mape", "mcc", "mse", "pr", "rmse", "roc", "smape"})
 _MOVED = 2.0  # standard deviations from which an attribute is named
@@ -66,6 +69,19 @@ def plain(name: str) -> str:
     ('f1 score', 'MCC')
     """
     return " ".join(word.upper() if word in _ABBREVIATIONS else word for word in str(name).split("_"))
+
+
+def past(metric: Metric, threshold: Threshold) -> str:
+    """Say which of its thresholds a metric that is not healthy is past.
+
+    >>> from tidegauge.domain.metrics import MetricType
+    >>> bound = Threshold("accuracy", MetricType.PERFORMANCE, 0.85, 0.8)
+    >>> past(Metric("accuracy", MetricType.PERFORMANCE, 0.75, 12, Status.CRITICAL), bound)
+    'below its hard threshold 0.8'
+    """
+    side = "above" if larger_is_worse(metric.name, metric.type) else "below"
+    which, bound = ("hard", threshold.hard) if metric.status is Status.CRITICAL else ("soft", threshold.soft)
+    return f"{side} its {which} threshold {number(bound)}"
 
 
 def metric(found: Metric | None) -> str:
