@@ -89,14 +89,15 @@ def test_what_late_labels_say_stands_on_the_dashboard_as_on_the_page(signed_in: 
     for number in (1, 2):
         add_run(signed_in, monitor, number, metrics=unlabelled(bad), performance=Status.UNKNOWN)
     page = signed_in.get(f"/monitors/{monitor.id}").text
-    assert "By the newest labels, of the window until 2026-03-01 12:05 UTC, performance is critical" in page
+    assert headline(page) == "Critical by the newest labels, until 12:05 UTC: performance."
+    assert "Otherwise healthy since 12:05 UTC: no drift alarm, and nothing past its thresholds." in page
     card = page[page.index("Realised performance") :]
     assert re.search(r"status-(\w+)", card)[1] == "critical"  # type: ignore[index]
     assert "no labels since" in card
     (glance,) = (
         one for one in services_of(signed_in).history.glances("operator") if one.name == "late-labels"
     )
-    assert glance.performance is Status.CRITICAL
+    assert (glance.status, glance.performance) == (Status.CRITICAL, Status.CRITICAL)
     listed = signed_in.get("/?q=late-labels").text
     assert re.search(r'data-label="Performance">.*?status-critical', listed, re.DOTALL)
     # Older labels that come later change nothing, newer ones do.

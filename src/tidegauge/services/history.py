@@ -155,13 +155,14 @@ def _glance(row: Mapping[str, Any], firing: Mapping[str, int]) -> Glance:
     window = {name: row[f"window_{name}"] for name in COLUMNS}
     seen = window["run_id"] is not None
     score, feature = _score(row, window) if seen else (None, "")
-    late = by_labels(Status(row["realised"]), row["realised_at"], window["end"])
+    own = Status(row["status"])
+    late = by_labels(Status(row["realised"]), row["realised_at"], window["end"]) if seen else Status.UNKNOWN
     return Glance(
         id=row["id"],
         deployment_id=row["deployment_id"],
         name=row["name"],
         state=MonitorState(row["state"]),
-        status=Status(row["status"]),
+        status=own if late is Status.HEALTHY else worst([own, late]),
         progress=row["progress"],
         message=row["message"],
         run_id=window["run_id"],

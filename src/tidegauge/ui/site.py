@@ -90,7 +90,7 @@ def told(request: Request, error: HTTPException) -> HTMLResponse:
     title = HTTPStatus(error.status_code).phrase.capitalize()
     message = error.detail if error.detail.endswith(".") else f"{error.detail}."
     if error.status_code == HTTPStatus.NOT_FOUND:
-        message = f"There is no page {request.url.path}; choose one from the menu."
+        message = f"There is no page {request.url.path}; go back to the dashboard."
     return render("error.html", error.status_code, title=title, message=message)
 
 

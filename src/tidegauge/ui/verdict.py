@@ -53,10 +53,17 @@ def verdict(
 
     ``seen`` is the newest window that had inputs to look at.
     """
+    headline, sentences = _headline(monitor, run, since), tuple(_sentences(monitor, run, seen, recent))
+    late = _late(monitor, run)
+    status = run.status if late is Status.HEALTHY else worst((run.status, late))
+    if status is not run.status and monitor.realised_at:
+        until = _clock(monitor.realised_at, run.end)
+        sentences = (f"Otherwise {headline[0].lower()}{headline[1:]}", *sentences)
+        headline = f"{late.value.capitalize()} by the newest labels, until {until}: performance."
     return Verdict(
-        run.status,
-        _headline(monitor, run, since),
-        tuple(_sentences(monitor, run, seen, recent)),
+        status,
+        headline,
+        sentences,
         (
             _drift(run),
             _estimated(monitor, run),
@@ -102,6 +109,13 @@ def _headline(monitor: Monitor, run: MonitorRun, since: datetime | None) -> str:
     if run.status is Status.UNKNOWN:
         return f"{start}: too few samples, or no thresholds to judge by."
     return f"{start}: {', '.join(part.value for part, _ in wrong)}."
+
+
+def _late(monitor: Monitor, run: MonitorRun) -> Status:
+    """Return how performance stands by the newest labels, where the newest window has none yet."""
+    if run.realised() is not None:
+        return Status.UNKNOWN
+    return by_labels(monitor.realised, monitor.realised_at, run.end)
 
 
 def _clock(time: datetime, now: datetime) -> str:
@@ -155,12 +169,6 @@ def past(metric: Metric, threshold: Threshold) -> str:
 def _sentences(monitor: Monitor, run: MonitorRun, seen: MonitorRun, recent: Series) -> Iterable[str]:
     if _is_silent(run):
         yield _silence(recent)
-    late = by_labels(monitor.realised, monitor.realised_at, run.end)
-    if run.realised() is None and late in _WRONG and monitor.realised_at:
-        yield (
-            f"By the newest labels, of the window until {words.utc(monitor.realised_at)}, performance is "
-            f"{late.value}; there are none since."
-        )
     evidence = words.evidence(run.evidence, words.alpha_of(monitor))
     if evidence:
         yield evidence
@@ -238,8 +246,7 @@ def _realised(monitor: Monitor, run: MonitorRun, recent: Series) -> Card:
         for name in ("accuracy", "mae"):
             if name in span.points:
                 text = f"{words.plain(name)} until {words.utc(span.end)}; no labels since"
-                late = by_labels(monitor.realised, monitor.realised_at, run.end)
-                return Card(title, question, late, words.number(span.points[name].value), text)
+                return Card(title, question, _late(monitor, run), words.number(span.points[name].value), text)
     if not monitor.config.performance.enabled:
         return Card(title, question, status, "-", "not watched")
     return Card(title, question, status, "-", "no labels yet")
