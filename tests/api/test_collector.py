@@ -7,7 +7,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -131,10 +132,27 @@ def test_a_large_body_is_413_announced_or_not(client: httpx.Client, collector: C
 
 def test_a_body_that_is_no_cloudevent_is_415(client: httpx.Client) -> None:
     assert client.post("/v1/events", json=EVENT).status_code == 415
-    packed = client.post(
-        "/v1/events", content=gzip.compress(batch(EVENT)), headers=BATCH | {"content-encoding": "gzip"}
-    )
+    packed = client.post("/v1/events", content=batch(EVENT), headers=BATCH | {"content-encoding": "br"})
     assert (packed.status_code, packed.json()["errors"][0]["field"]) == (415, "content-encoding")
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_a_packed_body_is_unpacked(
+    client: httpx.Client, collector: Collector, encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    headers = BATCH | {"content-encoding": encoding}
+    answer = client.post("/v1/events", content=pack(batch(EVENT)), headers=headers)
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 1})
+    for body, status, said in (
+        (pack(bytes(20_000)), 413, "5000 bytes"),  # small until it is unpacked
+        (pack(batch(EVENT))[:-9], 422, "ends too early"),
+        (batch(EVENT), 422, f"not valid {encoding}"),
+    ):
+        answer = client.post("/v1/events", content=body, headers=headers)
+        assert answer.status_code == status
+        assert said in answer.json()["detail"]
+    assert collector.counts().refused == 3
+    assert collector.counts().received == 1
 
 
 def test_a_disk_that_refuses_is_503_with_retry_after(

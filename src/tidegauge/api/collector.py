@@ -12,8 +12,9 @@ from starlette.concurrency import run_in_threadpool
 
 from tidegauge.domain.cloudevents import STRUCTURED_CONTENT_TYPE, decode_http
 from tidegauge.domain.events import BATCH_CONTENT_TYPE
-from tidegauge.errors import InvalidInputError, UnsupportedMediaError
+from tidegauge.errors import InvalidInputError
 from tidegauge.services.collector import Collector
+from tidegauge.serving.bodies import encoding_of, unpack
 from tidegauge.web.bodies import BodyTooLargeError, read_body
 
 MAX_BODY = 32 << 20  # bytes of one request: 500 images of 200 x 200 in base64
@@ -32,7 +33,9 @@ _BODY = {
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     202: {"description": "All events are durable."},
     413: {"description": "The body is larger than the limit."},
-    415: {"description": "The body is no CloudEvent that this door reads."},
+    415: {
+        "description": "The body is no CloudEvent that this door reads, or packed in a way it does not know."
+    },
     422: {"description": "At least one event is wrong; none was accepted."},
     503: {"description": "The disk refuses, or too much waits for it; nothing was accepted."},
 }
@@ -44,12 +47,19 @@ def build_router(collector: Collector, require: Callable[..., Any], max_body: in
 
     async def take(request: Request, deployment_id: str | None) -> dict[str, int]:
         with _counted(collector):
+            encoding = encoding_of(request.headers)
             size = _announced(request, max_body)
+
+        def accept() -> int:
+            with _counted(collector):
+                now = datetime.now(UTC)
+                events = decode_http(dict(request.headers), unpack(body, encoding, max_body), now)
+            return collector.accept(deployment_id, events, now)
+
         with collector.room(size):
             with _counted(collector):
                 body = await read_body(request, max_body, _REMEDY)
-            headers = dict(request.headers)
-            accepted = await run_in_threadpool(_accept, collector, headers, body, deployment_id)
+            accepted = await run_in_threadpool(accept)
         return {"accepted": accepted}
 
     @router.post("/v1/events", status_code=202, responses=_ANSWERS, openapi_extra=_BODY)
@@ -77,22 +87,10 @@ def _counted(collector: Collector) -> Iterator[None]:
         raise
 
 
-def _accept(collector: Collector, headers: dict[str, str], body: bytes, deployment_id: str | None) -> int:
-    now = datetime.now(UTC)
-    with _counted(collector):
-        events = decode_http(headers, body, now)
-    return collector.accept(deployment_id, events, now)
-
-
 def _announced(request: Request, max_body: int) -> int:
-    """Return the bytes to hold room for: the announced length, or the limit when none is announced."""
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding != "identity":
-        raise UnsupportedMediaError.of(
-            "content-encoding", f"The content encoding is {encoding!r}; send the body as it is."
-        )
+    """Return the bytes to hold room for: the limit for a length that is not said, or not before unpacking."""
     length = request.headers.get("content-length", "")
     size = int(length) if length.isdecimal() else max_body
     if size > max_body:
         raise BodyTooLargeError(max_body, _REMEDY)
-    return size
+    return max_body if "content-encoding" in request.headers else size

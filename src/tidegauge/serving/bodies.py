@@ -33,6 +33,7 @@ _SETTLED = frozenset(
     f"ce-{name}"
     for name in (*CORE, "dataschema", "subject", HEADER_BYTES, STATUS, LATENCY_US, *KSERVE_ATTRIBUTES)
 )
+_IDENTITY = "identity"
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
 
@@ -108,11 +109,7 @@ async def read_body(request: Request, limit: int) -> bytes:
 
     Raises TooLargeError past ``limit`` bytes, packed or not, before it holds more than that in memory.
     """
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding != "identity" and encoding not in _WINDOW_BITS:
-        raise UnsupportedMediaError.of(
-            "content-encoding", f"The content encoding is {encoding!r}; send identity, gzip or deflate."
-        )
+    encoding = encoding_of(request.headers)
     if int(request.headers.get("content-length", 0)) > limit:
         raise _too_large(limit)
     chunks: list[bytes] = []
@@ -123,10 +120,23 @@ async def read_body(request: Request, limit: int) -> bytes:
         if size > limit:
             raise _too_large(limit)
     body = b"".join(chunks)
-    return body if encoding == "identity" else _unpack(body, encoding, limit)
+    return unpack(body, encoding, limit)
 
 
-def _unpack(body: bytes, encoding: str, limit: int) -> bytes:
+def encoding_of(headers: Headers) -> str:
+    """Return the content encoding: identity, gzip or deflate; UnsupportedMediaError for another one."""
+    encoding = headers.get("content-encoding", _IDENTITY).lower()
+    if encoding != _IDENTITY and encoding not in _WINDOW_BITS:
+        raise UnsupportedMediaError.of(
+            "content-encoding", f"The content encoding is {encoding!r}; send identity, gzip or deflate."
+        )
+    return encoding
+
+
+def unpack(body: bytes, encoding: str, limit: int) -> bytes:
+    """Undo a content encoding; TooLargeError before there are more than ``limit`` bytes of it."""
+    if encoding == _IDENTITY:
+        return body
     unpacker = zlib.decompressobj(_WINDOW_BITS[encoding])
     try:
         unpacked = unpacker.decompress(body, limit + 1)
