@@ -1,4 +1,4 @@
-"""The commands of this machine: ``up``, ``worker``, ``serve``, ``token``, ``login``, ``logout``."""
+"""The commands of this machine: servers, their backups, tokens and sign-ins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from tidegauge.cli.options import DatabaseUrl, Home, Host, Port, StoreUrl, Workers, server_settings
-from tidegauge.cli.output import say
+from tidegauge.cli.output import Json, progress_bar, say, show
+from tidegauge.errors import NotFoundError
 
 
 def up(
@@ -92,6 +93,51 @@ def serve(
             deployment_id=deployment_id,
         )
     )
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where to; a .tar that is not there yet.")],
+    home: Home = None,
+    database_url: DatabaseUrl = None,
+    store_url: StoreUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Copy everything that a server has into one file, while it runs; it holds what is secret, too."""
+    from tidegauge.app import utc_now
+    from tidegauge.services.backups import back_up
+    from tidegauge.storage.database import Database
+    from tidegauge.storage.objects import ObjectStore
+
+    settings = server_settings(home, database_url=database_url, store_url=store_url)
+    if not settings.database_url and not (settings.home / "tidegauge.sqlite").is_file():
+        raise NotFoundError(f"{settings.home} has no database; name the server's home with --home.")
+    store, segments = ObjectStore(settings.store), settings.home.absolute() / "collector"
+    with (
+        contextlib.closing(Database(settings.database)) as database,
+        progress_bar("Backing up") as tell,
+    ):
+        manifest = back_up(database, store, segments, file.absolute(), utc_now(), tell)
+    show({"file": str(file), "bytes": file.stat().st_size, **manifest.summary()}, as_json=as_json)
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `tidegauge backup` wrote.")],
+    home: Home = None,
+    database_url: DatabaseUrl = None,
+    store_url: StoreUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Bring a backup into an empty home (or database and store); start the server on it afterwards."""
+    from tidegauge.services.backups import restore as restore_from
+    from tidegauge.storage.database import Database
+    from tidegauge.storage.objects import ObjectStore
+
+    settings = server_settings(home, database_url=database_url, store_url=store_url)
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    store, segments = ObjectStore(settings.store), settings.home.absolute() / "collector"
+    with contextlib.closing(Database(settings.database)) as database, progress_bar("Restoring") as tell:
+        manifest = restore_from(database, store, segments, file.absolute(), tell)
+    show({"home": str(settings.home), **manifest.summary()}, as_json=as_json)
 
 
 def token(

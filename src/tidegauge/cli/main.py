@@ -75,7 +75,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (local.up, local.worker, demo, local.serve, doctor, local.token, local.login, local.logout):
+for command in (
+    local.up, local.worker, demo, local.serve, doctor, local.backup, local.restore, local.token, local.login,
+    local.logout,
+):  # fmt: skip
     app.command()(command)
 for kind in RepositoryKind:
     app.add_typer(catalogue.build(kind), name=kind.value)

@@ -110,7 +110,8 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA secure_delete=ON")  # of what is deleted nothing stays in the file
 
 
-def _migrations() -> Config:
+def migrations() -> Config:
+    """Return the settings of Alembic, with the migrations of this package."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     return config
@@ -192,7 +193,7 @@ class Database:
 
     def migrate(self) -> None:
         """Apply every migration that this database does not have yet."""
-        config = _migrations()
+        config = migrations()
         try:
             with self.engine.begin() as connection:
                 config.attributes["connection"] = connection
@@ -209,7 +210,7 @@ class Database:
                 applied = MigrationContext.configure(connection).get_current_heads()
         except SQLAlchemyError as error:
             raise UnavailableError(f"The database does not answer: {_reason(error)}. {_REMEDY}") from error
-        return set(applied) == set(ScriptDirectory.from_config(_migrations()).get_heads())
+        return set(applied) == set(ScriptDirectory.from_config(migrations()).get_heads())
 
     def check(self) -> None:
         """Raise UnavailableError where the database does not answer."""

@@ -160,9 +160,9 @@ class ObjectStore:
         return True
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Yield the objects below the folder ``prefix``, sorted by path."""
+        """Yield the objects below the folder ``prefix`` (empty: all), sorted by path."""
         with _answering():
-            found = [meta for batch in obstore.list(self._store, prefix) for meta in batch]
+            found = [meta for batch in obstore.list(self._store, prefix or None) for meta in batch]
         for meta in sorted(found, key=lambda meta: meta["path"]):
             if not self._is_staged(meta["path"]):
                 yield ObjectInfo(meta["path"], meta["size"], meta["last_modified"])

@@ -1,0 +1,261 @@
+"""Backups: one file with the rows, the objects and the segments of a server, made while it runs.
+
+Objects are copied first, then segments, then the rows of one moment, then what objects came or changed
+meanwhile: whatever the rows of that moment name is in the file. An event whose segment was gone had been
+written to the log, and noted, before.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from tidegauge import __version__
+from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from tidegauge.storage import dumps
+from tidegauge.storage.database import Database
+from tidegauge.storage.objects import ObjectInfo, ObjectStore
+from tidegauge.storage.segments import SUFFIX
+
+_FORMAT = 1
+_MANIFEST = "manifest.json"
+_TABLES, _OBJECTS, _SEGMENTS = "tables/", "objects/", "segments/"
+_CHUNK = 1 << 20
+
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a backup holds: the last thing in it, so that one that was cut off has none.
+
+    ``digests`` are BLAKE2b of each member by its name, the last of that name.
+    """
+
+    format: int
+    version: str
+    schema: str
+    made_at: str
+    rows: Mapping[str, int]
+    digests: Mapping[str, str]
+
+    def summary(self) -> dict[str, Any]:
+        """Return what people want to know of it."""
+        names = list(self.digests)
+        return {
+            "version": self.version,
+            "schema": self.schema,
+            "made_at": self.made_at,
+            "rows": sum(self.rows.values()),
+            "objects": sum(name.startswith(_OBJECTS) for name in names),
+            "segments": sum(name.startswith(_SEGMENTS) for name in names),
+        }
+
+
+def back_up(
+    database: Database, store: ObjectStore, segments: Path, target: Path, now: datetime, tell: Tell
+) -> Manifest:
+    """Write a backup; nothing stands at ``target`` before it is whole.
+
+    Raises ConflictError where something stands there already, UnavailableError where the disk refuses.
+    """
+    if target.exists():
+        raise ConflictError(f"{target} is there already; give another name.")
+    part = target.with_name(f".{target.name}.part")
+    try:
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)  # it holds everything there is
+        with os.fdopen(descriptor, "wb") as file:
+            with (
+                tarfile.open(fileobj=file, mode="w") as tar,
+                tempfile.TemporaryDirectory(dir=part.parent) as dir_,
+            ):
+                manifest = _fill(_Writer(tar, now), database, store, segments, Path(dir_), now, tell)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(target)
+    except OSError as error:
+        raise UnavailableError(
+            f"The backup cannot be written to {target.parent}: {error.strerror or error}."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return manifest
+
+
+def _fill(
+    out: _Writer,
+    database: Database,
+    store: ObjectStore,
+    segments: Path,
+    scratch: Path,
+    now: datetime,
+    tell: Tell,
+) -> Manifest:
+    copied = _copy_objects(out, store, {}, tell)
+    for path in sorted(segments.glob(f"*{SUFFIX}")):
+        try:
+            out.add(f"{_SEGMENTS}{path.name}", path.read_bytes())
+        except FileNotFoundError:
+            continue  # written to the log meanwhile, which is copied below
+    schema, rows = dumps.dump(database, scratch, lambda name: tell(f"rows of {name}", 0, 0))
+    for path in sorted(scratch.iterdir()):
+        with path.open("rb") as file:
+            out.stream(f"{_TABLES}{path.name}", file, path.stat().st_size)
+    _copy_objects(out, store, copied, tell)
+    manifest = Manifest(_FORMAT, __version__, schema, now.isoformat(), rows, out.digests)
+    out.add(_MANIFEST, orjson.dumps(asdict(manifest)))
+    return manifest
+
+
+def _copy_objects(
+    out: _Writer, store: ObjectStore, known: Mapping[str, ObjectInfo], tell: Tell
+) -> dict[str, ObjectInfo]:
+    """Add the objects that are not known as they are; return all that there are."""
+    found = {info.path: info for info in store.list("")}
+    wanted = [info for info in found.values() if known.get(info.path) != info]
+    for done, info in enumerate(wanted):
+        tell("objects", done, len(wanted))
+        try:
+            with io.BufferedReader(store.open(info.path)) as file:
+                size = file.seek(0, io.SEEK_END)
+                file.seek(0)
+                out.stream(f"{_OBJECTS}{info.path}", file, size)
+        except NotFoundError:
+            continue  # deleted meanwhile: no row of later names it
+    return found
+
+
+def restore(database: Database, store: ObjectStore, segments: Path, source: Path, tell: Tell) -> Manifest:
+    """Bring a backup into an empty home; the rows come last, so that one that failed can be begun again.
+
+    Everything is checked before anything is written. Raises InvalidInputError for a file that is no backup
+    or a damaged one, ConflictError where the database has rows.
+    """
+    if not source.is_file():
+        raise NotFoundError(f"There is no file {source}.")
+    try:
+        with tarfile.open(source, "r:") as tar:
+            members = {member.name: member for member in tar.getmembers()}  # the last of a name counts
+            manifest = _manifest(tar, members, source)
+            _check(tar, members, manifest, source, tell)
+            with database.engine.connect() as connection:
+                dumps.check_empty(connection)
+            _write(tar, members, manifest, database, store, segments, tell)
+    except tarfile.TarError as error:
+        raise InvalidInputError.of("file", f"{source} is no backup of Tidegauge: {error}.") from error
+    except OSError as error:
+        raise UnavailableError(f"The backup cannot be restored: {error}.") from error
+    return manifest
+
+
+def _manifest(tar: tarfile.TarFile, members: Mapping[str, tarfile.TarInfo], source: Path) -> Manifest:
+    if _MANIFEST not in members:
+        raise InvalidInputError.of("file", f"{source} has no manifest: it is no backup, or was cut off.")
+    try:
+        manifest = Manifest(**orjson.loads(_file(tar, members[_MANIFEST]).read()))
+    except (orjson.JSONDecodeError, TypeError) as error:
+        raise InvalidInputError.of("file", f"The manifest of {source} cannot be read: {error}.") from error
+    if manifest.format != _FORMAT:
+        raise InvalidInputError.of(
+            "file",
+            f"{source} has the format {manifest.format}, made by {manifest.version}; use that version.",
+        )
+    return manifest
+
+
+def _check(
+    tar: tarfile.TarFile,
+    members: Mapping[str, tarfile.TarInfo],
+    manifest: Manifest,
+    source: Path,
+    tell: Tell,
+) -> None:
+    for done, (name, digest) in enumerate(manifest.digests.items()):
+        tell("checking", done, len(manifest.digests))
+        member = members.get(name)
+        if member is None or not member.isfile() or ".." in name.split("/"):
+            raise InvalidInputError.of("file", f"{source} is damaged: {name} is missing.")
+        with _file(tar, member) as file:
+            hash_ = blake2b()
+            while chunk := file.read(_CHUNK):
+                hash_.update(chunk)
+        if hash_.hexdigest() != digest:
+            raise InvalidInputError.of("file", f"{source} is damaged: {name} is not what was written.")
+
+
+def _write(
+    tar: tarfile.TarFile,
+    members: Mapping[str, tarfile.TarInfo],
+    manifest: Manifest,
+    database: Database,
+    store: ObjectStore,
+    segments: Path,
+    tell: Tell,
+) -> None:
+    segments.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(dir=segments.parent) as scratch:
+        for done, name in enumerate(manifest.digests):
+            tell("restoring", done, len(manifest.digests))
+            with _file(tar, members[name]) as file:
+                if name.startswith(_OBJECTS):
+                    store.put(name.removeprefix(_OBJECTS), file.read())
+                elif name.startswith(_SEGMENTS):
+                    (segments / Path(name).name).write_bytes(file.read())
+                else:
+                    (Path(scratch) / Path(name).name).write_bytes(file.read())
+        for name in manifest.digests:
+            if name.startswith(_OBJECTS):
+                store.sync(name.removeprefix(_OBJECTS))
+        dumps.load(database, manifest.schema, Path(scratch), lambda name: tell(f"rows of {name}", 0, 0))
+
+
+def _file(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    file = tar.extractfile(member)
+    if file is None:
+        raise tarfile.ReadError(f"{member.name} is no file")
+    return file
+
+
+class _Writer:
+    """Adds members to an archive and keeps what each of them was."""
+
+    def __init__(self, tar: tarfile.TarFile, now: datetime) -> None:
+        self.digests: dict[str, str] = {}
+        self._tar = tar
+        self._time = int(now.timestamp())
+
+    def add(self, name: str, data: bytes) -> None:
+        self.stream(name, io.BytesIO(data), len(data))
+
+    def stream(self, name: str, file: IO[bytes], size: int) -> None:
+        info = tarfile.TarInfo(name)
+        info.size, info.mtime, info.mode = size, self._time, 0o600
+        hashed = _Hashed(file)
+        self._tar.addfile(info, hashed)  # type: ignore[arg-type]
+        self.digests[name] = hashed.digest()
+
+
+class _Hashed:
+    """A file that is read once, and what it was."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._hash = blake2b()
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._hash.update(data)
+        return data
+
+    def digest(self) -> str:
+        return self._hash.hexdigest()
