@@ -95,6 +95,40 @@ def serve(
     )
 
 
+def record(
+    upstream: Annotated[str, typer.Option(help="Address of the model server.")],
+    log_url: Annotated[
+        str, typer.Option(help="Collector: URL/v1/deployments/ID/events; token: TIDEGAUGE_LOG_TOKEN.")
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8081,
+    name: Annotated[str, typer.Option(help="Name of the model in the log.")] = "recorded",
+    version: Annotated[str, typer.Option(help="Version of the model in the log.")] = "1",
+    predictions: Annotated[
+        str | None, typer.Option(help="Regular expression of the paths to log; default: the usual ones.")
+    ] = None,
+) -> None:
+    """Stand before a model server that cannot log: pass everything on, and log what is inferred."""
+    from tidegauge.serving.options import log_token_from_environment
+    from tidegauge.serving.recorder import PREDICTIONS, RecordOptions
+    from tidegauge.serving.server import record as run_recorder
+
+    options = RecordOptions(
+        upstream,
+        log_url,
+        log_token_from_environment(),
+        name,
+        version,
+        predictions=PREDICTIONS if predictions is None else predictions,
+    )
+    run_recorder(
+        options,
+        host,
+        port,
+        lambda opened: typer.echo(f"Recording {upstream} at http://{host}:{opened}"),
+    )
+
+
 def backup(
     file: Annotated[Path, typer.Argument(help="Where to; a .tar that is not there yet.")],
     home: Home = None,

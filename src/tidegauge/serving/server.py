@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import FrameType
 
@@ -20,6 +21,8 @@ from tidegauge.serving.model import Model, load_model
 from tidegauge.serving.options import ServeOptions
 from tidegauge.serving.parent import watch_parent
 from tidegauge.serving.posting import Collector
+from tidegauge.serving.recorder import RecordOptions
+from tidegauge.serving.recorder import create_app as build_recorder
 
 __all__ = ["ServeOptions", "create_app", "serve"]
 
@@ -60,9 +63,34 @@ def serve(options: ServeOptions) -> None:
     model = load_model(options.model_dir, options.name, options.version, options.threads)
     end = _End()
     app = _build(options, model, end)
+
+    def started(port: int, server: uvicorn.Server) -> None:
+        def orphaned() -> None:
+            _log.warning(
+                "process %s, which started this server, has ended; so does the server", options.parent_pid
+            )
+            end.orphaned = True
+            server.should_exit = True
+
+        if options.parent_pid is not None:
+            watch_parent(options.parent_pid, orphaned)
+        _log.info(
+            "serving model %s, version %s, at http://%s:%d", model.name, model.version, options.host, port
+        )
+
+    run(app, options.host, options.port, started)
+    _log.info("model server of %s ended", model.name)
+
+
+def record(options: RecordOptions, host: str, port: int, announce: Callable[[int], None]) -> None:
+    """Record the inferences of another server until SIGTERM or SIGINT; ``announce`` hears the port."""
+    run(build_recorder(options), host, port, lambda opened, _: announce(opened))
+
+
+def run(app: Starlette, host: str, port: int, started: Callable[[int, uvicorn.Server], None]) -> None:
+    """Serve an app until SIGTERM or SIGINT; ``started`` hears the port once it is open."""
     sys.setswitchinterval(_SWITCH_SECONDS)
-    with _listen(options.host, options.port) as listener:
-        port = listener.getsockname()[1]
+    with _listen(host, port) as listener:
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -73,24 +101,11 @@ def serve(options: ServeOptions) -> None:
             timeout_graceful_shutdown=_CONNECTION_SECONDS,
         )
         server = uvicorn.Server(config)
-
-        def orphaned() -> None:
-            _log.warning(
-                "process %s, which started this server, has ended; so does the server", options.parent_pid
-            )
-            end.orphaned = True
-            server.should_exit = True
-
-        if options.parent_pid is not None:
-            watch_parent(options.parent_pid, orphaned)
+        started(listener.getsockname()[1], server)
         # uvicorn raises the signal again when it is done; that must not end us with an error.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _ignore)
-        _log.info(
-            "serving model %s, version %s, at http://%s:%d", model.name, model.version, options.host, port
-        )
         server.run([listener])
-    _log.info("model server of %s ended", model.name)
 
 
 def _ignore(_: int, __: FrameType | None) -> None:
