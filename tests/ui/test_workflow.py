@@ -153,6 +153,7 @@ def import_deployment(walk: Walk) -> None:
     walk.press("Import", walk.sheet)
     expect(walk.sheet.get_by_label("Cluster", exact=True)).to_have_attribute("aria-invalid", "true")
     walk.shoot("05-import")
+    walk.page.once("dialog", lambda question: question.accept())  # whether to lose what was typed
     walk.press("Cancel", walk.sheet)
 
 
