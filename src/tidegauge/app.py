@@ -342,8 +342,8 @@ def create_app(services: Services) -> FastAPI:
     for router in routers:
         app.include_router(router, dependencies=closed)
     pages.install(app)
-    app.add_middleware(Compressing)
     app.add_middleware(Bounding)
+    app.add_middleware(Compressing)
     return app
 
 

@@ -107,12 +107,12 @@ def test_an_archive_is_bounded_by_the_setting(api: TestClient) -> None:
     assert api.post("/api/v1/datasets", json=body, headers=api.bearer).status_code == 201  # type: ignore[attr-defined]
     answer = api.post(
         "/api/v1/datasets/xrays/versions",
-        files={"archive": ("a.tar", b"x" * (7 * MB))},
+        files={"archive": ("a.tar", b"x" * (8 * MB))},
         headers=api.bearer,  # type: ignore[attr-defined]
     )
     assert answer.status_code == 413
     assert answer.json()["detail"] == (
-        f"The body is larger than {SMALL} bytes; raise max_upload_bytes to allow it."
+        f"The body is larger than {SMALL + MB} bytes; raise max_upload_bytes to allow it."
     )
     assert answer.json()["errors"][0]["field"] == "body"
 
@@ -122,6 +122,30 @@ def test_a_form_whose_archive_is_text_is_refused(api: TestClient) -> None:
     answer = api.post(path, data={"archive": "text"}, headers=api.bearer)  # type: ignore[attr-defined]
     assert answer.status_code == 422
     assert "archive is a file" in answer.json()["detail"]
+
+
+def test_a_body_that_nobody_reads_breaks_no_answer(api: TestClient) -> None:
+    """Servers look for the end of a connection while they send a file."""
+    sent: list[Message] = []
+
+    async def ask() -> None:
+        async def receive() -> Message:
+            await asyncio.sleep(0)
+            return {"type": "http.request", "body": b"x" * MB, "more_body": len(sent) < 50}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+            await asyncio.sleep(0.001)
+
+        where = {"path": "/static/vega.min.js", "raw_path": b"", "query_string": b"", "root_path": ""}
+        what = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "method": "GET"}
+        ends = {"scheme": "http", "server": ("testserver", 80), "client": ("c", 1), "http_version": "1.1"}
+        await api.app({**what, **where, **ends, "headers": [(b"host", b"testserver")]}, receive, send)
+
+    asyncio.run(ask())
+    plain = api.get("/static/vega.min.js", headers={"Accept-Encoding": "identity"})
+    assert b"".join(message.get("body", b"") for message in sent) == plain.content
+    assert sent[-1]["more_body"] is False
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/monitors/x/y/z", "/static/nothing.js", "/static/../x"])
@@ -148,4 +172,5 @@ def test_a_method_that_a_page_does_not_have_is_told_by_a_page(api: TestClient) -
     answer = api.put("/sign-in")
     assert answer.status_code == 405
     assert "Method not allowed" in answer.text
+    assert answer.headers["allow"]
     assert answer.headers["content-type"].startswith("text/html")

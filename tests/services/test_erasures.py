@@ -203,11 +203,11 @@ def test_a_deletion_is_done_when_the_log_of_the_database_has_forgotten_it(
     ids = clinic.go(0)
     forget, done = clinic.database.forget, []
 
-    def crash_once() -> None:
+    def crash_once() -> bool:
         done.append(not clinic.database.erasures.where(done_at=None))
         if len(done) == 1:
             raise KeyboardInterrupt
-        forget()
+        return forget()
 
     monkeypatch.setattr(clinic.database, "forget", crash_once)
     monkeypatch.setattr(clinic.services.worker, "submit", lambda _name, job: job())
@@ -219,6 +219,20 @@ def test_a_deletion_is_done_when_the_log_of_the_database_has_forgotten_it(
     (erasure,) = clinic.database.erasures.where()
     assert erasure.done_at is not None
     assert "1 files of the log" in erasure.found
+
+
+def test_a_deletion_is_not_done_while_somebody_keeps_the_log_of_the_database(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = clinic.go(0)
+    monkeypatch.setattr(clinic.services.worker, "submit", lambda _name, job: job())
+    with monkeypatch.context() as busy:
+        busy.setattr(clinic.database, "forget", lambda: False)
+        clinic.services.erasures.begin(clinic.site.deployment, [ids[1]], OWNER, "")
+    assert clinic.database.erasures.where(done_at=None)
+    clinic.services.erasures.start_up()
+    assert not clinic.database.erasures.where(done_at=None)
+    assert clinic.places(ids[1]) == []
 
 
 def test_the_problems_of_other_events_stay(clinic: Clinic) -> None:

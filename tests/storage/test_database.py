@@ -104,3 +104,22 @@ def test_a_wrong_url_is_one_sentence() -> None:
 def test_a_database_that_is_away_is_unavailable() -> None:
     with pytest.raises(UnavailableError, match="cannot be opened"):
         Database("postgresql://nobody@127.0.0.1:1/none").migrate()
+
+
+def test_what_was_deleted_is_forgotten_once_nobody_reads_what_was_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidegauge.storage.database._FORGET_SECONDS", 0.0)
+    database = Database(f"sqlite:///{tmp_path / 'a.sqlite'}")
+    database.migrate()
+    with database.engine.connect() as reader, database.engine.connect() as writer:
+        reader.exec_driver_sql("BEGIN")
+        reader.exec_driver_sql("SELECT count(*) FROM users").one()
+        writer.exec_driver_sql("CREATE TABLE more (a)")
+        with database.engine.connect() as asked:
+            asked.exec_driver_sql("PRAGMA busy_timeout=10")  # goes back into the pool
+        assert not database.forget()
+        reader.rollback()
+        assert database.forget()
+    assert (tmp_path / "a.sqlite-wal").stat().st_size == 0
+    database.close()

@@ -100,14 +100,28 @@ def test_what_late_labels_say_stands_on_the_dashboard_as_on_the_page(signed_in: 
     assert (glance.status, glance.performance) == (Status.CRITICAL, Status.CRITICAL)
     listed = signed_in.get("/?q=late-labels").text
     assert re.search(r'data-label="Performance">.*?status-critical', listed, re.DOTALL)
+    # Labels that are too few to judge by change nothing.
+    few = tuple(replace(metric, status=Status.UNKNOWN) for metric in bad.metrics)
+    add_run(signed_in, monitor, 3, metrics=few, performance=Status.UNKNOWN)
+    assert "Critical by the newest labels" in headline(signed_in.get(f"/monitors/{monitor.id}").text)
     # Older labels that come later change nothing, newer ones do.
-    add_run(signed_in, monitor, 1, revision=2)
+    add_run(signed_in, monitor, 4)
     (glance,) = (
         one for one in services_of(signed_in).history.glances("operator") if one.name == "late-labels"
     )
     assert glance.performance is Status.HEALTHY
     add_run(signed_in, monitor, -1, bad=True)
     assert services_of(signed_in).database.monitors.get(monitor.id).realised is Status.HEALTHY
+
+
+def test_labels_that_other_thresholds_have_judged_count_no_more(signed_in: TestClient) -> None:
+    services = services_of(signed_in)
+    monitor = add_monitor(signed_in, "judged-anew")
+    add_run(signed_in, monitor, 0, bad=True)
+    assert services.database.monitors.get(monitor.id).realised is Status.CRITICAL
+    services.monitors.set_thresholds(monitor, {"accuracy": {"type": "performance", "soft": 0.5, "hard": 0.4}})
+    after = services.database.monitors.get(monitor.id)
+    assert (after.realised, after.realised_at) == (Status.UNKNOWN, None)
 
 
 def test_that_traffic_has_stopped_is_said(signed_in: TestClient) -> None:
@@ -121,7 +135,10 @@ def test_that_traffic_has_stopped_is_said(signed_in: TestClient) -> None:
     assert "No request since about 2026-03-01 12:05 UTC: traffic has stopped, or its log has." in page
     never = add_monitor(signed_in, "never-used")
     add_run(signed_in, never, 0, metrics=nothing, images=(), evidence=None, **unknown)
-    assert "No request has come: the deployment is not used" in signed_in.get(f"/monitors/{never.id}").text
+    assert (
+        "No request in the last 30 days: the deployment is not used"
+        in signed_in.get(f"/monitors/{never.id}").text
+    )
 
 
 def test_the_beginning_of_a_status_is_found_among_thousands_of_windows(signed_in: TestClient) -> None:

@@ -18,6 +18,7 @@ from tidegauge.serving.bodies import encoding_of, unpack
 from tidegauge.web.bodies import BodyTooLargeError, read_body
 
 MAX_BODY = 32 << 20  # bytes of one request: 500 images of 200 x 200 in base64
+_MOST_DEFLATED = 1032  # bytes that one byte can stand for
 _REMEDY = "send fewer events in a request"
 _BODY = {
     "requestBody": {
@@ -48,7 +49,7 @@ def build_router(collector: Collector, require: Callable[..., Any], max_body: in
     async def take(request: Request, deployment_id: str | None) -> dict[str, int]:
         with _counted(collector):
             encoding = encoding_of(request.headers)
-            size = _announced(request, max_body)
+            size = _room(request, encoding, max_body)
 
         def accept() -> int:
             with _counted(collector):
@@ -87,10 +88,10 @@ def _counted(collector: Collector) -> Iterator[None]:
         raise
 
 
-def _announced(request: Request, max_body: int) -> int:
-    """Return the bytes to hold room for: the limit for a length that is not said, or not before unpacking."""
+def _room(request: Request, encoding: str, max_body: int) -> int:
+    """Return the bytes to hold room for: the announced length, or the limit, and what it may be unpacked."""
     length = request.headers.get("content-length", "")
     size = int(length) if length.isdecimal() else max_body
     if size > max_body:
         raise BodyTooLargeError(max_body, _REMEDY)
-    return max_body if "content-encoding" in request.headers else size
+    return size if encoding == "identity" else size + min(max_body, _MOST_DEFLATED * size)

@@ -45,7 +45,9 @@ async def _on_error(_request: Request, error: Exception) -> JSONResponse:
 async def _on_http(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
-    return problem(error.status_code, str(error.detail), f"{error.detail}.")
+    answer = problem(error.status_code, str(error.detail), f"{error.detail}.")
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 async def _on_validation(_request: Request, error: Exception) -> JSONResponse:

@@ -344,15 +344,19 @@ class MonitorRun:
         return next((metric for metric in self.metrics if metric.name == name), None)
 
     def realised(self) -> Status | None:
-        """Return the worst status of the metrics that come from labels; None without any."""
-        own = [
+        """Return the worst status of the metrics that come from labels; None where none was judged."""
+        judged = [
             metric.status
             for metric in self.metrics
             if metric.type is MetricType.PERFORMANCE
             and metric.name not in EXPECTED
-            and metric.value is not None
+            and metric.status is not Status.UNKNOWN
         ]
-        return worst(own) if own else None
+        return worst(judged) if judged else None
+
+
+#: What a monitor has when other labels are to judge it: of another model, or by other thresholds.
+UNJUDGED: Mapping[str, Any] = {"realised": Status.UNKNOWN, "realised_at": None}
 
 
 def by_labels(realised: Status, at: datetime | None, end: datetime) -> Status:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ from tidegauge.storage.segments import SUFFIX
 _FORMAT = 1
 _MANIFEST = "manifest.json"
 _TABLES, _OBJECTS, _SEGMENTS = "tables/", "objects/", "segments/"
+_LOGGED = re.compile(r"[^/]+/log/")  # what a deletion took out of the log meanwhile does not come back
 _CHUNK = 1 << 20
 
 Tell = Callable[[str, int, int], None]
@@ -111,8 +113,10 @@ def _fill(
     for path in sorted(scratch.iterdir()):
         with path.open("rb") as file:
             out.stream(f"{_TABLES}{path.name}", file, path.stat().st_size)
-    _copy_objects(out, store, copied, tell)
-    manifest = Manifest(_FORMAT, __version__, schema, now.isoformat(), rows, out.digests)
+    left = _copy_objects(out, store, copied, tell)
+    gone = {f"{_OBJECTS}{path}" for path in copied.keys() - left.keys() if _LOGGED.match(path)}
+    digests = {name: digest for name, digest in out.digests.items() if name not in gone}
+    manifest = Manifest(_FORMAT, __version__, schema, now.isoformat(), rows, digests)
     out.add(_MANIFEST, orjson.dumps(asdict(manifest)))
     return manifest
 

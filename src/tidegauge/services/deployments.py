@@ -8,6 +8,7 @@ from datetime import datetime
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.identity import check_name, new_id
+from tidegauge.domain.monitor import UNJUDGED
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.supervisor import Supervisor
@@ -85,6 +86,10 @@ class Deployments:
             state = wanted or deployment.wanted
             busy = DeploymentState.STARTING if state is DeploymentState.RUNNING else deployment.state
             self._database.deployments.update(deployment.id, None, state=busy, message="", **given)
+            if version not in (None, deployment.model_version):
+                monitor = self._database.monitors.find(deployment_id=deployment.id)
+                if monitor:
+                    self._database.monitors.update(monitor.id, **UNJUDGED)
             self._supervisor.restart(deployment.id)
         return self._database.deployments.get(deployment.id)
 

@@ -11,6 +11,7 @@ from tidegauge.domain.alert import Alert, AlertEvent, AlertRule
 from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.monitor import (
+    UNJUDGED,
     Acknowledgement,
     ConfigVersion,
     DueWindow,
@@ -137,10 +138,15 @@ class Monitors:
         if keeps_baseline and not changes:
             return monitor
         changed = replace(monitor, config=config, config_version=monitor.config_version + 1)
+        judged_anew = not keeps_baseline or any(name.startswith("performance") for name in changes)
         with self._database.transaction():
             expected = {"state": monitor.state, "config_version": monitor.config_version}
             if not self._database.monitors.update(
-                monitor.id, expected, config=config, config_version=changed.config_version
+                monitor.id,
+                expected,
+                config=config,
+                config_version=changed.config_version,
+                **(UNJUDGED if judged_anew else {}),
             ):
                 raise ConflictError("The monitor has changed meanwhile; look again and repeat.")
             self._database.config_versions.add(self._config_version(changed, by))
@@ -186,7 +192,7 @@ class Monitors:
         """Replace the thresholds by an uploaded JSON document."""
         parsed = parse_thresholds(thresholds)
         check_thresholds(monitor, parsed)
-        self._database.monitors.update(monitor.id, thresholds=parsed)
+        self._database.monitors.update(monitor.id, thresholds=parsed, **UNJUDGED)
         return self._fresh(monitor)
 
     def start(self, monitor: Monitor, by: str, since: datetime | None = None) -> Monitor:

@@ -174,22 +174,21 @@ class Database:
             (start, end) for start, end in found if bisect_left(moments, start) < bisect_left(moments, end)
         )
 
-    def forget(self) -> None:
-        """Let nothing of what was deleted stay beside the database, where it is a file.
+    def forget(self) -> bool:
+        """Let nothing of what was deleted stay beside the database, where it is a file; tell whether it does.
 
         Others may be reading or writing it down themselves: then it is tried again, for a minute.
         """
         if self.engine.dialect.name != "sqlite":
-            return
+            return True
         deadline = time.monotonic() + _FORGET_SECONDS
         with self.engine.connect() as connection:
             while connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
                 if time.monotonic() > deadline:
-                    _log.warning(
-                        "The database is busy; what was deleted leaves its log with the next deletion."
-                    )
-                    return
+                    _log.warning("The database is busy; what was deleted is in its log still.")
+                    return False
                 time.sleep(_FORGET_PAUSE)
+        return True
 
     def migrate(self) -> None:
         """Apply every migration that this database does not have yet."""

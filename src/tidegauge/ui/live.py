@@ -63,6 +63,8 @@ async def live(request: Request, caller: Caller, services: Everything, of: str) 
 async def _changes(request: Request, database: Database, of: str, owner: str) -> AsyncIterator[str]:
     ending: Event = request.app.state.ending
     streams: Counter[str] = request.app.state.streams
+    if streams[owner] >= _MOST:
+        return  # many began at once
     streams[owner] += 1
     try:
         known = await run_in_threadpool(_fingerprint, database, of, owner)

@@ -91,7 +91,9 @@ def told(request: Request, error: HTTPException) -> HTMLResponse:
     message = error.detail if error.detail.endswith(".") else f"{error.detail}."
     if error.status_code == HTTPStatus.NOT_FOUND:
         message = f"There is no page {request.url.path}; go back to the dashboard."
-    return render("error.html", error.status_code, title=title, message=message)
+    page = render("error.html", error.status_code, title=title, message=message)
+    page.headers.update(error.headers or {})
+    return page
 
 
 class Page(APIRoute):

@@ -195,7 +195,7 @@ def _silence(recent: Series) -> str:
     for span in reversed(recent.spans):
         if "requests" in span.points and span.points["requests"].most > 0:
             return f"No request since about {words.utc(span.end)}: traffic has stopped, or its log has."
-    return "No request has come: the deployment is not used, or its log does not come here."
+    return "No request in the last 30 days: the deployment is not used, or its log does not come here."
 
 
 def _joined(texts: list[str]) -> str:

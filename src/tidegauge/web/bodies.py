@@ -17,6 +17,7 @@ from tidegauge.errors import FieldError, TooLargeError
 from tidegauge.web.access import Caller, Everything
 
 _LIMIT = 2 << 20  # bytes; what no route has allowed more of
+_ENVELOPE = 1 << 20  # of a form around its archive
 _BOUND = "tidegauge.bound"  # in the scope of a request
 
 
@@ -49,17 +50,24 @@ class Bounding:
             await self._app(scope, receive, send)
             return
         bound = scope[_BOUND] = _Bound()
-        size = 0
+        size, answering = 0, False
 
         async def bounded() -> Message:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
+            if size > bound.limit and answering:
+                return {**message, "body": b""}  # nobody reads it: servers look for the end of a connection
             if size > bound.limit:
                 raise BodyTooLargeError(bound.limit, bound.remedy)
             return message
 
-        await self._app(scope, bounded, send)
+        async def answer(message: Message) -> None:
+            nonlocal answering
+            answering = True
+            await send(message)
+
+        await self._app(scope, bounded, answer)
 
 
 def allow(request: Request, limit: int, remedy: str) -> None:
@@ -76,7 +84,8 @@ async def read_body(request: Request, limit: int, remedy: str = _Bound.remedy) -
 
 async def uploaded(request: Request, services: Everything, _: Caller) -> AsyncIterator[FormData]:
     """Read a form with an archive, of somebody who is signed in; its files are closed with the answer."""
-    allow(request, services.settings.max_upload_bytes, "raise max_upload_bytes to allow it")
+    most = services.settings.max_upload_bytes + _ENVELOPE
+    allow(request, most, "raise max_upload_bytes to allow it")
     async with request.form(max_files=1, max_fields=100) as form:
         yield form
 

@@ -23,6 +23,7 @@ _MOST = 1000  # events at once
 _NAMED = 5  # ids of an error
 _CHUNK = 500  # files of the log that are looked into at once
 _TRIES = 20
+_FORGETS = 5  # minutes that others may keep the database's log, such as a backup
 _IN_FLIGHT = timedelta(hours=1)  # a file that is younger may be about to count
 
 
@@ -97,10 +98,10 @@ class Erasures:
         named = [erasure for erasure in pending if erasure.event_id]
         if named:
             self._erase(deployment_id, named)
-        if pending:
-            self._database.forget()  # before they are done: a crash on the way takes them up again
+        if pending and not any(self._database.forget() for _ in range(_FORGETS)):
+            return  # they are not done while something of them is left; the next start takes them up
         for erasure in pending:
-            self._database.erasures.update(erasure.id, done_at=self._now())
+            self._database.erasures.update(erasure.id, leftovers=(), done_at=self._now())
 
     def _erase(self, deployment_id: str, pending: Sequence[Erasure]) -> None:
         ids = {erasure.event_id for erasure in pending}
@@ -113,7 +114,7 @@ class Erasures:
         for erasure in pending:
             where = f"{logged} files of the log, {observed} of observations, {shown} results"
             found = f"with {len(pending) - 1} others: {where}" if len(pending) > 1 else where
-            self._database.erasures.update(erasure.id, event_id="", leftovers=(), found=found)
+            self._database.erasures.update(erasure.id, event_id="", found=found)
 
     def _noted(self, deployment_id: str, pending: Iterable[Erasure]) -> dict[str, datetime]:
         """Return the times of observations, written down while these are there, for after a crash."""

@@ -94,7 +94,7 @@ def change_channel(
     }
     secret = "" if form.flag("forget") else form.text("secret") or None
     try:
-        form.check_seen(seen(channel.settings))
+        form.check_seen(_seen(channel))
         services.channels.change(channel, settings, secret)
     except TidegaugeError as error:
         return refuse("settings/change_channel.html", form, error, user=caller, **_changing(channel))
@@ -141,7 +141,11 @@ def _given(form: Form, kind: ChannelKind) -> dict[str, Setting]:
 
 
 def _changing(channel: Channel) -> dict[str, Any]:
-    return {"channel": channel, "seen": seen(channel.settings), **_SHARED}
+    return {"channel": channel, "seen": _seen(channel), **_SHARED}
+
+
+def _seen(channel: Channel) -> str:
+    return seen((channel.settings, channel.secret))
 
 
 def _going(detail: ChannelDetail) -> dict[str, Any]:

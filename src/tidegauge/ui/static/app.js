@@ -57,6 +57,12 @@
   let typed = false;
   const mayLeave = () => !typed || window.confirm("Close this and lose what you typed?");
   dialog?.addEventListener("input", () => (typed = true));
+  // Browsers let the closing itself be prevented only once in a row; the key can be kept from them each time.
+  dialog?.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !typed) return;
+    event.preventDefault();
+    if (mayLeave()) dialog.close();
+  });
   dialog?.addEventListener("cancel", (event) => {
     if (event.target === dialog && !mayLeave()) event.preventDefault();
   });
@@ -66,7 +72,10 @@
     typed = false;
     if (dialog.querySelector("[data-reload]")) location.reload();
   });
-  document.addEventListener("htmx:after:swap", () => {
+  // A list behind a dialog follows what happens, which is no answer to the dialog.
+  const isAnswer = (event) => event.detail?.ctx?.target?.id === "sheet";
+  document.addEventListener("htmx:after:swap", (event) => {
+    if (!isAnswer(event)) return;
     const sheet = dialog?.querySelector("#sheet");
     if (!sheet?.querySelector("form") || sheet.querySelector(".told")?.textContent) typed = false; // it is done
   });
@@ -79,7 +88,8 @@
     if (request.method === "GET" && typed && response.headers.has("HX-Redirect")) event.preventDefault();
     if (request.method === "GET" || response.status < 400 || !form || !target.contains(form)) return;
     const page = new DOMParser().parseFromString(text, "text/html");
-    if (page.querySelector(select)?.querySelector("form")) return;
+    const answer = page.querySelector(select);
+    if (answer?.matches("form") || answer?.querySelector("form")) return;
     event.preventDefault();
     refuse(form, page.querySelector("#sheet p")?.textContent || `The server answered ${response.status}.`);
   });
@@ -105,7 +115,7 @@
 
   // An error that came back is where the reader has to be next, and its tab the one that shows.
   document.addEventListener("htmx:after:swap", (event) => {
-    if (event.detail?.ctx?.target?.matches?.("[data-part]")) return; // a part of a form, not an answer to it
+    if (!isAnswer(event)) return;
     const pressed = event.detail?.ctx?.sourceEvent?.submitter?.name;
     if (pressed === "add") [...document.querySelectorAll("#sheet .condition")].at(-1)?.querySelector("select:not([hidden] *), input:not([hidden] *, [type=hidden])")?.focus();
     if (pressed === "remove") document.querySelector("#sheet [name=add]")?.focus();
