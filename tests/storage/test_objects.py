@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+import pytest
 from fastapi.testclient import TestClient
 
 from tidegauge.app import build_services, create_app
@@ -55,3 +56,23 @@ def test_what_a_killed_writer_left_is_deleted_after_a_day(tmp_path: Path) -> Non
     with TestClient(create_app(services)):
         assert [file.name for file in staged.iterdir()] == ["new"]
         assert list(services.store.list("")) == []
+
+
+def test_a_replacement_is_on_the_disk_before_it_takes_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ObjectStore(str(tmp_path))
+    store.put("a/b", b"old")
+    synced: list[bytes] = []
+    fsync = os.fsync
+
+    def spy(file: int) -> None:
+        path = Path(f"/proc/self/fd/{file}").readlink()
+        if path.is_file():
+            synced.append(path.read_bytes() + b"|" + (tmp_path / "a" / "b").read_bytes())
+        fsync(file)
+
+    monkeypatch.setattr("os.fsync", spy)
+    store.replace("a/b", b"new")
+    assert synced == [b"new|old", b"new|new"]
+    assert store.get("a/b") == b"new"

@@ -82,6 +82,9 @@ def decode_request(body: bytes, header_length: int | None = None) -> InferenceRe
     For readers of a log; a server knows the protocol from the path. Raises InvalidInputError.
     """
     if header_length is None:
+        request = _fast_v1(body) if len(body) >= _FAST_FROM_BYTES else None
+        if request is not None:
+            return request
         document = load_object(body)
         if not _looks_v2(document.get("inputs")):
             return decode_v1_request(body)

@@ -113,8 +113,7 @@ class InferenceLog:
         if kept.num_rows == table.num_rows:
             return 0
         if kept.num_rows:
-            self._store.put(path, _encoded(kept))
-            self._store.sync(path)
+            self._store.replace(path, _encoded(kept))
         else:
             self._store.delete(path)
         return int(table.num_rows - kept.num_rows)
@@ -132,8 +131,7 @@ class InferenceLog:
                 extensions = {k: v for k, v in event.extensions.items() if k != HEADER_LENGTH}
                 event = replace(event, data=b"", extensions={**extensions, REDACTED: True})
             records.append(replace(record, event=event))
-        self._store.put(path, _parquet(records))
-        self._store.sync(path)
+        self._store.replace(path, _parquet(records))
         return whole
 
     def read(self, deployment_id: str, start: datetime, end: datetime) -> Iterator[Event]:

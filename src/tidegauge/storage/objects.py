@@ -101,6 +101,14 @@ class ObjectStore:
             ) from error
 
     def put(self, path: str, data: bytes) -> None:
+        self._put(path, data, safely=False)
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Put an object in place of another; a power cut leaves one of them whole."""
+        self._put(path, data, safely=True)
+        self.sync(path)
+
+    def _put(self, path: str, data: bytes, *, safely: bool) -> None:
         with _answering():
             if self._folder is None:
                 obstore.put(self._store, path, data)
@@ -108,6 +116,8 @@ class ObjectStore:
             # The library would stage it beside its place, and a crash leave half a table among whole ones.
             staged = f"{_STAGED}/{uuid.uuid4().hex}"
             obstore.put(self._store, staged, data)
+            if safely:
+                self.sync(staged)  # before it takes the place of what is safe
             obstore.rename(self._store, staged, path)
 
     def sweep(self) -> None:
