@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,10 +9,11 @@ import orjson
 import pytest
 
 from tidegauge.domain.events import HEADER_LENGTH, REQUEST_TYPE, RESPONSE_TYPE, Event
+from tidegauge.domain.images import encode_png
 from tidegauge.domain.monitor_config import ImageShape
 from tidegauge.domain.tensors import encode_binary
 from tidegauge.errors import InvalidInputError
-from tidegauge.services.payloads import decode_images, decode_scores
+from tidegauge.services.payloads import decode_images, decode_scores, is_unit
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SHAPE = ImageShape(8, 9)
@@ -45,6 +47,56 @@ def test_compact_binary_tensors_come_back_as_they_were() -> None:
 @pytest.mark.parametrize("images", [IMAGE[np.newaxis, ..., 0], IMAGE[np.newaxis] / 255.0])
 def test_grey_without_channel_and_scaled_images_are_read(images: np.ndarray) -> None:
     np.testing.assert_array_equal(decode_images(request(images), SHAPE)[0], IMAGE)
+
+
+PNG = encode_png(IMAGE)
+B64 = {"b64": base64.b64encode(PNG).decode()}
+V2 = {"name": "input_1", "datatype": "BYTES", "shape": [2]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"instances": [B64, B64]},
+        {"instances": [{"input_1": B64}, {"input_1": B64}]},
+        {"inputs": {"input_1": [B64, B64]}},
+        {"inputs": [B64, B64]},
+        {"inputs": [{**V2, "data": [B64["b64"], B64["b64"]]}]},
+        {"inputs": [{**V2, "shape": [2, 1], "data": [B64["b64"], B64["b64"]]}]},
+    ],
+)
+def test_encoded_pictures_are_decoded_as_a_model_server_would(body: dict[str, Any]) -> None:
+    found = decode_images(event(REQUEST_TYPE, body), SHAPE)
+    np.testing.assert_array_equal(found, np.stack([IMAGE, IMAGE]))
+    assert not is_unit(event(REQUEST_TYPE, body), SHAPE)
+
+
+def test_binary_tensors_of_pictures_are_decoded() -> None:
+    body, length = encode_binary({"input_1": np.array([PNG, PNG], object)}, "inputs")
+    found = decode_images(event(REQUEST_TYPE, body, **{HEADER_LENGTH: length}), SHAPE)
+    np.testing.assert_array_equal(found, np.stack([IMAGE, IMAGE]))
+
+
+def test_a_picture_alone_is_a_request() -> None:
+    np.testing.assert_array_equal(decode_images(event(REQUEST_TYPE, PNG), SHAPE), IMAGE[np.newaxis])
+
+
+def test_pictures_of_another_size_are_brought_to_that_of_the_training_images() -> None:
+    large = encode_png(np.kron(IMAGE[..., 0], np.ones((4, 4), np.uint8)))
+    np.testing.assert_array_equal(decode_images(event(REQUEST_TYPE, large), SHAPE)[0], IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        ({"b64": base64.b64encode(PNG[:40]).decode()}, "Image 0 of input"),
+        ({"b64": ""}, "is empty"),
+        ({"b64": base64.b64encode(b"text").decode()}, "cannot be decoded"),
+    ],
+)
+def test_a_picture_that_is_none_is_told(item: dict[str, str], said: str) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        decode_images(event(REQUEST_TYPE, {"instances": [item]}), SHAPE)
 
 
 def test_channels_first_is_turned() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from tidegauge.domain.nested import decode_b64
 from tidegauge.errors import InvalidInputError, TooLargeError
 
 Image = npt.NDArray[np.uint8]
@@ -64,6 +66,21 @@ def to_shape(image: Image, height: int, width: int, channels: int) -> Image:
         if pixels.shape[1::-1] != size:
             pixels = np.asarray(cv2.resize(pixels, size, interpolation=method), np.uint8)
     return np.ascontiguousarray(pixels).reshape(height, width, channels)
+
+
+def decode_batch(encoded: Iterable[bytes | str], name: str, height: int, width: int, channels: int) -> Image:
+    """Decode pictures (bytes, or base64 text) to uint8 ``[n, height, width, channels]``; errors as above."""
+    pixels = []
+    for index, item in enumerate(encoded):
+        data = decode_b64(item, name) if isinstance(item, str) else item
+        picture = decode_image(data, f"Image {index} of input {name!r}")
+        pixels.append(to_shape(picture, height, width, channels))
+    return np.stack(pixels)
+
+
+def is_picture(data: bytes) -> bool:
+    """Tell whether data begin as a JPEG or PNG does."""
+    return data.startswith((_JPEG, _PNG))
 
 
 def encode_png(image: Image) -> bytes:

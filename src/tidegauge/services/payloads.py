@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tidegauge.domain.events import Event
-from tidegauge.domain.inference import decode_event
+from tidegauge.domain.images import decode_batch, is_picture
+from tidegauge.domain.inference import UNNAMED, decode_event
 from tidegauge.domain.monitor_config import ImageShape
 from tidegauge.errors import InvalidInputError
 
@@ -18,7 +19,7 @@ Image = npt.NDArray[np.uint8]
 
 def decode_images(request: Event, shape: ImageShape) -> Image:
     """Return the images of a request, uint8 ``[n, h, w, c]``; InvalidInputError where it has none."""
-    return _images(decode_event(request), shape)
+    return _images(_inputs(request), shape)
 
 
 def decode_scores(response: Event, classes: int) -> npt.NDArray[np.float32]:
@@ -28,7 +29,14 @@ def decode_scores(response: Event, classes: int) -> npt.NDArray[np.float32]:
 
 def is_unit(request: Event, shape: ImageShape) -> bool:
     """Tell whether a client sends grey levels from 0 to 1; InvalidInputError where there are no images."""
-    return _is_unit(np.asarray(_tensor(decode_event(request), shape), np.float64))
+    return _is_unit(np.asarray(_tensor(_inputs(request), shape), np.float64))
+
+
+def _inputs(request: Event) -> dict[str, Array]:
+    """Return the tensors of a request; a picture that was sent as it is, is one of a single image."""
+    if is_picture(request.data):
+        return {UNNAMED: np.array([request.data], object)}
+    return decode_event(request)
 
 
 def _images(tensors: dict[str, Array], shape: ImageShape) -> Image:
@@ -36,10 +44,12 @@ def _images(tensors: dict[str, Array], shape: ImageShape) -> Image:
 
 
 def _tensor(tensors: dict[str, Array], shape: ImageShape) -> Array:
-    """Find the image tensor: ``[n, h, w, c]``."""
+    """Find the image tensor, ``[n, h, w, c]``, or the encoded pictures, ``[n]`` or ``[n, 1]``."""
     size = (shape.height, shape.width, shape.channels)
-    for tensor in tensors.values():
+    for name, tensor in tensors.items():
         array = tensor
+        if array.dtype.kind == "O" and array.size and (array.ndim < 2 or array.shape[1:] == (1,)):
+            return decode_batch(array.reshape(-1).tolist(), name or "image", *size)
         if array.ndim == 3 and shape.channels == 1:
             array = array[..., np.newaxis]
         elif array.ndim == 4 and shape.channel_order == "channels_first":

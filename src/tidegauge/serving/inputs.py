@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tidegauge.domain.inference import UNNAMED, Form
-from tidegauge.domain.nested import decode_b64
 from tidegauge.domain.tensors import Array, cast, datatype_of
 from tidegauge.errors import InvalidInputError
 from tidegauge.serving.model import TensorSpec
@@ -113,7 +112,7 @@ def _strings(array: Array, spec: TensorSpec) -> Array:
 def _images(array: Array, spec: TensorSpec) -> Array:
     """Return the batch of encoded images at the model's size; ``array`` is one image, [n] or [n, 1]."""
     # OpenCV takes longer to import than all else here, and few servers get encoded images.
-    from tidegauge.domain.images import decode_image, to_shape
+    from tidegauge.domain.images import decode_batch
 
     channels_first = len(spec.shape) == 4 and spec.shape[3] not in (1, 3) and spec.shape[1] in (1, 3)
     height, width, channels = _image_size(spec, channels_first=channels_first)
@@ -123,12 +122,7 @@ def _images(array: Array, spec: TensorSpec) -> Array:
             f"Input {spec.name!r} holds strings in shape {list(array.shape)}; expected {spec.datatype} "
             f'numbers of shape {spec.open_shape}, or a list of {{"b64": ...}} images.',
         )
-    pixels = []
-    for index, item in enumerate(array.reshape(-1).tolist()):
-        data = decode_b64(item, spec.name) if isinstance(item, str) else item
-        name = f"Image {index} of input {spec.name!r}"
-        pixels.append(to_shape(decode_image(data, name), height, width, channels))
-    batch = np.stack(pixels)
+    batch = decode_batch(array.reshape(-1).tolist(), spec.name, height, width, channels)
     return batch.transpose(0, 3, 1, 2) if channels_first else batch
 
 
