@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 from starlette.applications import Starlette
@@ -21,8 +22,9 @@ from tidegauge.serving.model import Model, load_model
 from tidegauge.serving.options import ServeOptions
 from tidegauge.serving.parent import watch_parent
 from tidegauge.serving.posting import Collector
-from tidegauge.serving.recorder import RecordOptions
-from tidegauge.serving.recorder import create_app as build_recorder
+
+if TYPE_CHECKING:
+    from tidegauge.serving.recorder import RecordOptions
 
 __all__ = ["ServeOptions", "create_app", "serve"]
 
@@ -84,6 +86,9 @@ def serve(options: ServeOptions) -> None:
 
 def record(options: RecordOptions, host: str, port: int, announce: Callable[[int], None]) -> None:
     """Record the inferences of another server until SIGTERM or SIGINT; ``announce`` hears the port."""
+    # What it needs of httpx would make every model server start later.
+    from tidegauge.serving.recorder import create_app as build_recorder
+
     run(build_recorder(options), host, port, lambda opened, _: announce(opened))
 
 
