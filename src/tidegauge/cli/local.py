@@ -6,14 +6,20 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tidegauge.cli.options import DatabaseUrl, Home, Host, Port, StoreUrl, Workers, server_settings
 from tidegauge.cli.output import Json, progress_bar, say, show
 from tidegauge.errors import NotFoundError
+from tidegauge.settings import Settings
+
+if TYPE_CHECKING:
+    from tidegauge.storage.database import Database
+    from tidegauge.storage.objects import ObjectStore
 
 
 def up(
@@ -139,18 +145,12 @@ def backup(
     """Copy everything that a server has into one file, while it runs; it holds what is secret, too."""
     from tidegauge.app import utc_now
     from tidegauge.services.backups import back_up
-    from tidegauge.storage.database import Database
-    from tidegauge.storage.objects import ObjectStore
 
     settings = server_settings(home, database_url=database_url, store_url=store_url)
     if not settings.database_url and not (settings.home / "tidegauge.sqlite").is_file():
         raise NotFoundError(f"{settings.home} has no database; name the server's home with --home.")
-    store, segments = ObjectStore(settings.store), settings.home.absolute() / "collector"
-    with (
-        contextlib.closing(Database(settings.database)) as database,
-        progress_bar("Backing up") as tell,
-    ):
-        manifest = back_up(database, store, segments, file.absolute(), utc_now(), tell)
+    with _parts(settings) as parts, progress_bar("Backing up") as tell:
+        manifest = back_up(*parts, file.absolute(), utc_now(), tell)
     show({"file": str(file), "bytes": file.stat().st_size, **manifest.summary()}, as_json=as_json)
 
 
@@ -163,15 +163,22 @@ def restore(
 ) -> None:
     """Bring a backup into an empty home (or database and store); start the server on it afterwards."""
     from tidegauge.services.backups import restore as restore_from
-    from tidegauge.storage.database import Database
-    from tidegauge.storage.objects import ObjectStore
 
     settings = server_settings(home, database_url=database_url, store_url=store_url)
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    store, segments = ObjectStore(settings.store), settings.home.absolute() / "collector"
-    with contextlib.closing(Database(settings.database)) as database, progress_bar("Restoring") as tell:
-        manifest = restore_from(database, store, segments, file.absolute(), tell)
+    with _parts(settings) as parts, progress_bar("Restoring") as tell:
+        manifest = restore_from(*parts, file.absolute(), tell)
     show({"home": str(settings.home), **manifest.summary()}, as_json=as_json)
+
+
+@contextlib.contextmanager
+def _parts(settings: Settings) -> Iterator[tuple[Database, ObjectStore, Path]]:
+    """Open what a backup is of: the database, the store, and the folder of the collector's segments."""
+    from tidegauge.storage.database import Database
+    from tidegauge.storage.objects import ObjectStore
+
+    with contextlib.closing(Database(settings.database)) as database:
+        yield database, ObjectStore(settings.store), settings.home.absolute() / "collector"
 
 
 def token(

@@ -369,6 +369,11 @@ def by_labels(realised: Status, at: datetime | None, end: datetime) -> Status:
     return realised if at is not None and end - at <= _LABELS_LAST else Status.UNKNOWN
 
 
+def with_late(status: Status, late: Status) -> Status:
+    """Return the status of a newest window, or that of the newest labels where it is worse."""
+    return status if late is Status.HEALTHY else worst((status, late))
+
+
 @dataclass(frozen=True)
 class DueWindow:
     """A window that waits to be looked at; ``claimed_until`` ends the claim of a worker that died."""

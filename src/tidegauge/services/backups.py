@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,7 +32,6 @@ _FORMAT = 1
 _MANIFEST = "manifest.json"
 _TABLES, _OBJECTS, _SEGMENTS = "tables/", "objects/", "segments/"
 _LOGGED = re.compile(r"[^/]+/log/")  # what a deletion took out of the log meanwhile does not come back
-_CHUNK = 1 << 20
 
 Tell = Callable[[str, int, int], None]
 
@@ -190,10 +189,8 @@ def _check(
         if member is None or not member.isfile() or ".." in name.split("/"):
             raise InvalidInputError.of("file", f"{source} is damaged: {name} is missing.")
         with _file(tar, member) as file:
-            hash_ = blake2b()
-            while chunk := file.read(_CHUNK):
-                hash_.update(chunk)
-        if hash_.hexdigest() != digest:
+            found = file_digest(file, blake2b).hexdigest()
+        if found != digest:
             raise InvalidInputError.of("file", f"{source} is damaged: {name} is not what was written.")
 
 
@@ -212,20 +209,16 @@ def _write(
             tell("restoring", done, len(manifest.digests))
             with _file(tar, members[name]) as file:
                 if name.startswith(_OBJECTS):
-                    store.put(name.removeprefix(_OBJECTS), file.read())
-                elif name.startswith(_SEGMENTS):
-                    (segments / Path(name).name).write_bytes(file.read())
+                    store.replace(name.removeprefix(_OBJECTS), file.read())
                 else:
-                    (Path(scratch) / Path(name).name).write_bytes(file.read())
-        for name in manifest.digests:
-            if name.startswith(_OBJECTS):
-                store.sync(name.removeprefix(_OBJECTS))
+                    folder = segments if name.startswith(_SEGMENTS) else Path(scratch)
+                    (folder / Path(name).name).write_bytes(file.read())
         dumps.load(database, manifest.schema, Path(scratch), lambda name: tell(f"rows of {name}", 0, 0))
 
 
-def _file(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+def _file(tar: tarfile.TarFile, member: tarfile.TarInfo) -> io.BufferedReader:
     file = tar.extractfile(member)
-    if file is None:
+    if not isinstance(file, io.BufferedReader):  # as tarfile makes them
         raise tarfile.ReadError(f"{member.name} is no file")
     return file
 
@@ -245,7 +238,7 @@ class _Writer:
         info = tarfile.TarInfo(name)
         info.size, info.mtime, info.mode = size, self._time, 0o600
         hashed = _Hashed(file)
-        self._tar.addfile(info, hashed)  # type: ignore[arg-type]
+        self._tar.addfile(info, hashed)  # type: ignore[arg-type]  # it is only read
         self.digests[name] = hashed.digest()
 
 

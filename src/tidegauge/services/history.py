@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, cast
 
 from tidegauge.domain.metrics import MetricType
-from tidegauge.domain.monitor import PREDICTION, Monitor, MonitorRun, MonitorState, by_labels
+from tidegauge.domain.monitor import PREDICTION, Monitor, MonitorRun, MonitorState, by_labels, with_late
 from tidegauge.domain.series import (
     COLUMNS,
     MOST_POINTS,
@@ -155,14 +155,13 @@ def _glance(row: Mapping[str, Any], firing: Mapping[str, int]) -> Glance:
     window = {name: row[f"window_{name}"] for name in COLUMNS}
     seen = window["run_id"] is not None
     score, feature = _score(row, window) if seen else (None, "")
-    own = Status(row["status"])
     late = by_labels(Status(row["realised"]), row["realised_at"], window["end"]) if seen else Status.UNKNOWN
     return Glance(
         id=row["id"],
         deployment_id=row["deployment_id"],
         name=row["name"],
         state=MonitorState(row["state"]),
-        status=own if late is Status.HEALTHY else worst([own, late]),
+        status=with_late(Status(row["status"]), late),
         progress=row["progress"],
         message=row["message"],
         run_id=window["run_id"],

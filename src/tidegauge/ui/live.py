@@ -21,9 +21,7 @@ from tidegauge.ui.site import Pages
 from tidegauge.web.access import Caller, Everything, signed_in
 
 _LOOK_SECONDS = 1.0  # between looks for a change
-_ALIVE_LOOKS = (
-    15  # after which a stream says that it lives, so that no proxy ends it, if its token still does
-)
+_ALIVE_LOOKS = 15  # after which a stream whose token holds says that it lives, so that no proxy ends it
 _MOST = 100  # streams of one person: each looks once a second
 #: What a list shows of each noun that changes by itself, and the nouns of each list.
 _COLUMNS = {

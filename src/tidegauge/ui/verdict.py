@@ -15,6 +15,7 @@ from tidegauge.domain.monitor import (
     MonitorState,
     by_labels,
     farthest,
+    with_late,
 )
 from tidegauge.domain.series import Series, Span
 from tidegauge.domain.status import Status, worst
@@ -55,7 +56,7 @@ def verdict(
     """
     headline, sentences = _headline(monitor, run, since), tuple(_sentences(monitor, run, seen, recent))
     late = _late(monitor, run)
-    status = run.status if late is Status.HEALTHY else worst((run.status, late))
+    status = with_late(run.status, late)
     if status is not run.status and monitor.realised_at:
         until = _clock(monitor.realised_at, run.end)
         sentences = (f"Otherwise {headline[0].lower()}{headline[1:]}", *sentences)
