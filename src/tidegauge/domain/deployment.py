@@ -23,7 +23,12 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True)
 class Deployment:
-    """A served model. ``wanted`` is what its owner asked for; ``state`` is what is so."""
+    """A served model. ``wanted`` is what its owner asked for; ``state`` is what is so.
+
+    ``service`` and ``namespace`` are the names under which KServe's logger reports an external one, ``classes``
+    those of its answers where no model of ours says so, ``predict_url`` where others serve it. ``sampling`` is
+    the share of its requests that is logged. ``keep_days`` and ``keep_bytes`` bound its log; None: all is kept.
+    """
 
     id: str
     name: str
@@ -40,6 +45,13 @@ class Deployment:
     port: int = 0
     restarts: int = 0
     message: str = ""
+    service: str = ""
+    namespace: str = ""
+    classes: tuple[str, ...] = ()
+    predict_url: str = ""
+    sampling: float = 1.0
+    keep_days: int | None = None
+    keep_bytes: int | None = None
 
     @property
     def livedata(self) -> str:

@@ -11,7 +11,8 @@ from datetime import datetime
 class LogFile:
     """A file of the inference log; ``number`` counts the files of a deployment in the order of writing.
 
-    ``redacted``: the images of its requests are gone.
+    ``redacted``: the images of its requests are gone. ``merged_into`` is the larger file that has its rows by
+    now; ``gone_at`` is when they were deleted because of their age or the log's size.
     """
 
     id: str  # path in the store
@@ -19,6 +20,8 @@ class LogFile:
     number: int
     written_at: datetime
     redacted: bool = False
+    merged_into: str = ""
+    gone_at: datetime | None = None
 
 
 @dataclass(frozen=True)

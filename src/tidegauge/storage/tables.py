@@ -143,7 +143,15 @@ deployments = Table(
     Column("port", Integer, nullable=False),
     Column("restarts", Integer, nullable=False),
     _text("message"),
+    _text("service"),
+    _text("namespace"),
+    _json("classes"),
+    _text("predict_url"),
+    Column("sampling", Float, nullable=False),
+    Column("keep_days", Integer),
+    Column("keep_bytes", BigInteger),
     UniqueConstraint("owner", "name"),
+    Index(None, "service", "namespace"),
 )
 
 pipeline_runs = Table(
@@ -401,8 +409,24 @@ log_files = Table(
     Column("number", Integer, nullable=False),
     _time("written_at"),
     Column("redacted", Boolean, nullable=False),
+    _text("merged_into"),
+    _time("gone_at", nullable=True),
     UniqueConstraint("deployment_id", "number"),
     Index(None, "deployment_id", "redacted", "number"),
+)
+
+captures = Table(
+    "captures",
+    metadata,
+    _id(),
+    _parent("deployment_id", "deployments"),
+    _text("sender"),
+    _time("minute"),
+    _json("numbers"),
+    Column("served", Integer),
+    Column("overflow", Integer, nullable=False),
+    Column("refused", Integer, nullable=False),
+    Index(None, "deployment_id", "minute"),
 )
 
 readers = Table(
