@@ -25,9 +25,10 @@ class Origin(StrEnum):
 class Deployment:
     """A served model. ``wanted`` is what its owner asked for; ``state`` is what is so.
 
-    ``service`` and ``namespace`` are the names under which KServe's logger reports an external one, ``classes``
-    those of its answers where no model of ours says so, ``predict_url`` where others serve it. ``sampling`` is
-    the share of its requests that is logged. ``keep_days`` and ``keep_bytes`` bound its log; None: all is kept.
+    ``service`` and ``namespace`` are the names under which KServe's logger reports an external one,
+    ``classes`` those of its answers where no model of ours says so, ``predict_url`` where others serve it.
+    ``sampling`` is the share of its requests that is logged. ``keep_days`` and ``keep_bytes`` bound its log;
+    None: all is kept.
     """
 
     id: str
