@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
+from parts_pages import START, add_deployment
 from parts_routes import routes_of
 from tidegauge.app import build_services, create_app
-from tidegauge.domain.users import Scope
+from tidegauge.domain.identity import new_id
+from tidegauge.domain.users import Role, Scope, User
 from tidegauge.settings import load_settings
 from tidegauge.web.access import COOKIE, OPEN
 
@@ -63,6 +66,53 @@ def test_a_token_for_the_log_is_good_for_nothing_else(api: TestClient) -> None:
         404,
         415,
     )
+
+
+def test_a_full_token_reports_for_its_own_users_deployments_and_an_operators_for_any(api: TestClient) -> None:
+    services = api.app.state.services
+    theirs = add_deployment(services, "theirs", "ward").id
+    ward = services.database.users.add(User(new_id(), "ward", Role.USER, START))
+    other = services.database.users.add(User(new_id(), "other", Role.USER, START))
+
+    def answer(user: User, deployment_id: str) -> int:
+        headers = {"Authorization": f"Bearer {services.people.issue(user, 'script')[1]}"}
+        event = {"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": {}}
+        url = f"/v1/deployments/{deployment_id}/events"
+        headers["Content-Type"] = "application/cloudevents+json"
+        return int(api.post(url, headers=headers, json=event).status_code)
+
+    assert answer(ward, theirs) == 202
+    assert answer(other, theirs) == 403
+    assert answer(services.people.owner("operator"), theirs) == 202
+    assert answer(ward, "none") == 404
+
+
+@pytest.mark.parametrize("credentials", ["{}:", "{}", "any:{}", ":{}"])
+def test_the_collector_takes_a_token_as_user_information_of_its_url(
+    api: TestClient, credentials: str
+) -> None:
+    services = api.app.state.services
+    _, secret = services.people.issue(
+        services.people.owner("operator"), "log", Scope.INGEST, "some-deployment"
+    )
+    packed = b64encode(credentials.format(secret).encode()).decode()
+    headers = {"Authorization": f"Basic {packed}"}
+    # Let in, and told that an empty list is no event.
+    assert api.post("/v1/deployments/some-deployment/events", headers=headers, json=[]).status_code == 415
+    assert api.post("/v1/deployments/other/events", headers=headers, json=[]).status_code == 403
+
+
+@pytest.mark.parametrize("credentials", ["", "%", "w6", "/w==", "OmE=\n"])
+def test_credentials_that_are_none_are_nobodys(api: TestClient, credentials: str) -> None:
+    headers = {"Authorization": f"Basic {credentials}".encode()}
+    assert api.post("/v1/deployments/any/events", headers=headers, json=[]).status_code == 401
+
+
+def test_user_information_of_a_url_is_good_for_the_collector_alone(api: TestClient) -> None:
+    packed = b64encode(f"any:{api.operator}".encode()).decode()  # type: ignore[attr-defined]
+    headers = {"Authorization": f"Basic {packed}"}
+    assert api.get("/api/v1/me", headers=headers).status_code == 401
+    assert api.get("/", headers=headers).status_code == 303
 
 
 def test_a_revoked_token_is_out(api: TestClient) -> None:

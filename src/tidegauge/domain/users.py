@@ -71,6 +71,8 @@ class Principal:
     def is_operator(self) -> bool:
         return self.user.role is Role.OPERATOR
 
-    def may_ingest(self, deployment_id: str) -> bool:
-        """Tell whether this token may report events of the deployment."""
-        return self.token.scope is Scope.ALL or self.token.subject == deployment_id
+    def may_ingest(self, deployment_id: str, owner: str) -> bool:
+        """Tell whether this token may report events of the deployment, which ``owner`` has."""
+        if self.token.scope is Scope.INGEST:
+            return self.token.subject == deployment_id
+        return self.is_operator or self.user.name == owner

@@ -109,7 +109,12 @@ class Deployments:
 
     def exists(self, deployment_id: str) -> bool:
         """Tell whether there is a deployment with this id, whoever owns it."""
-        return self._database.deployments.find(id=deployment_id) is not None
+        return self.owner_of(deployment_id) is not None
+
+    def owner_of(self, deployment_id: str) -> str | None:
+        """Return the name of the user that has the deployment with this id, None where there is none."""
+        found = self._database.deployments.find(id=deployment_id)
+        return found.owner if found else None
 
     def find_id(self, name: str, namespace: str) -> str | None:
         """Find a deployment by the name and owner that KServe's logger reports."""

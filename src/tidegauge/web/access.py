@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -15,8 +16,10 @@ from tidegauge.storage.rows import Query as ListQuery
 
 COOKIE = "tidegauge_token"
 
+COLLECTOR = "/v1/"
+
 #: Where programs come in; everywhere else people do, in a browser.
-PROGRAMS = ("/api/", "/v1/", "/serve/")
+PROGRAMS = ("/api/", COLLECTOR, "/serve/")
 
 #: Declares that a route needs no token, e.g. ``@router.get("/healthz", openapi_extra=OPEN)``.
 OPEN = {"x-access": "open"}
@@ -31,12 +34,26 @@ def _secret(connection: HTTPConnection) -> str:
     scheme, _, value = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return value.strip()
+    if scheme.lower() == "basic" and connection.url.path.startswith(COLLECTOR):
+        return _of_basic(value)
     # Browsers send cookies by themselves, so a cookie changes things only through the pages' own forms,
     # which check where they come from.
     changes = connection.scope.get("method") not in ("GET", "HEAD")
     if changes and connection.url.path.startswith(PROGRAMS):
         return ""
     return connection.cookies.get(COOKIE, "")
+
+
+def _of_basic(credentials: str) -> str:
+    """Return the token of user information in a URL, which is all that KServe's logger can send.
+
+    It is the password beside any name, or the name where there is no password.
+    """
+    try:
+        name, _, password = b64decode(credentials, validate=True).decode().partition(":")
+    except ValueError:
+        return ""
+    return password or name
 
 
 def principal(connection: HTTPConnection) -> Principal:
@@ -55,7 +72,10 @@ def signed_in(connection: HTTPConnection) -> Principal:
 def may_ingest(request: Request) -> Principal:
     """Recognise a caller that may report events of the deployment in the path (or of any, without one)."""
     caller = principal(request)
-    if not caller.may_ingest(request.path_params.get("deployment_id", "")):
+    deployment_id = request.path_params.get("deployment_id", "")
+    owner = services_of(request).deployments.owner_of(deployment_id) if deployment_id else None
+    # A full token is told by the collector that there is no such deployment.
+    if not caller.may_ingest(deployment_id, caller.name if owner is None else owner):
         raise ForbiddenError(
             "This token reports events of another deployment; use the one that was issued for it."
         )
