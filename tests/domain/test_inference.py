@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
 import json
+import zlib
 from datetime import UTC, datetime
 
 import numpy as np
 import orjson
 import pytest
+import simdjson
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -24,6 +27,7 @@ from tidegauge.domain.inference import (
     decode_v1_request,
     decode_v2_request,
 )
+from tidegauge.domain.nested import FastDocument
 from tidegauge.domain.tensors import DTYPES, cast, encode_binary
 from tidegauge.errors import InvalidInputError
 
@@ -70,6 +74,15 @@ def dump(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
+def fast(decode, body):
+    """What the fast way makes of a body, however short it is; None where it leaves it to the exact way."""
+    try:
+        document = FastDocument(body)
+    except (ValueError, RuntimeError):
+        return None
+    return decode(document) if isinstance(document.root, simdjson.Object) else None
+
+
 def same(left: inference.InferenceRequest, right: inference.InferenceRequest) -> None:
     assert (left.form, left.id, left.wanted, left.binary_output) == (
         right.form,
@@ -91,37 +104,71 @@ def same(left: inference.InferenceRequest, right: inference.InferenceRequest) ->
 @example({"inputs": {"[[,],[,]]": [[1, 2], [3]]}})
 @example({"inputs": [2**53 + 1, 1]})
 @example({"instances": [{"a": [1, 2], "b": [[3]]}, {"b": [[4]], "a": [5, 6]}]})
+@example({"instances": [[1, 2]], "signature_name": "serving_default"})
+@example({"instances": [[1, 2]], "signature_name": ["other"]})
 def test_the_fast_way_of_v1_agrees_with_the_exact_way(document):
     body = dump(document)
-    fast = inference._fast_v1(body)
-    if fast is not None:
-        same(fast, decode_v1_request(body))
+    try:
+        found = fast(inference.fast_v1, body)
+    except InvalidInputError:
+        with pytest.raises(InvalidInputError):
+            decode_v1_request(body)
+        return
+    if found is not None:
+        same(found, decode_v1_request(body))
 
 
 @settings(max_examples=150, deadline=None)
 @given(V2_BODIES)
 @example({"inputs": [{"name": "a", "shape": [4], "datatype": "FP32", "data": [[1, 2], [3, 4]]}]})
 @example({"inputs": [{"name": "a", "shape": [2, 2], "datatype": "FP32", "data": [1, [2, 3], 4]}]})
+@example({"inputs": [{"data": [[1, 2], [3, 4]], "name": "[[,],[,]]", "shape": [4], "datatype": "FP32"}]})
+@example(
+    {"outputs": [{"name": "y"}], "inputs": [{"name": "a", "shape": [1], "datatype": "FP32", "data": [1]}]}
+)
 def test_the_fast_way_of_v2_agrees_with_the_exact_way(document):
     body = dump(document)
     try:
-        fast = inference._fast_v2(body)
+        found = fast(inference._fast_v2, body)
     except InvalidInputError:
         with pytest.raises(InvalidInputError):
             decode_v2_request(body)
         return
-    if fast is not None:
-        same(fast, decode_v2_request(body))
+    if found is not None:
+        same(found, decode_v2_request(body))
 
 
-def test_large_requests_take_the_fast_way():
-    pixels = np.arange(2 * 30 * 30).reshape(2, 30, 30, 1) % 256
-    for document in ({"inputs": {"input_1": pixels.tolist()}}, {"instances": pixels.tolist()}):
-        request = inference._fast_v1(orjson.dumps(document))
-        np.testing.assert_array_equal(next(iter(request.inputs.values())), pixels)
-    tensor = {"name": "a", "shape": [1800], "datatype": "UINT8", "data": pixels.ravel().tolist()}
-    request = inference._fast_v2(orjson.dumps({"inputs": [tensor], "outputs": [{"name": "y"}]}))
-    np.testing.assert_array_equal(request.inputs["a"], pixels.ravel().astype(np.uint8), strict=True)
+PIXELS = np.arange(2 * 30 * 30).reshape(2, 30, 30, 1) % 256
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"inputs": {"input_1": PIXELS.tolist()}},
+        {"instances": PIXELS.tolist()},
+        {"signature_name": "serving_default", "instances": PIXELS.tolist()},
+        {"inputs": [{"name": "a", "shape": [1800], "datatype": "UINT8", "data": PIXELS.ravel().tolist()}]},
+        {
+            "outputs": [{"name": "y"}],
+            "inputs": [
+                {"name": "a", "shape": [2, 30, 30, 1], "datatype": "UINT8", "data": PIXELS.tolist()},
+                {"data": [1, 2], "shape": [2], "name": "b", "datatype": "FP32", "parameters": {"t": [[1]]}},
+            ],
+        },
+    ],
+)
+def test_large_requests_are_parsed_once(document, monkeypatch):
+    monkeypatch.setattr(inference, "load_object", lambda body: pytest.fail("The body was parsed again."))
+    request = decode_request(orjson.dumps(document))
+    np.testing.assert_array_equal(next(iter(request.inputs.values())).ravel(), PIXELS.ravel())
+
+
+def test_what_the_fast_way_cannot_read_is_parsed_exactly_once_more(monkeypatch):
+    parsed = []
+    monkeypatch.setattr(inference, "load_object", lambda body: parsed.append(1) or orjson.loads(body))
+    monkeypatch.setattr(inference, "FastDocument", lambda body: parsed.append(2) or FastDocument(body))
+    decode_request(orjson.dumps({"instances": [{"b64": base64.b64encode(bytes(4096)).decode()}]}))
+    assert parsed == [2, 1]
 
 
 @pytest.mark.parametrize("body", [b'{"inputs":[1],"inputs":[2]}', b'{"inputs":{"a":[1],"a":[2]}}'])
@@ -145,8 +192,8 @@ def test_decoding_never_raises_anything_but_invalid_input(body, length):
         lambda data: decode_v2_request(data, length),
         lambda data: decode_response(data, length),
         lambda data: decode_v2_request(data + b"\0" * 4, len(data)),
-        inference._fast_v1,
-        inference._fast_v2,
+        lambda data: fast(inference.fast_v1, data),
+        lambda data: fast(inference._fast_v2, data),
     ):
         with contextlib.suppress(InvalidInputError):
             decode(body)
@@ -373,6 +420,74 @@ def test_logged_events_are_decoded(kind, field):
         "1", "/deployments/d", kind, now, "application/octet-stream", body, {"headerlength": length}
     )
     np.testing.assert_array_equal(decode_event(event)["x"], array, strict=True)
+
+
+def logged(kind, body, **extensions):
+    """An event as KServe's logger sends it: whatever it is, the content type is that of the request."""
+    return Event(
+        "1",
+        "http://localhost:9081/",
+        kind,
+        datetime(2026, 1, 1, tzinfo=UTC),
+        "application/json",
+        body,
+        extensions,
+    )
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "å": np.array([b"}", b'{"']), "y": np.zeros(0)},
+        {"x": np.full(300, 32, np.uint8)},  # white space: the whole body is JSON
+        {"x": np.frombuffer(b'"}]}' * 4, np.uint8)},
+    ],
+)
+@pytest.mark.parametrize(("kind", "field"), [(REQUEST_TYPE, "inputs"), (RESPONSE_TYPE, "outputs")])
+def test_binary_bodies_are_read_without_the_length_of_their_header(kind, field, tensors):
+    body, length = encode_binary(tensors, field, header={"id": "a } b", "parameters": {"text": '\\"}'}})
+    found, known = decode_event(logged(kind, body)), decode_event(logged(kind, body, headerlength=length))
+    assert list(found) == list(tensors)
+    for name, array in known.items():
+        np.testing.assert_array_equal(found[name], array, strict=True)
+
+
+@pytest.mark.parametrize("tail", [b"", b"\0" * 7, b"\0" * 9, b" " * 9])
+def test_bytes_that_do_not_fit_are_no_binary_body(tail):
+    entry = {"name": "x", "shape": [2], "datatype": "FP32", "parameters": {"binary_data_size": 8}}
+    with pytest.raises(InvalidInputError):
+        decode_event(logged(REQUEST_TYPE, orjson.dumps({"inputs": [entry]}) + tail))
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, lambda data: zlib.compress(data, 1)])
+@pytest.mark.parametrize("note", [{}, {"contentencoding": "gzip"}])
+def test_packed_payloads_are_read_by_their_first_bytes(pack, note):
+    binary, length = encode_binary({"x": np.array([[1, 2]], np.float32)}, "inputs")
+    for body, extensions in (
+        (b'{"instances": [[1, 2]]}', {}),
+        (orjson.dumps({"inputs": [tensor(shape=[1, 2])]}), {}),
+        (binary, {}),
+        (binary, {"headerlength": length}),
+    ):
+        for sent in (body, pack(body)):
+            (array,) = decode_event(logged(REQUEST_TYPE, sent, **extensions, **note)).values()
+            assert array.tolist() == [[1, 2]]
+    (array,) = decode_event(logged(RESPONSE_TYPE, pack(b'{"predictions": [[1, 2]]}'), **note)).values()
+    assert array.tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (gzip.compress(b" " * (64 << 20) + b"{}"), "larger than 67108864 bytes"),
+        (gzip.compress(b'{"instances": [1]}')[:-9], "ends too early"),
+        (b"\x1f\x8b\x08\xff" * 8, "not valid gzip"),
+        (b"\x78\x9c\xff\xff", "not valid deflate"),
+    ],
+)
+def test_packed_payloads_that_cannot_be_undone_are_told(data, says):
+    with pytest.raises(InvalidInputError, match=says):
+        decode_event(logged(REQUEST_TYPE, data))
 
 
 def test_numbers_too_large_for_a_float32_become_infinity_for_the_caller_to_refuse():

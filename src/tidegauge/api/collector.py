@@ -12,9 +12,10 @@ from starlette.concurrency import run_in_threadpool
 
 from tidegauge.domain.cloudevents import STRUCTURED_CONTENT_TYPE, decode_http
 from tidegauge.domain.events import BATCH_CONTENT_TYPE
+from tidegauge.domain.packing import unpack
 from tidegauge.errors import InvalidInputError
 from tidegauge.services.collector import Collector
-from tidegauge.serving.bodies import encoding_of, unpack
+from tidegauge.serving.bodies import encoding_of
 from tidegauge.web.bodies import BodyTooLargeError, read_body
 
 MAX_BODY = 32 << 20  # bytes of one request: 500 images of 200 x 200 in base64

@@ -11,17 +11,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from json import JSONDecoder
 from typing import Any
 
 import numpy as np
 import simdjson
 
 from tidegauge.domain.events import HEADER_LENGTH, REQUEST_TYPE, Event
-from tidegauge.domain.nested import FastDocument, flat_numbers, load_object, to_array
+from tidegauge.domain.nested import FastDocument, load_object, plain, to_array
+from tidegauge.domain.packing import unpacked
 from tidegauge.domain.tensors import (
     DTYPES,
     Array,
     BinaryReader,
+    binary_size,
     cast,
     check_datatype,
     check_shape,
@@ -31,6 +34,7 @@ from tidegauge.domain.tensors import (
 from tidegauge.errors import InvalidInputError
 
 UNNAMED = ""  # the key of a tensor that came without a name: the only one of its model
+UNNAMED_SENT = "(unnamed)"  # what such a tensor is called in the log, where its protocol asks for a name
 
 _FAST_FROM_BYTES = 2048  # below this, the exact way is as fast
 
@@ -67,13 +71,29 @@ class InferenceRequest:
     binary_output: bool = False
 
 
+@dataclass(frozen=True)
+class Body:
+    """The JSON of a body, and the raw tensors that follow it; ``raw`` is None where all of it is JSON."""
+
+    document: Mapping[str, Any]
+    raw: memoryview | None = None
+
+
 def decode_event(event: Event) -> dict[str, Array]:
-    """Return the tensors of a logged request or response by name; raise InvalidInputError if it has none."""
-    length = event.extensions.get(HEADER_LENGTH)
-    header_length = length if type(length) is int else None
+    """Return the tensors of a logged request or response by name; raise InvalidInputError if it has none.
+
+    The content decides on the form: loggers label a response with the content type of its request.
+    """
+    data, length = unpacked(event.data), _header_length(event)
     if event.type == REQUEST_TYPE:
-        return dict(decode_request(event.data, header_length).inputs)
-    return decode_response(event.data, header_length)
+        inputs = decode_request(data, length).inputs
+        return {UNNAMED if name == UNNAMED_SENT else name: array for name, array in inputs.items()}
+    return decode_response(data, length)
+
+
+def read_event(event: Event) -> Body:
+    """Return the body of a logged event, for readers of more than tensors; raise InvalidInputError."""
+    return _read(unpacked(event.data), _header_length(event))
 
 
 def decode_request(body: bytes, header_length: int | None = None) -> InferenceRequest:
@@ -81,14 +101,16 @@ def decode_request(body: bytes, header_length: int | None = None) -> InferenceRe
 
     For readers of a log; a server knows the protocol from the path. Raises InvalidInputError.
     """
-    if header_length is None:
-        request = _fast_v1(body) if len(body) >= _FAST_FROM_BYTES else None
-        if request is not None:
-            return request
-        document = load_object(body)
-        if not _looks_v2(document.get("inputs")):
-            return decode_v1_request(body)
-    return decode_v2_request(body, header_length)
+    document = _fast(body) if header_length is None else None
+    request = document and (_fast_v2(document) if _is_fast_v2(document.root) else fast_v1(document))
+    return request or request_of(_read(body, header_length))
+
+
+def request_of(body: Body) -> InferenceRequest:
+    """Return what a body of any form asks for; raise InvalidInputError."""
+    if body.raw is not None or _looks_v2(body.document.get("inputs")):
+        return _v2(body)
+    return _v1(body.document)
 
 
 def decode_response(body: bytes, header_length: int | None = None) -> dict[str, Array]:
@@ -96,10 +118,10 @@ def decode_response(body: bytes, header_length: int | None = None) -> dict[str, 
 
     Raises InvalidInputError, also for the body of an error.
     """
-    document, reader = _split(body, header_length)
-    outputs = document.get("outputs")
+    read = _read(body, header_length)
+    document, outputs = read.document, read.document.get("outputs")
     if _looks_v2(outputs):
-        return _read_v2(outputs, reader, "outputs")
+        return _read_v2(outputs, read.raw, "outputs")
     if "predictions" in document:
         return _from_rows(document["predictions"], "predictions")
     if isinstance(outputs, dict) and set(outputs) != {"b64"}:
@@ -117,10 +139,27 @@ def decode_v1_request(body: bytes, only_input: str | None = None) -> InferenceRe
     A single unnamed input has the key UNNAMED; errors call it ``only_input`` where the caller knows its
     name. Raises InvalidInputError with a sentence that names the input and what was expected.
     """
-    request = _fast_v1(body) if len(body) >= _FAST_FROM_BYTES else None
-    if request is not None:
-        return request
-    document = load_object(body)
+    document = _fast(body)
+    request = document and fast_v1(document)
+    return request or _v1(load_object(body), only_input)
+
+
+def decode_v2_request(body: bytes, header_length: int | None = None) -> InferenceRequest:
+    """Decode an Open Inference Protocol body; ``header_length`` (bytes of JSON) marks a binary one.
+
+    Raises InvalidInputError with a sentence that names the tensor and what was expected.
+    """
+    document = _fast(body) if header_length is None else None
+    request = document and _fast_v2(document)
+    return request or _v2(_split(body, header_length))
+
+
+def _header_length(event: Event) -> int | None:
+    length = event.extensions.get(HEADER_LENGTH)
+    return length if type(length) is int else None
+
+
+def _v1(document: Mapping[str, Any], only_input: str | None = None) -> InferenceRequest:
     _check_signature(document)
     if "instances" in document and "inputs" in document:
         raise InvalidInputError.of("body", "The body has both 'instances' and 'inputs'; send one of them.")
@@ -139,16 +178,8 @@ def decode_v1_request(body: bytes, only_input: str | None = None) -> InferenceRe
     return InferenceRequest(Form.COLUMN, {UNNAMED: to_array(columns, only_input or "inputs")})
 
 
-def decode_v2_request(body: bytes, header_length: int | None = None) -> InferenceRequest:
-    """Decode an Open Inference Protocol body; ``header_length`` (bytes of JSON) marks a binary one.
-
-    Raises InvalidInputError with a sentence that names the tensor and what was expected.
-    """
-    request = _fast_v2(body) if header_length is None and len(body) >= _FAST_FROM_BYTES else None
-    if request is not None:
-        return request
-    document, reader = _split(body, header_length)
-    return _v2_request(document, _read_v2(document.get("inputs"), reader, "inputs"))
+def _v2(body: Body) -> InferenceRequest:
+    return _v2_request(body.document, _read_v2(body.document.get("inputs"), body.raw, "inputs"))
 
 
 def _check_signature(document: Mapping[str, Any]) -> None:
@@ -180,23 +211,62 @@ def _from_rows(rows: Any, field_name: str, only_input: str | None = None) -> dic
     return {name: to_array([row[name] for row in rows], name) for name in names}
 
 
-def _split(body: bytes, header_length: int | None) -> tuple[dict[str, Any], BinaryReader]:
-    """Return the JSON part and a reader of the raw tensors after it."""
+def _read(body: bytes, header_length: int | None) -> Body:
+    """Return a body as it came to a log, which may not know that it is binary.
+
+    KServe's logger passes on no length of the JSON header: then it is where the JSON ends, given that the
+    tensors say that they follow it. Bytes that are all white space go unnoticed as JSON, hence the last case.
+    """
+    if header_length is not None:
+        return _split(body, header_length)
+    try:
+        whole = _split(body, None)
+    except InvalidInputError:
+        found = _header_of(body)
+        if found is None:
+            raise
+        return found
+    return _header_of(body) or whole if _binary_size(whole.document) else whole
+
+
+def _header_of(body: bytes) -> Body | None:
+    """Return a binary body by the JSON that it begins with; None where the tensors do not fit exactly."""
+    try:
+        # Read as Latin-1, each byte is a character: places are those of the bytes.
+        _, end = JSONDecoder().raw_decode(body.decode("latin-1"))
+        document = load_object(body[:end])
+    except (ValueError, RecursionError, InvalidInputError):
+        return None
+    size = _binary_size(document)
+    return Body(document, memoryview(body)[end:]) if 0 < size == len(body) - end else None
+
+
+def _binary_size(document: Mapping[str, Any]) -> int:
+    """Return how many bytes the tensors of a document say that they have after it."""
+    entries = [
+        entry for key in ("inputs", "outputs") if _looks_v2(document.get(key)) for entry in document[key]
+    ]
+    return sum(binary_size(entry) for entry in entries)
+
+
+def _split(body: bytes, header_length: int | None) -> Body:
+    """Return the JSON part and the raw tensors after it."""
     if header_length is None:
-        return load_object(body), BinaryReader(memoryview(b""))
+        return Body(load_object(body))
     if not 0 < header_length <= len(body):
         raise InvalidInputError.of(
             "body",
             f"Inference-Header-Content-Length is {header_length}, but the body has {len(body)} bytes.",
         )
-    return load_object(body[:header_length]), BinaryReader(memoryview(body)[header_length:])
+    return Body(load_object(body[:header_length]), memoryview(body)[header_length:])
 
 
-def _read_v2(entries: Any, reader: BinaryReader, field_name: str) -> dict[str, Array]:
+def _read_v2(entries: Any, raw: memoryview | None, field_name: str) -> dict[str, Array]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise InvalidInputError.of(
             field_name, f"'{field_name}' must be a list of tensors with name, shape, datatype and data."
         )
+    reader = BinaryReader(memoryview(b"") if raw is None else raw)
     arrays: dict[str, Array] = {}
     for entry in entries:
         name = _name(entry, arrays, field_name)
@@ -276,21 +346,20 @@ def _flag(parameters: Mapping[str, Any], name: str) -> bool | None:
 
 
 def _fast(body: bytes) -> FastDocument | None:
+    """Return a body for the fast way; None where the exact one is as fast, or finds the words for a fault."""
+    if len(body) < _FAST_FROM_BYTES:
+        return None
     try:
         document = FastDocument(body)
     except (ValueError, RuntimeError):
-        # The exact way finds the words for what is wrong.
         return None
     return document if isinstance(document.root, simdjson.Object) else None
 
 
-def _fast_v1(body: bytes) -> InferenceRequest | None:
+def fast_v1(document: FastDocument) -> InferenceRequest | None:
     """Decode lists of numbers, alone or by name; None if anything else is in the body."""
-    document = _fast(body)
-    if document is None:
-        return None
     root = document.root
-    keys = list(root)
+    keys = [key for key in root if key != "signature_name"]
     if keys == ["instances"]:
         inputs = _fast_rows(document, root["instances"])
         form = Form.ROW
@@ -301,6 +370,8 @@ def _fast_v1(body: bytes) -> InferenceRequest | None:
         return None
     if inputs is None or not document.finished():
         return None
+    if len(keys) < len(root):
+        _check_signature({"signature_name": plain(root["signature_name"])})
     return InferenceRequest(form, inputs)
 
 
@@ -337,46 +408,52 @@ def _fast_rows(document: FastDocument, value: Any) -> dict[str, Array] | None:
     return {name: np.stack(arrays) for name, arrays in columns.items()}
 
 
-def _fast_v2(body: bytes) -> InferenceRequest | None:
-    """Decode tensors whose data are flat lists of numbers; None if anything else is in the body."""
-    document = _fast(body)
-    if document is None or "inputs" not in document.root or _repeats(document.root):
+def _is_fast_v2(root: Any) -> bool:
+    """Return ``_looks_v2`` of the inputs, by the first of them: where others are none, both ways refuse."""
+    entries = root.get("inputs")
+    first: Any = entries[0] if isinstance(entries, simdjson.Array) and len(entries) else None
+    return isinstance(first, simdjson.Object) and {"datatype", "name"} <= set(first)
+
+
+def _fast_v2(document: FastDocument) -> InferenceRequest | None:
+    """Decode tensors whose data are lists of numbers, flat or nested; None if anything else is there."""
+    root = document.root
+    if "inputs" not in root or _repeats(root):
         return None
-    entries = document.root["inputs"]
-    if not isinstance(entries, simdjson.Array):
+    inputs: dict[str, Array] | None = None
+    rest: dict[str, Any] = {}
+    for key in root:
+        if key == "inputs":
+            inputs = _fast_tensors(document, root[key])
+            if inputs is None:
+                return None
+        else:
+            rest[key] = document.skip(root[key])
+    return None if inputs is None or not document.finished() else _v2_request(rest, inputs)
+
+
+def _fast_tensors(document: FastDocument, entries: Any) -> dict[str, Array] | None:
+    if not isinstance(entries, simdjson.Array) or not len(entries):
         return None
+    document.enter()
     inputs: dict[str, Array] = {}
-    lists = 1
     for item in entries:
-        if not isinstance(item, simdjson.Object) or "data" not in item or _repeats(item):
+        if not isinstance(item, simdjson.Object) or _repeats(item):
             return None
-        entry = {key: _plain(item[key]) for key in item if key != "data"}
-        flat = flat_numbers(item["data"])
-        if flat is None or is_binary(entry):
+        data, entry = None, {}
+        for key in item:
+            if key == "data":
+                data = document.nested(item[key])
+            else:
+                entry[key] = document.skip(item[key])
+        if data is None or is_binary(entry):
             return None
         name = _name(entry, inputs, "inputs")
-        inputs[name] = _shaped(name, flat, entry)
-        lists += 1 + _count_lists(entry)
-    rest = {key: _plain(document.root[key]) for key in document.root if key != "inputs"}
-    # One bracket more than the lists we know of, and some 'data' may be nested: the exact way tells.
-    return _v2_request(rest, inputs) if document.count_lists() == lists + _count_lists(rest) else None
+        inputs[name] = _shaped(name, data, entry)
+    return inputs
 
 
 def _repeats(item: Any) -> bool:
     """Return whether a key stands twice; parsers differ in which value they take."""
     keys = list(item)
     return len(set(keys)) < len(keys)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, simdjson.Array):
-        return value.as_list()
-    return value.as_dict() if isinstance(value, simdjson.Object) else value
-
-
-def _count_lists(value: Any) -> int:
-    if isinstance(value, list):
-        return 1 + sum(_count_lists(item) for item in value)
-    if isinstance(value, dict):
-        return sum(_count_lists(item) for item in value.values())
-    return 0

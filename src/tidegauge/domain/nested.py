@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import copy
 import threading
 from collections.abc import Mapping
 from functools import lru_cache
@@ -121,15 +122,23 @@ class FastDocument:
         self._body = body
         self._skeleton: bytes | None = None
         self._at = 0
+        self._lost = False  # fewer brackets than lists: what was taken was not what it seemed
 
-    def enter(self) -> bool:
+    def within(self, key: str) -> FastDocument:
+        """Return one value of the document as if it were all of it; no list may stand before that value."""
+        part = copy.copy(self)
+        part.root = self.root[key]
+        return part
+
+    def enter(self) -> None:
         """Step over the next opening bracket."""
-        self._at = self._brackets().find(b"[", self._at) + 1
-        return self._at > 0
+        found = self._brackets().find(b"[", self._at)
+        self._lost |= found < 0
+        self._at = found + 1
 
     def nested(self, value: Any) -> Array | None:
         """Return the next list as an array if it is regular and holds only numbers."""
-        flat = flat_numbers(value)
+        flat = _flat_numbers(value)
         if flat is None:
             return None
         shape: list[int] = []
@@ -145,13 +154,16 @@ class FastDocument:
         self._at = at + len(pattern)
         return flat.reshape(shape)
 
-    def finished(self) -> bool:
-        """Return whether no list is left: each bracket belonged to an array that was taken."""
-        return self._brackets().find(b"[", self._at) < 0
+    def skip(self, value: Any) -> Any:
+        """Return the next value as Python has it, and step over its lists."""
+        found = plain(value)
+        for _ in range(_count_lists(found)):
+            self.enter()
+        return found
 
-    def count_lists(self) -> int:
-        """Return the number of opening brackets, those in strings included."""
-        return self._body.count(b"[")
+    def finished(self) -> bool:
+        """Return whether no list is left: each bracket belonged to what was taken."""
+        return not self._lost and self._brackets().find(b"[", self._at) < 0
 
     def _brackets(self) -> bytes:
         if self._skeleton is None:
@@ -159,7 +171,7 @@ class FastDocument:
         return self._skeleton
 
 
-def flat_numbers(value: Any) -> Array | None:
+def _flat_numbers(value: Any) -> Array | None:
     """Return all numbers below a simdjson list as one float64 row, or None if that would not be exact."""
     try:
         flat = np.frombuffer(value.as_buffer(of_type="d"), dtype=np.float64)
@@ -168,6 +180,21 @@ def flat_numbers(value: Any) -> Array | None:
     if not flat.size or flat.max() >= _EXACT or flat.min() <= -_EXACT:
         return None
     return flat
+
+
+def plain(value: Any) -> Any:
+    """Return a value of simdjson as Python has it."""
+    if isinstance(value, simdjson.Array):
+        return value.as_list()
+    return value.as_dict() if isinstance(value, simdjson.Object) else value
+
+
+def _count_lists(value: Any) -> int:
+    if isinstance(value, list):
+        return 1 + sum(_count_lists(item) for item in value)
+    if isinstance(value, dict):
+        return sum(_count_lists(item) for item in value.values())
+    return 0
 
 
 def _parse(body: bytes) -> Any:

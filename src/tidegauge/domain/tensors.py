@@ -134,7 +134,7 @@ def encode_binary(
         if name in as_json:
             entry["data"] = json_values(array.reshape(-1))
             continue
-        small = _as_bytes_if_whole(array) if compact else None
+        small = as_bytes_if_whole(array) if compact else None
         if small is not None:
             entry["parameters"] = {_ORIGINAL: entry["datatype"]}
             entry["datatype"] = "UINT8"
@@ -146,7 +146,7 @@ def encode_binary(
     return b"".join((head, *chunks)), len(head)
 
 
-def _as_bytes_if_whole(array: Array) -> Array | None:
+def as_bytes_if_whole(array: Array) -> Array | None:
     """Return a float array as uint8 if that can be undone bit for bit (so not for NaN, 0.5 or -0.0)."""
     if array.dtype.kind != "f" or array.size < _COMPACT_FROM:
         return None
@@ -219,6 +219,12 @@ def is_binary(entry: Mapping[str, Any]) -> bool:
     """Return whether a tensor's header entry says that its data follow the header."""
     parameters = entry.get("parameters")
     return isinstance(parameters, dict) and _BINARY_SIZE in parameters
+
+
+def binary_size(entry: Mapping[str, Any]) -> int:
+    """Return how many bytes after the header a tensor's entry claims; 0 where it says no number of them."""
+    size = entry["parameters"][_BINARY_SIZE] if is_binary(entry) else 0
+    return size if type(size) is int and size > 0 else 0
 
 
 def _numbers(name: str, raw: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:

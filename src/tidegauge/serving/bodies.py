@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +15,8 @@ from tidegauge.domain.cloudevents import CORE, parse_time
 from tidegauge.domain.events import HEADER_LENGTH as HEADER_BYTES
 from tidegauge.domain.events import KSERVE_ATTRIBUTES, LATENCY_US, STATUS
 from tidegauge.domain.identity import new_id
-from tidegauge.errors import InvalidInputError, TooLargeError, UnsupportedMediaError
+from tidegauge.domain.packing import ENCODINGS, IDENTITY, too_large, unpack
+from tidegauge.errors import InvalidInputError, UnsupportedMediaError
 
 HEADER_LENGTH = "inference-header-content-length"
 EVENT_ID = "ce-id"
@@ -33,8 +33,6 @@ _SETTLED = frozenset(
     f"ce-{name}"
     for name in (*CORE, "dataschema", "subject", HEADER_BYTES, STATUS, LATENCY_US, *KSERVE_ATTRIBUTES)
 )
-_IDENTITY = "identity"
-_WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
 
 @dataclass(frozen=True)
@@ -111,45 +109,23 @@ async def read_body(request: Request, limit: int) -> bytes:
     """
     encoding = encoding_of(request.headers)
     if int(request.headers.get("content-length", 0)) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         chunks.append(chunk)
         size += len(chunk)
         if size > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
     body = b"".join(chunks)
     return unpack(body, encoding, limit)
 
 
 def encoding_of(headers: Headers) -> str:
     """Return the content encoding: identity, gzip or deflate; UnsupportedMediaError for another one."""
-    encoding = headers.get("content-encoding", _IDENTITY).lower()
-    if encoding != _IDENTITY and encoding not in _WINDOW_BITS:
+    encoding = headers.get("content-encoding", IDENTITY).lower()
+    if encoding not in ENCODINGS:
         raise UnsupportedMediaError.of(
             "content-encoding", f"The content encoding is {encoding!r}; send identity, gzip or deflate."
         )
     return encoding
-
-
-def unpack(body: bytes, encoding: str, limit: int) -> bytes:
-    """Undo a content encoding; TooLargeError before there are more than ``limit`` bytes of it."""
-    if encoding == _IDENTITY:
-        return body
-    unpacker = zlib.decompressobj(_WINDOW_BITS[encoding])
-    try:
-        unpacked = unpacker.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise InvalidInputError.of("body", f"The body is not valid {encoding}: {error}.") from None
-    if len(unpacked) > limit:
-        raise _too_large(limit)
-    if not unpacker.eof:
-        raise InvalidInputError.of("body", f"The body is not valid {encoding}: it ends too early.")
-    return unpacked
-
-
-def _too_large(limit: int) -> TooLargeError:
-    return TooLargeError.of(
-        "body", f"The body is larger than {limit} bytes, the limit; send smaller batches."
-    )

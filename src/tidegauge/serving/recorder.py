@@ -25,8 +25,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from tidegauge.domain.identity import new_id
+from tidegauge.domain.packing import unpack
 from tidegauge.errors import InvalidInputError, TidegaugeError
-from tidegauge.serving.bodies import EVENT_ID, HEADER_LENGTH, EventMark, encoding_of, event_mark, unpack
+from tidegauge.serving.bodies import EVENT_ID, HEADER_LENGTH, EventMark, encoding_of, event_mark
 from tidegauge.serving.eventlog import EventLog
 from tidegauge.serving.exchange import Exchange, Origin, RawBody
 from tidegauge.serving.metrics import CONTENT_TYPE, Metrics
