@@ -104,6 +104,8 @@ def same(left: inference.InferenceRequest, right: inference.InferenceRequest) ->
 @example({"inputs": {"[[,],[,]]": [[1, 2], [3]]}})
 @example({"inputs": [2**53 + 1, 1]})
 @example({"instances": [{"a": [1, 2], "b": [[3]]}, {"b": [[4]], "a": [5, 6]}]})
+@example({"instances": [{"a": [1, 2], "b": 3}, {"b": 0.5, "a": [5, 6]}]})
+@example({"inputs": {"a": 2**53, "b": 3, "c": True}})
 @example({"instances": [[1, 2]], "signature_name": "serving_default"})
 @example({"instances": [[1, 2]], "signature_name": ["other"]})
 def test_the_fast_way_of_v1_agrees_with_the_exact_way(document):
@@ -146,6 +148,7 @@ PIXELS = np.arange(2 * 30 * 30).reshape(2, 30, 30, 1) % 256
     [
         {"inputs": {"input_1": PIXELS.tolist()}},
         {"instances": PIXELS.tolist()},
+        {"instances": [{"image": pixels, "age": 63} for pixels in PIXELS.tolist()]},
         {"signature_name": "serving_default", "instances": PIXELS.tolist()},
         {"inputs": [{"name": "a", "shape": [1800], "datatype": "UINT8", "data": PIXELS.ravel().tolist()}]},
         {

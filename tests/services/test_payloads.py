@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import zlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -79,6 +82,28 @@ def test_binary_tensors_of_pictures_are_decoded() -> None:
 
 def test_a_picture_alone_is_a_request() -> None:
     np.testing.assert_array_equal(decode_images(event(REQUEST_TYPE, PNG), SHAPE), IMAGE[np.newaxis])
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
+def test_packed_pictures_and_requests_of_them_are_unpacked(pack: Callable[[bytes], bytes]) -> None:
+    for body in (PNG, orjson.dumps({"instances": [B64]}), orjson.dumps({"instances": [IMAGE.tolist()]})):
+        np.testing.assert_array_equal(
+            decode_images(event(REQUEST_TYPE, pack(body)), SHAPE), IMAGE[np.newaxis]
+        )
+
+
+@pytest.mark.parametrize("picture", [B64, IMAGE.tolist()])
+@pytest.mark.parametrize("rows", [True, False])
+def test_the_images_are_found_among_the_inputs_of_a_model(picture: Any, rows: bool) -> None:
+    row = {"ward": "east", "age": 63, "scan": picture}
+    body = {"instances": [row, row]} if rows else {"inputs": {name: [v, v] for name, v in row.items()}}
+    np.testing.assert_array_equal(decode_images(event(REQUEST_TYPE, body), SHAPE), np.stack([IMAGE, IMAGE]))
+
+
+def test_of_inputs_without_any_image_the_one_is_told_that_might_be() -> None:
+    body = {"instances": [{"scan": B64["b64"][:60], "ward": "east"}]}
+    with pytest.raises(InvalidInputError, match="'scan'"):
+        decode_images(event(REQUEST_TYPE, body), SHAPE)
 
 
 def test_pictures_of_another_size_are_brought_to_that_of_the_training_images() -> None:

@@ -137,7 +137,9 @@ class FastDocument:
         self._at = found + 1
 
     def nested(self, value: Any) -> Array | None:
-        """Return the next list as an array if it is regular and holds only numbers."""
+        """Return the next value as an array if it is a number, or a regular list that holds only numbers."""
+        if type(value) in (int, float) and -_EXACT < value < _EXACT:
+            return np.array(value, np.float64)
         flat = _flat_numbers(value)
         if flat is None:
             return None

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tidegauge.domain.events import HEADER_LENGTH, Event
-from tidegauge.domain.inference import decode_event
+from tidegauge.domain.events import Event
+from tidegauge.domain.inference import UNNAMED, decode_event, read_event, request_of
 from tidegauge.domain.labels import label_text
-from tidegauge.domain.nested import load_object
 from tidegauge.domain.schema import TableColumn
 from tidegauge.errors import InvalidInputError
-from tidegauge.services.payloads import decode_scores
+from tidegauge.services.payloads import described, scores_of
 from tidegauge.services.tabular.values import as_array, column_values
 
 Array = npt.NDArray[Any]
@@ -40,12 +39,11 @@ class Reading:
 
     def scores(self, response: Event) -> npt.NDArray[np.floating]:
         """Return the answers ``[n, 1]``, or their scores ``[n, classes]``; InvalidInputError without any."""
+        tensors = decode_event(response)
         if self.numbers:
-            return decode_numbers(response)
-        try:
-            return decode_scores(response, len(self.classes))
-        except InvalidInputError:
-            return decode_classes(response, self.classes)
+            return _numbers(tensors)
+        found = scores_of(tensors, len(self.classes))
+        return _classes(tensors, self.classes) if found is None else found
 
 
 def decode_rows(request: Event, columns: Sequence[TableColumn]) -> dict[str, Array]:
@@ -63,19 +61,21 @@ def decode_rows(request: Event, columns: Sequence[TableColumn]) -> dict[str, Arr
 
 def decode_numbers(response: Event) -> npt.NDArray[np.float64]:
     """Return the predicted numbers ``[n, 1]`` of a response; InvalidInputError where it has none."""
-    tensors = decode_event(response)
+    return _numbers(decode_event(response))
+
+
+def _numbers(tensors: Mapping[str, Array]) -> npt.NDArray[np.float64]:
     for tensor in tensors.values():
         if tensor.dtype.kind in "iuf" and _is_flat(tensor):
             return tensor.reshape(-1, 1).astype(np.float64)
-    raise InvalidInputError(f"No output has one number for each row; it has {_described(tensors)}.")
+    raise InvalidInputError(f"No output has one number for each row; it has {described(tensors)}.")
 
 
-def decode_classes(response: Event, classes: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Return scores ``[n, classes]`` of a response that names classes, or the probability of the second.
+def _classes(tensors: Mapping[str, Array], classes: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Return scores ``[n, classes]`` of outputs that name classes, or are the probability of the second.
 
     Raises InvalidInputError where it does neither.
     """
-    tensors = decode_event(response)
     place = {name: number for number, name in enumerate(classes)}
     for tensor in tensors.values():
         if not _is_flat(tensor):
@@ -89,7 +89,7 @@ def decode_classes(response: Event, classes: Sequence[str]) -> npt.NDArray[np.fl
         if share is not None and ((share >= 0) & (share <= 1)).all():
             return np.column_stack([1 - share, share]).astype(np.float32)
     raise InvalidInputError(
-        f"No output has a class, or a score for each of {len(classes)} classes; it has {_described(tensors)}."
+        f"No output has a class, or a score for each of {len(classes)} classes; it has {described(tensors)}."
     )
 
 
@@ -98,9 +98,10 @@ def _tensors(request: Event, wanted: Collection[str]) -> Mapping[str, Array]:
 
     Of rows with names only those ``wanted`` are returned, as long as there is one.
     """
-    rows = None if HEADER_LENGTH in request.extensions else load_object(request.data).get("instances")
+    body = read_event(request)
+    rows = body.document.get("instances") if body.raw is None else None
     if not isinstance(rows, list) or not rows:
-        return decode_event(request)
+        return request_of(body).inputs
     if all(isinstance(row, dict) and set(row) != {"b64"} for row in rows):
         names = dict.fromkeys(name for row in rows for name in row)
         known = [name for name in names if name in wanted] or names
@@ -109,8 +110,8 @@ def _tensors(request: Event, wanted: Collection[str]) -> Mapping[str, Array]:
     if width and all(isinstance(row, list) and len(row) == width for row in rows):
         flat = as_array(value for row in rows for value in row)
         if not any(isinstance(value, list | dict) for value in flat):
-            return {"": flat.reshape(len(rows), width)}
-    return decode_event(request)
+            return {UNNAMED: flat.reshape(len(rows), width)}
+    return request_of(body).inputs
 
 
 def _column(name: str, values: Sequence[Any]) -> Array:
@@ -125,7 +126,7 @@ def _named(named: Mapping[str, Array], columns: Sequence[TableColumn]) -> dict[s
     wrong = [name for name, values in named.items() if not _is_flat(values)]
     if wrong or len(sizes) != 1:
         raise InvalidInputError(
-            f"The columns of a request must have one value for each row; it has {_described(named)}."
+            f"The columns of a request must have one value for each row; it has {described(named)}."
         )
     (n,) = sizes
     nothing = np.full(n, None, object)
@@ -140,7 +141,7 @@ def _in_order(tensors: Mapping[str, Array], columns: Sequence[TableColumn]) -> d
         shown = ", ".join(column.name for column in columns[:10])
         more = ", ..." if len(columns) > 10 else ""
         raise InvalidInputError(
-            f"The request has {_described(tensors)}, which are neither inputs named after the {len(columns)} "
+            f"The request has {described(tensors)}, which are neither inputs named after the {len(columns)} "
             f"input features ({shown}{more}) nor as many values in a row."
         )
     parts = [part for block in blocks for part in block.T]
@@ -153,7 +154,3 @@ def _is_flat(values: Array) -> bool:
 
 def _text(value: Any) -> str:
     return label_text(value.decode(errors="replace") if isinstance(value, bytes) else value)
-
-
-def _described(tensors: Mapping[str, Array]) -> str:
-    return ", ".join(f"{name or 'values'} {list(t.shape)}" for name, t in tensors.items()) or "nothing"
