@@ -8,6 +8,8 @@ from datetime import datetime
 
 REQUEST_TYPE = "org.kubeflow.serving.inference.request"
 RESPONSE_TYPE = "org.kubeflow.serving.inference.response"
+#: What a sender has served by the minute, and what it lost: no inference, and only about some.
+SERVED_TYPE = "org.tidegauge.serving.served"
 BATCH_CONTENT_TYPE = "application/cloudevents-batch+json"
 
 KSERVE_ATTRIBUTES = ("inferenceservicename", "namespace", "endpoint")
@@ -15,6 +17,8 @@ KSERVE_ATTRIBUTES = ("inferenceservicename", "namespace", "endpoint")
 HEADER_LENGTH = "headerlength"  # bytes of JSON before the binary tensors (Inference-Header-Content-Length)
 STATUS = "status"  # HTTP status of the response, integer
 LATENCY_US = "latencyus"  # time the model server took, integer microseconds
+SENDER = "sender"  # the process that served the request, text
+SEQUENCE = "sequence"  # which of its requests this is, integer
 REDACTED = "redacted"  # true: the payload was taken out, since no images are kept
 
 
