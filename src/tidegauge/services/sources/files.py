@@ -15,8 +15,6 @@ from tidegauge.links.folders import inside, sub_path, walk
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.storage.objects import Blobs, ObjectInfo, ObjectStore
 
-_BUCKET_SECONDS = 15  # a bucket that is away must not hold up its monitor
-
 
 class Files(Protocol):
     """Files by path, as an ObjectStore has them."""
@@ -115,7 +113,7 @@ class Bucket:
     version = "live"
 
     def __init__(self, url: str) -> None:
-        self._store = ObjectStore(url, _BUCKET_SECONDS)
+        self._store = ObjectStore(url)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         return self._store.list(prefix)
