@@ -24,9 +24,9 @@ def test_no_metric_gets_worse_both_ways():
     assert not ERRORS & QUALITIES
 
 
-def test_of_health_only_readiness_gets_worse_as_it_falls():
+def test_of_health_only_shares_of_what_is_well_get_worse_as_they_fall():
     falling = {name for name in names(MetricType.HEALTH) if not larger_is_worse(name, MetricType.HEALTH)}
-    assert falling == {"ready"}
+    assert falling == {"captured", "ready"}
 
 
 def test_every_metric_of_a_served_process_can_have_a_threshold():

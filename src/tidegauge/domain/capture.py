@@ -67,15 +67,15 @@ class Capture:
         """Whether a report has come that is as new as what the log has."""
         return self.served is not None and self.known_served == self.served
 
-    def merged(self, other: Capture) -> Capture:
-        """Return what both know of the same minute of the same sender."""
-        served = [count for count in (self.served, other.served) if count is not None]
+    def merged(self, *others: Capture) -> Capture:
+        """Return what all know of the same minute of the same sender."""
+        known = (self, *others)
         return replace(
             self,
-            numbers=joined((*self.numbers, *other.numbers)),
-            served=max(served, default=None),
-            overflow=max(self.overflow, other.overflow),
-            refused=max(self.refused, other.refused),
+            numbers=joined(range_ for capture in known for range_ in capture.numbers),
+            served=max((capture.served for capture in known if capture.served is not None), default=None),
+            overflow=max(capture.overflow for capture in known),
+            refused=max(capture.refused for capture in known),
         )
 
 
@@ -175,7 +175,9 @@ def needs_more(rows: Sequence[Capture], start: datetime) -> bool:
     inside = [row for row in rows if row.minute >= start]
     if all(row.is_settled for row in inside):
         return False
-    lowest = min((row.numbers[0][0], row.minute) for row in rows if row.numbers)
+    lowest = min(((row.numbers[0][0], row.minute) for row in rows if row.numbers), default=None)
+    if lowest is None:
+        return False
     return lowest[1] >= start or any(minute >= start for _, minute in _gaps(rows))
 
 

@@ -85,8 +85,9 @@ _SHARES = frozenset(  # errors from 0 to 1
     {"calibration_error", "hamming_loss", "error_rate", "false_positive_rate", "false_negative_rate"}
 )
 
-#: Health metrics that get worse as they get smaller: ``ready`` is the share of looks that found it ready.
-HEALTH_QUALITIES = frozenset({"ready"})
+#: Health metrics that get worse as they get smaller: ``ready`` is the share of looks that found it ready,
+#: ``captured`` that of served requests that the log has.
+HEALTH_QUALITIES = frozenset({"captured", "ready"})
 
 #: Health metrics; all but these qualities get worse as they get larger. ``cpu_utilization`` is a share of one
 #: core, ``memory_utilization`` one of the machine's (or the container's) memory.

@@ -23,14 +23,12 @@ from tidegauge.domain.monitor import Metric
 from tidegauge.domain.monitor_config import HealthConfig
 from tidegauge.domain.observation import HealthSample
 from tidegauge.domain.status import Status
+from tidegauge.services.pruning import Pruning
 from tidegauge.stats.usage import summarise
 from tidegauge.storage.database import Database
 
 _log = logging.getLogger(__name__)
 
-_KEPT = timedelta(days=30)
-_PRUNE_EVERY = timedelta(hours=1)
-_PRUNED_AT_ONCE = 500  # so that no other writer waits long
 _TIMEOUT_SECONDS = 2.0
 _LOOKS_AT_ONCE = 8  # so that processes that hang delay the others little
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -51,7 +49,7 @@ class Health:
         self._now = now
         self._seconds = seconds
         self._memory_limit = memory_limit or available_memory()
-        self._pruned_at: datetime | None = None
+        self._pruning = Pruning(database, database.health_samples, "at", now)
         self._looked_at: dict[str, datetime] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
@@ -98,7 +96,7 @@ class Health:
                 # A deployment may have been deleted while it was looked at.
                 left = {deployment.id for deployment in self._database.deployments.where()}
                 self._database.health_samples.add_all(s for s in samples if s.deployment_id in left)
-        self._prune()
+        self._pruning.prune()
 
     def of_window(
         self, deployment_id: str, start: datetime, end: datetime, frequency_minutes: int = 1
@@ -161,18 +159,6 @@ class Health:
         except httpx.HTTPError:
             return None
         return answer.text if answer.status_code == httpx.codes.OK else None
-
-    def _prune(self) -> None:
-        now = self._now()
-        if self._pruned_at is not None and now - self._pruned_at < _PRUNE_EVERY:
-            return
-        rows = self._database.health_samples
-        for deployment in self._database.deployments.where():  # the index begins with the deployment
-            while old := rows.between(
-                "at", None, now - _KEPT, sort="at", limit=_PRUNED_AT_ONCE, deployment_id=deployment.id
-            ):
-                rows.delete_where(id=[sample.id for sample in old])
-        self._pruned_at = now
 
 
 def _number(value: float | None) -> float:

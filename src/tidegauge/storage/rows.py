@@ -213,10 +213,12 @@ class Rows(Generic[T]):
             statement = update(self._table).where(*self._conditions(where)).values(values)
             return int(connection.execute(statement).rowcount)
 
-    def lock(self, id_: str) -> None:
-        """Let no other transaction change a row until this one ends; in SQLite none does anyway."""
+    def lock(self, *ids: str) -> None:
+        """Let no other transaction change these rows until this one ends; in SQLite none does anyway."""
         with self._connections.connect() as connection:
-            connection.execute(select(self._table.c.id).where(self._table.c.id == id_).with_for_update())
+            # In order, so that two transactions never wait for each other.
+            found = select(self._table.c.id).where(self._table.c.id.in_(ids)).order_by(self._table.c.id)
+            connection.execute(found.with_for_update())
 
     def delete(self, id_: str) -> bool:
         """Delete one row; tell whether it was there."""
