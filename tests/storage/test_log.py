@@ -11,8 +11,9 @@ import pytest
 
 from tidegauge.domain.events import Event
 from tidegauge.errors import InvalidInputError
-from tidegauge.storage import log as log_module
-from tidegauge.storage.log import SCHEMA, InferenceLog
+from tidegauge.storage import log_file
+from tidegauge.storage.log import InferenceLog
+from tidegauge.storage.log_file import SCHEMA
 from tidegauge.storage.objects import ObjectStore
 from tidegauge.storage.segments import Record
 
@@ -101,7 +102,7 @@ def test_only_partitions_of_the_window_are_opened(
 def test_late_events_and_small_row_groups_are_merged_in_order(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_module, "_ROWS", 7)
+    monkeypatch.setattr(log_file, "_ROWS", 7)
     rng = random.Random(5)
     events = [event(f"{n:04}", MIDNIGHT + SECOND * rng.randrange(600)) for n in range(500)]
     log = InferenceLog(store)

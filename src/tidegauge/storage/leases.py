@@ -1,0 +1,40 @@
+"""Leases: claims, as objects, on what one process of several should do at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import datetime
+
+from tidegauge.errors import ConflictError, NotFoundError
+from tidegauge.storage.objects import ObjectStore
+
+
+class Leases:
+    """An object says until when nobody else has to look; it runs out, since its owner may die."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def take(self, path: str, now: datetime, until: datetime) -> bool:
+        """Claim what ``path`` stands for; False where another has claimed it."""
+        try:
+            data, tag = self._store.get_tagged(path)
+        except NotFoundError:
+            return self._store.create(path, _encoded(until))
+        if datetime.fromisoformat(data.decode()) > now:
+            return False
+        try:
+            self._store.replace(path, _encoded(until), tag)
+        except ConflictError:
+            return False
+        return True
+
+    def release(self, path: str, until: datetime) -> None:
+        """End a claim; nobody has to look before ``until``. What was deleted meanwhile is not made again."""
+        with contextlib.suppress(NotFoundError, ConflictError):
+            _, tag = self._store.get_tagged(path)
+            self._store.replace(path, _encoded(until), tag)
+
+
+def _encoded(until: datetime) -> bytes:
+    return until.isoformat().encode()
