@@ -10,8 +10,8 @@ import pytest
 
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.users import Role, Scope, User
-from tidegauge.errors import InvalidInputError, NotFoundError, NotSignedInError
-from tidegauge.services.people import People
+from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, NotSignedInError
+from tidegauge.services.people import LOG_TOKEN, People
 from tidegauge.storage.database import Database
 from tidegauge.storage.rows import Query
 
@@ -74,3 +74,39 @@ def test_a_person_revokes_their_own_tokens_alone(people: People, ward: User, oth
     people.revoke_own(ward, token.id)
     with pytest.raises(NotSignedInError):
         people.authenticate(secret)
+
+
+def test_ingest_tokens_of_a_deployment_are_told_without_their_secrets(people: People, ward: User) -> None:
+    made = people.issue_ingest(ward, "here", " script ")
+    people.issue_ingest(ward, "there", "script")
+    assert made.secret.startswith("tg_")
+    (found,) = people.ingest_tokens("here", Query()).items
+    assert (found.id, found.name, found.secret) == (made.id, "script", "")
+    assert people.ingest_token("here", "script") == people.ingest_token("here", made.id) == found
+    caller = people.authenticate(made.secret)
+    assert [caller.may_ingest(deployment, "ward") for deployment in ("here", "there", "")] == [
+        True,
+        False,
+        False,
+    ]
+    with pytest.raises(NotFoundError):
+        people.ingest_token("elsewhere", made.id)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 101, "a\nb", "inference log"])
+def test_an_ingest_token_has_a_name_of_its_own(people: People, ward: User, name: str) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        people.issue_ingest(ward, "here", name)
+    assert [error.field for error in refused.value.errors] == ["name"]
+    people.issue_ingest(ward, "here", "script")
+    with pytest.raises(ConflictError, match="token 'script' of this deployment already"):
+        people.issue_ingest(ward, "here", "script")
+
+
+def test_a_model_server_loses_no_tokens_but_its_own(people: People, ward: User) -> None:
+    people.issue(ward, LOG_TOKEN, Scope.INGEST, "here")
+    people.issue_ingest(ward, "here", "script")
+    people.revoke_ingest("here", name=LOG_TOKEN)
+    assert [token.name for token in people.ingest_tokens("here", Query()).items] == ["script"]
+    people.revoke_ingest("here")
+    assert not people.ingest_tokens("here", Query()).items

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 
-from tidegauge.domain.deployment import Deployment, DeploymentState
+from tidegauge.domain.deployment import Deployment, DeploymentChanges
 from tidegauge.domain.erasure import Erasure
+from tidegauge.domain.log_size import LogSize
 from tidegauge.domain.strict import STRICT
+from tidegauge.domain.users import IngestToken
 from tidegauge.storage.rows import Page
 from tidegauge.web.access import Caller, Everything, Listing
 from tidegauge.web.bodies import read_body
@@ -31,11 +32,26 @@ class DeploymentRequest:
 
 
 @dataclass(frozen=True)
-class DeploymentChange:
+class Registration:
+    """A deployment that is served elsewhere; see ``Deployments.register`` for the fields."""
+
     __pydantic_config__ = STRICT
-    version: int | None = None
-    logging: bool | None = None
-    wanted: Literal["running", "stopped"] | None = None
+    name: str
+    model: str = ""
+    version: int = 0
+    classes: tuple[str, ...] = ()
+    service: str = ""
+    namespace: str = ""
+    predict_url: str = ""
+    sampling: float = 1.0
+    keep_days: int | None = None
+    keep_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class TokenRequest:
+    __pydantic_config__ = STRICT
+    name: str
 
 
 @dataclass(frozen=True)
@@ -63,6 +79,12 @@ def create_deployment(caller: Caller, services: Everything, body: DeploymentRequ
     return services.deployments.create(body.name, caller.name, body.model, body.version, logging=body.logging)
 
 
+@router.post("/register", status_code=201)
+def register_deployment(caller: Caller, services: Everything, body: Registration) -> Deployment:
+    """Add a deployment that is nothing but its events: a server not ours has the model."""
+    return services.deployments.register(owner=caller.name, **vars(body))
+
+
 @router.get("/{deployment_id}")
 def show_deployment(caller: Caller, services: Everything, deployment_id: str) -> Deployment:
     return services.deployments.get(caller.name, deployment_id)
@@ -70,11 +92,10 @@ def show_deployment(caller: Caller, services: Everything, deployment_id: str) ->
 
 @router.patch("/{deployment_id}")
 def change_deployment(
-    caller: Caller, services: Everything, deployment_id: str, body: DeploymentChange
+    caller: Caller, services: Everything, deployment_id: str, body: DeploymentChanges
 ) -> Deployment:
-    deployment = services.deployments.get(caller.name, deployment_id)
-    wanted = DeploymentState(body.wanted) if body.wanted else None
-    return services.deployments.update(deployment, version=body.version, logging=body.logging, wanted=wanted)
+    """Change the fields that are given; null for ``keep_days`` or ``keep_bytes`` keeps all."""
+    return services.deployments.update(services.deployments.get(caller.name, deployment_id), **body)
 
 
 @router.delete("/{deployment_id}", status_code=204)
@@ -82,9 +103,39 @@ def delete_deployment(caller: Caller, services: Everything, deployment_id: str) 
     services.deployments.delete(services.deployments.get(caller.name, deployment_id))
 
 
+@router.get("/{deployment_id}/tokens")
+def list_tokens(
+    caller: Caller, services: Everything, deployment_id: str, query: Listing
+) -> Page[IngestToken]:
+    """List the tokens that report events of the deployment, without their secrets."""
+    deployment = services.deployments.get(caller.name, deployment_id)
+    return services.people.ingest_tokens(deployment.id, query)
+
+
+@router.post("/{deployment_id}/tokens", status_code=201)
+def create_token(caller: Caller, services: Everything, deployment_id: str, body: TokenRequest) -> IngestToken:
+    """Issue a token that reports events of the deployment; its secret is told here and never again."""
+    deployment = services.deployments.get(caller.name, deployment_id)
+    return services.people.issue_ingest(caller.user, deployment.id, body.name)
+
+
+@router.delete("/{deployment_id}/tokens/{token}", status_code=204)
+def revoke_token(caller: Caller, services: Everything, deployment_id: str, token: str) -> None:
+    """Revoke a token, by its id or name."""
+    deployment = services.deployments.get(caller.name, deployment_id)
+    found = services.people.ingest_token(deployment.id, token)
+    services.people.revoke(found.id)
+
+
 @router.get("/{deployment_id}/log", response_class=PlainTextResponse)
 def deployment_log(caller: Caller, services: Everything, deployment_id: str) -> str:
     return services.deployments.log(services.deployments.get(caller.name, deployment_id))
+
+
+@router.get("/{deployment_id}/inference-log")
+def show_inference_log(caller: Caller, services: Everything, deployment_id: str) -> LogSize:
+    """Tell how large the inference log is, how much of it was merged, and what was deleted with its hour."""
+    return services.retention.size(services.deployments.get(caller.name, deployment_id))
 
 
 @router.put("/{deployment_id}/livedata/{file}", status_code=201)

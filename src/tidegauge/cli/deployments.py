@@ -21,7 +21,7 @@ from tidegauge.cli.output import (
     show,
     show_list,
 )
-from tidegauge.domain.deployment import Deployment
+from tidegauge.domain.deployment import Deployment, DeploymentState
 from tidegauge.errors import InvalidInputError, TidegaugeError
 
 if TYPE_CHECKING:
@@ -29,7 +29,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Deployments: served models.", no_args_is_help=True)
 
+tokens = typer.Typer(
+    help="Tokens that report events of a deployment, and nothing else.", no_args_is_help=True
+)
+app.add_typer(tokens, name="token")
+
 Name = Annotated[str, typer.Argument(help="Name or id of the deployment.")]
+_SERVICE = typer.Option(help="InferenceService under which KServe's logger reports it.")
+_NAMESPACE = typer.Option(help="Namespace of the InferenceService.")
+_PREDICT_URL = typer.Option(help="Where others ask it.")
+_SAMPLING = typer.Option(help="Share of its requests that is logged, above 0 and at most 1.")
 
 
 @app.command("list")
@@ -40,7 +49,7 @@ def list_(context: typer.Context, q: Search = "", as_json: Json = False) -> None
         [
             ("name", lambda d: d.name),
             ("id", lambda d: d.id),
-            ("model", lambda d: f"{d.model_name} v{d.model_version}"),
+            ("model", lambda d: d.model_label),
             ("state", lambda d: d.state),
             ("logging", lambda d: "on" if d.logging else "off"),
             ("origin", lambda d: d.origin),
@@ -58,7 +67,8 @@ def show_(context: typer.Context, name: Name, as_json: Json = False) -> None:
     deployment = client.deployments.get(name)
     show(deployment, as_json=as_json)
     if not as_json:
-        typer.echo(f"\nPredict URL: {client.deployments.predict_url(deployment)}")
+        typer.echo(f"\nPredict URL: {client.deployments.predict_url(deployment) or 'unknown'}")
+        typer.echo(f"Events URL: {client.deployments.events_url(deployment)}")
 
 
 @app.command()
@@ -78,19 +88,81 @@ def create(
 
 
 @app.command()
+def register(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the new deployment.")],
+    model: Annotated[str, typer.Option(help="Its model, where it is one of the models here.")] = "",
+    version: Annotated[int, typer.Option(help="Version of the model.")] = 0,
+    classes: Annotated[
+        str,
+        typer.Option(help="Names of its answers, by commas, in the order of the scores; none: a regression."),
+    ] = "",
+    service: Annotated[str, _SERVICE] = "",
+    namespace: Annotated[str, _NAMESPACE] = "",
+    predict_url: Annotated[str, _PREDICT_URL] = "",
+    sampling: Annotated[float, _SAMPLING] = 1.0,
+    keep_days: Annotated[int | None, typer.Option(help="Days that events are kept; without it all.")] = None,
+    keep_bytes: Annotated[int | None, typer.Option(help="Bytes that the log may have.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Add a deployment that another server has: it is nothing but the events that are sent."""
+    client = connect(context)
+    made = client.deployments.register(
+        name,
+        model=model,
+        version=version,
+        classes=_listed(classes),
+        service=service,
+        namespace=namespace,
+        predict_url=predict_url,
+        sampling=sampling,
+        keep_days=keep_days,
+        keep_bytes=keep_bytes,
+    )
+    show(made, as_json=as_json)
+    if not as_json:
+        say(
+            f"Send its events to {client.deployments.events_url(made)} with a token of: "
+            f"tidegauge deployment token create {made.name} NAME"
+        )
+
+
+@app.command()
 def update(
     context: typer.Context,
     name: Name,
     version: Annotated[int | None, typer.Option(help="Serve this version from now on.")] = None,
     logging: Annotated[bool | None, typer.Option(help="Log every request and response.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Names of its answers, by commas.")] = None,
+    service: Annotated[str | None, _SERVICE] = None,
+    namespace: Annotated[str | None, _NAMESPACE] = None,
+    predict_url: Annotated[str | None, _PREDICT_URL] = None,
+    sampling: Annotated[float | None, _SAMPLING] = None,
+    keep_days: Annotated[str | None, typer.Option(help="Days that events are kept, or: all.")] = None,
+    keep_bytes: Annotated[str | None, typer.Option(help="Bytes that the log may have, or: all.")] = None,
     wait: Annotated[bool, typer.Option(help="Wait until it is running.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Serve another version, or switch the log on or off."""
-    if version is None and logging is None:
-        raise InvalidInputError("Nothing to change; give --version, --logging or --no-logging.")
+    """Serve another version, switch the log on or off, say how long it is kept or what an external one is."""
+    given = {
+        "version": version,
+        "logging": logging,
+        "classes": None if classes is None else _listed(classes),
+        "service": service,
+        "namespace": namespace,
+        "predict_url": predict_url,
+        "sampling": sampling,
+    }
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    for key, text in (("keep_days", keep_days), ("keep_bytes", keep_bytes)):
+        if text is not None:
+            changes[key] = _bound(key, text)
+    if not changes:
+        raise InvalidInputError(
+            "Nothing to change; give an option such as --version, --no-logging or --keep-days."
+        )
     client = connect(context)
-    changed = client.deployments.update(name, version=version, logging=logging)
+    changed = client.deployments.update(name, **changes)
     show(_settled(client, changed, wait=wait), as_json=as_json)
 
 
@@ -111,6 +183,12 @@ def stop(context: typer.Context, name: Name, as_json: Json = False) -> None:
 def log(context: typer.Context, name: Name, as_json: Json = False) -> None:
     """Print the end of what the served process has written."""
     print_log(connect(context).deployments.log(name), as_json=as_json)
+
+
+@app.command("inference-log")
+def inference_log(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """Show how large the inference log is, how much of it was merged, and what is kept no more."""
+    show(connect(context).deployments.inference_log(name), as_json=as_json)
 
 
 @app.command()
@@ -178,6 +256,46 @@ def erasures(context: typer.Context, name: Name, as_json: Json = False) -> None:
     )
 
 
+@tokens.command("create")
+def create_token(
+    context: typer.Context,
+    name: Name,
+    token: Annotated[str, typer.Argument(help="Name of the token: what it is for.")],
+    as_json: Json = False,
+) -> None:
+    """Issue a token that reports events of the deployment; it is shown this once."""
+    made = connect(context).deployments.create_token(name, token)
+    if as_json:
+        print_json(made)
+        return
+    say(f"The token {made.name!r} (shown once):")
+    typer.echo(made.secret)
+
+
+@tokens.command("list")
+def list_tokens(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """List the tokens that report events of the deployment."""
+    show_list(
+        connect(context).deployments.tokens(name),
+        [("name", lambda t: t.name), ("id", lambda t: t.id), ("created", lambda t: t.created_at)],
+        as_json=as_json,
+        empty=f"No token yet; make one with: tidegauge deployment token create {name} NAME",
+    )
+
+
+@tokens.command("revoke")
+def revoke_token(
+    context: typer.Context,
+    name: Name,
+    token: Annotated[str, typer.Argument(help="Name or id of the token.")],
+    yes: Yes = False,
+) -> None:
+    """Revoke a token: what is sent with it is refused from now on."""
+    confirm(f"Whatever reports events of {name!r} with the token {token!r} is refused from now on.", yes=yes)
+    connect(context).deployments.revoke_token(name, token)
+    say(f"The token {token!r} is revoked.")
+
+
 @app.command()
 def predict(
     context: typer.Context,
@@ -188,8 +306,10 @@ def predict(
     """Send images and print what the model says of each."""
     client = connect(context)
     deployment = client.deployments.get(name)
-    version = client.models.version(deployment.model_name, deployment.model_version)
-    classes = list(version.meta.get("classes", []))
+    classes = list(deployment.classes)
+    if deployment.model_name:
+        version = client.models.version(deployment.model_name, deployment.model_version)
+        classes = list(version.meta.get("classes", []))
     answers = []
     for path in images:
         encoded = base64.b64encode(path.read_bytes()).decode()
@@ -225,4 +345,19 @@ def read_scores(scores: Any, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def _settled(client: Client, deployment: Deployment, *, wait: bool) -> Deployment:
-    return client.deployments.wait(deployment.id) if wait else deployment
+    begins = deployment.state is DeploymentState.STARTING
+    return client.deployments.wait(deployment.id) if wait and begins else deployment
+
+
+def _listed(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")] if text.strip() else []
+
+
+def _bound(field: str, text: str) -> int | None:
+    """Return a bound of the log, None for none."""
+    if text == "all":
+        return None
+    try:
+        return int(text)
+    except ValueError as error:
+        raise InvalidInputError.of(field, f"{field} is {text!r}; give a number, or: all") from error

@@ -13,9 +13,9 @@ from urllib.parse import quote
 from tidegauge.client.connection import Connection, wait_for
 from tidegauge.domain.deployment import Deployment, DeploymentState
 from tidegauge.domain.erasure import Erasure
-from tidegauge.errors import (
-    TidegaugeError,
-)
+from tidegauge.domain.log_size import LogSize
+from tidegauge.domain.users import IngestToken
+from tidegauge.errors import ConflictError, TidegaugeError
 
 
 class Deployments:
@@ -29,6 +29,40 @@ class Deployments:
         body = {"name": name, "model": model, "version": version, "logging": logging}
         return self._client.read(Deployment, "POST", self._path, body)
 
+    def register(
+        self,
+        name: str,
+        *,
+        model: str = "",
+        version: int = 0,
+        classes: Sequence[str] = (),
+        service: str = "",
+        namespace: str = "",
+        predict_url: str = "",
+        sampling: float = 1.0,
+        keep_days: int | None = None,
+        keep_bytes: int | None = None,
+    ) -> Deployment:
+        """Add a deployment that a server not ours has: it is nothing but the events that it is sent.
+
+        ``model`` and ``version`` name its model where the catalogue has it too; else ``classes`` name its
+        answers, in the order of the scores (none: a regression). KServe's logger reports it as ``service`` in
+        ``namespace``; ``sampling`` is the share of its requests that is logged.
+        """
+        body = {
+            "name": name,
+            "model": model,
+            "version": version,
+            "classes": builtins.list(classes),
+            "service": service,
+            "namespace": namespace,
+            "predict_url": predict_url,
+            "sampling": sampling,
+            "keep_days": keep_days,
+            "keep_bytes": keep_bytes,
+        }
+        return self._client.read(Deployment, "POST", f"{self._path}/register", body)
+
     def list(self, q: str = "") -> builtins.list[Deployment]:
         return list(self._client.pages(Deployment, self._path, q))
 
@@ -36,7 +70,12 @@ class Deployments:
         return self._client.read(Deployment, "GET", self._at(name_or_id))
 
     def update(self, name_or_id: str, **changes: Any) -> Deployment:
-        """Change ``version``, ``logging`` or ``wanted`` (running, stopped)."""
+        """Change what is given; None for ``keep_days`` or ``keep_bytes`` keeps the whole log.
+
+        Of one that is served here that is ``version``, ``logging`` and ``wanted`` (running, stopped); of an
+        external one ``version``, ``classes``, ``service``, ``namespace``, ``predict_url`` and ``sampling``;
+        ``keep_days`` and ``keep_bytes`` of any.
+        """
         return self._client.read(Deployment, "PATCH", self._at(name_or_id), changes)
 
     def wait(self, name_or_id: str, timeout: float = 120.0) -> Deployment:
@@ -57,8 +96,31 @@ class Deployments:
     def log(self, name_or_id: str) -> str:
         return self._client.request("GET", f"{self._at(name_or_id)}/log").text
 
+    def inference_log(self, name_or_id: str) -> LogSize:
+        """Tell how large its inference log is, and what has become of the files."""
+        return self._client.read(LogSize, "GET", f"{self._at(name_or_id)}/inference-log")
+
+    def tokens(self, name_or_id: str) -> builtins.list[IngestToken]:
+        """List the tokens that report events of it, without their secrets."""
+        return builtins.list(self._client.pages(IngestToken, f"{self._at(name_or_id)}/tokens"))
+
+    def create_token(self, name_or_id: str, name: str) -> IngestToken:
+        """Issue a token that reports events of it; its ``secret`` is told this once."""
+        return self._client.read(IngestToken, "POST", f"{self._at(name_or_id)}/tokens", {"name": name})
+
+    def revoke_token(self, name_or_id: str, token: str) -> None:
+        """Revoke a token by its name or id: what is sent with it is refused from now on."""
+        self._client.request("DELETE", f"{self._at(name_or_id)}/tokens/{quote(token, safe='')}")
+
+    def events_url(self, deployment: Deployment) -> str:
+        """Return where its events are sent."""
+        return f"{self._client.url}{deployment.events_path}"
+
     def predict_url(self, deployment: Deployment) -> str:
-        return self._client.url + deployment.predict_path
+        """Return where it is asked; empty where nobody has told where another server has it."""
+        return (
+            self._client.url + deployment.predict_path if deployment.predict_path else deployment.predict_url
+        )
 
     def predict(
         self,
@@ -69,6 +131,11 @@ class Deployments:
         time: datetime | None = None,
     ) -> dict[str, Any]:
         """Send a TensorFlow Serving request; the event in the log takes the given id and time."""
+        if not deployment.predict_path:
+            raise ConflictError(
+                f"The deployment {deployment.name!r} is {deployment.origin.value}; ask its own server "
+                f"({deployment.predict_url or 'nobody has told where'})."
+            )
         headers = {}
         if event_id:
             headers["ce-id"] = event_id

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from typing_extensions import TypedDict  # typing's own is read by pydantic from Python 3.12 on
+
+from tidegauge.domain.labels import label_text
+from tidegauge.domain.strict import STRICT
+from tidegauge.errors import FieldError
+
+_MOST_DAYS = 36_500
+_MOST_BYTES = 2**63 - 1  # what the database holds
+_LONGEST = 253  # characters of a name in Kubernetes
+_OF_LOG = frozenset({"keep_days", "keep_bytes"})
 
 
 class DeploymentState(StrEnum):
@@ -21,9 +35,36 @@ class Origin(StrEnum):
     EXTERNAL = "external"
 
 
+class DeploymentChanges(TypedDict, total=False):
+    """What may be changed of a deployment; what is not there stays."""
+
+    version: int
+    logging: bool
+    wanted: Literal[DeploymentState.RUNNING, DeploymentState.STOPPED]
+    service: str
+    namespace: str
+    classes: tuple[str, ...]
+    predict_url: str
+    sampling: float
+    keep_days: int | None
+    keep_bytes: int | None
+
+
+DeploymentChanges.__pydantic_config__ = STRICT  # type: ignore[attr-defined]  # in the class it would be a key
+
+_CHANGEABLE: Mapping[Origin, frozenset[str]] = {
+    Origin.LOCAL: _OF_LOG | {"version", "logging", "wanted"},
+    Origin.IMPORTED: _OF_LOG,
+    Origin.EXTERNAL: _OF_LOG | {"version", "service", "namespace", "classes", "predict_url", "sampling"},
+}
+
+
 @dataclass(frozen=True)
 class Deployment:
     """A served model. ``wanted`` is what its owner asked for; ``state`` is what is so.
+
+    An external one is nothing but its events: no process of ours serves it, and without a ``model_id`` nobody
+    but its ``classes`` knows the model. It is running while events come, else its state is unknown.
 
     ``service`` and ``namespace`` are the names under which KServe's logger reports an external one,
     ``classes`` those of its answers where no model of ours says so, ``predict_url`` where others serve it.
@@ -58,3 +99,76 @@ class Deployment:
     def livedata(self) -> str:
         """Prefix in the store below which label files are dropped."""
         return f"{self.id}/livedata"
+
+    @property
+    def events_path(self) -> str:
+        """Path to which its events are sent."""
+        return f"/v1/deployments/{self.id}/events"
+
+    @property
+    def model_label(self) -> str:
+        """Name and version of the model, empty where it is none of the catalogue."""
+        return f"{self.model_name} v{self.model_version}" if self.model_name else ""
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        """What is known of a model that is none of the catalogue, in the words of model.json."""
+        return {"classes": list(self.classes)} if self.classes else {}
+
+    def errors(self) -> Iterator[FieldError]:
+        """Say what is wrong with what its owner tells of it."""
+        texts = [label_text(name) for name in self.classes]  # as labels are read: 1 and 1.0 are one
+        if self.classes and self.model_id:
+            yield FieldError("classes", "classes come with the model; leave out either.")
+        elif len(texts) == 1 or not all(text.strip() and text.isprintable() for text in texts):
+            message = f"classes is {', '.join(map(repr, texts))}; name two or more, or none for a regression."
+            yield FieldError("classes", message)
+        elif len(set(texts)) < len(texts):
+            twice = next(text for text in texts if texts.count(text) > 1)
+            yield FieldError("classes", f"classes has {twice!r} twice; name each class once.")
+        for name, value in (("service", self.service), ("namespace", self.namespace)):
+            if value and (len(value) > _LONGEST or not value.isprintable() or value != value.strip()):
+                message = (
+                    f"{name} is {value[:80]!r}; give the name in Kubernetes, {_LONGEST} characters at most."
+                )
+                yield FieldError(name, message)
+        if self.namespace and not self.service:
+            message = "service is missing; give the InferenceService in this namespace, or no namespace."
+            yield FieldError("service", message)
+        if self.predict_url and not _is_web_address(self.predict_url):
+            message = f"predict_url is {self.predict_url[:80]!r}; give an address such as https://host/path."
+            yield FieldError("predict_url", message)
+        if not 0 < self.sampling <= 1:
+            message = f"sampling is {self.sampling:g}; give the share that is logged, above 0 and at most 1."
+            yield FieldError("sampling", message)
+        for name, bound, most in (
+            ("keep_days", self.keep_days, _MOST_DAYS),
+            ("keep_bytes", self.keep_bytes, _MOST_BYTES),
+        ):
+            if bound is not None and not 1 <= bound <= most:
+                message = f"{name} is {bound}; give 1 to {most:,}, or leave it empty to keep all."
+                yield FieldError(name, message)
+
+    def unchangeable(self, fields: Iterable[str]) -> Iterator[FieldError]:
+        """Say which of these fields are not to be changed here, and what to do in their place."""
+        for name in fields:
+            if name not in _CHANGEABLE[self.origin]:
+                yield FieldError(name, f"{name} cannot be changed: {self._why_not()}")
+            elif name == "version" and not self.model_id:
+                yield FieldError(name, f"{name} cannot be changed: no model of the catalogue is served.")
+
+    def _why_not(self) -> str:
+        if self.origin is Origin.LOCAL:
+            return f"the deployment {self.name!r} is served here, which says so itself."
+        return (
+            f"the deployment {self.name!r} is {self.origin.value}, and its server is not ours; "
+            "do it there. What is sent is refused once its tokens are revoked."
+        )
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -46,6 +46,16 @@ class Token:
     created_at: datetime
 
 
+@dataclass(frozen=True)
+class IngestToken:
+    """A token that reports events of one deployment; its ``secret`` is told once, when it is made."""
+
+    id: str
+    name: str
+    created_at: datetime
+    secret: str = ""
+
+
 def new_secret() -> str:
     """Return a fresh token secret of 256 random bits."""
     return _PREFIX + secrets.token_urlsafe(32)

@@ -83,6 +83,11 @@ class Baseline:
     _recent: _Recent = field(default_factory=_Recent, init=False, repr=False, compare=False)
 
     @property
+    def knows_predictions(self) -> bool:
+        """Tell whether it has predictions that others can be compared with."""
+        return self.outputs is not None or bool(self.predictions)
+
+    @property
     def reference(self) -> ImageBaseline | TableBaseline | None:
         """What evidence ranks observations against; None where there is too little of it."""
         return self.image if self.image is not None and self.image.space is not None else self.table

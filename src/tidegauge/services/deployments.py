@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
+
+from typing_extensions import Unpack
 
 from tidegauge.domain.catalogue import RepositoryKind
-from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
+from tidegauge.domain.deployment import Deployment, DeploymentChanges, DeploymentState, Origin
 from tidegauge.domain.identity import check_name, new_id
 from tidegauge.domain.monitor import UNJUDGED
-from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
+from tidegauge.errors import (
+    ConflictError,
+    FieldError,
+    InvalidInputError,
+    NotFoundError,
+    TidegaugeError,
+    raise_all,
+)
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.supervisor import Supervisor
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectStore
 from tidegauge.storage.rows import Page, Query
+
+_OF_PROCESS = frozenset({"version", "logging", "wanted"})  # it is started anew with them
 
 
 class Deployments:
@@ -58,6 +71,102 @@ class Deployments:
         self._supervisor.kick()
         return deployment
 
+    def register(
+        self,
+        name: str,
+        owner: str,
+        *,
+        model: str = "",
+        version: int = 0,
+        classes: tuple[str, ...] = (),
+        service: str = "",
+        namespace: str = "",
+        predict_url: str = "",
+        sampling: float = 1.0,
+        keep_days: int | None = None,
+        keep_bytes: int | None = None,
+    ) -> Deployment:
+        """Add a deployment that is nothing but its events: its model is served by a server not ours.
+
+        Args:
+            name: of the deployment.
+            owner: name of the user that has it.
+            model: of the catalogue, where it is there too; with ``version``.
+            version: of the model.
+            classes: names of the answers in the order of the scores, of a model that is not in the
+                catalogue; none for a regression.
+            service: InferenceService under which KServe's logger reports it.
+            namespace: of the InferenceService.
+            predict_url: where others ask it.
+            sampling: share of its requests that is logged, above 0 and at most 1.
+            keep_days: events older than so many days are deleted; None: all are kept.
+            keep_bytes: the oldest events are deleted where the log is larger; None: all are kept.
+
+        Raises InvalidInputError with every field that is wrong, ConflictError where the name is taken.
+        """
+        errors: list[FieldError] = []
+        model_id = ""
+        try:
+            check_name(name)
+        except InvalidInputError as error:
+            errors += error.errors
+        if model:
+            model_id, unfit = self._find_model(owner, model, version)
+            errors += unfit
+        elif version:
+            errors.append(
+                FieldError("model", f"model is missing; name the model that has version {version}.")
+            )
+        deployment = Deployment(
+            id=new_id(),
+            name=name,
+            owner=owner,
+            model_id=model_id,
+            model_name=model,
+            model_version=version,
+            logging=True,
+            origin=Origin.EXTERNAL,
+            wanted=DeploymentState.RUNNING,
+            state=DeploymentState.UNKNOWN,
+            created_at=self._now(),
+            predict_path="",
+            service=service,
+            namespace=namespace,
+            classes=classes,
+            predict_url=predict_url,
+            sampling=sampling,
+            keep_days=keep_days,
+            keep_bytes=keep_bytes,
+        )
+        with self._database.transaction():
+            raise_all([*errors, *deployment.errors(), *self._taken(deployment)])
+            return self._database.deployments.add(deployment)
+
+    def _find_model(self, owner: str, model: str, version: int) -> tuple[str, list[FieldError]]:
+        """Return the id of a model, and what is wrong with it or with its version."""
+        try:
+            found = self._catalogue.get(RepositoryKind.MODEL, owner, model)
+        except NotFoundError as error:
+            return "", [FieldError("model", error.message)]
+        try:
+            self._catalogue.ready_version(RepositoryKind.MODEL, owner, model, version)
+        except TidegaugeError as error:
+            return found.id, [FieldError("version", error.message)]
+        return found.id, []
+
+    def _taken(self, deployment: Deployment) -> list[FieldError]:
+        """Say of a service that KServe's logger reports another deployment by it."""
+        if not deployment.service:
+            return []
+        found = self.find_id(deployment.service, deployment.namespace)
+        if found in (None, deployment.id):
+            return []
+        message = (
+            f"service is {deployment.service!r} in namespace {deployment.namespace!r}, by which another "
+            "deployment is reported; give another pair, or none."
+        )
+        return [FieldError("service", message)]
+
     def page(self, owner: str, query: Query) -> Page[Deployment]:
         return self._database.deployments.page(query, owner=owner)
 
@@ -67,29 +176,34 @@ class Deployments:
             raise NotFoundError(f"There is no deployment {name_or_id!r}.")
         return found
 
-    def update(
-        self,
-        deployment: Deployment,
-        *,
-        version: int | None = None,
-        logging: bool | None = None,
-        wanted: DeploymentState | None = None,
-    ) -> Deployment:
-        """Serve another version, switch the log on or off, stop or start."""
-        if version is not None:
+    def update(self, deployment: Deployment, **changes: Unpack[DeploymentChanges]) -> Deployment:
+        """Change what is given: of one that is served here the process is started again where it has to be.
+
+        Raises ConflictError for what cannot be changed of a deployment of this origin, InvalidInputError
+        for a value that is wrong.
+        """
+        if refused := tuple(deployment.unchangeable(changes)):
+            raise ConflictError(" ".join(error.message for error in refused), refused)
+        if not changes:
+            return deployment
+        noted: dict[str, Any] = {**changes}
+        if "version" in changes:
+            version = noted["model_version"] = noted.pop("version")
             self._catalogue.ready_version(
                 RepositoryKind.MODEL, deployment.owner, deployment.model_name, version
             )
-        changes = {"model_version": version, "logging": logging, "wanted": wanted}
-        given = {name: value for name, value in changes.items() if value is not None}
-        if given:
-            state = wanted or deployment.wanted
-            busy = DeploymentState.STARTING if state is DeploymentState.RUNNING else deployment.state
-            self._database.deployments.update(deployment.id, None, state=busy, message="", **given)
-            if version not in (None, deployment.model_version):
-                monitor = self._database.monitors.find(deployment_id=deployment.id)
-                if monitor:
-                    self._database.monitors.update(monitor.id, **UNJUDGED)
+        changed = replace(deployment, **noted)
+        restarts = deployment.origin is Origin.LOCAL and not _OF_PROCESS.isdisjoint(changes)
+        if restarts:
+            busy = changed.wanted is DeploymentState.RUNNING
+            noted |= {"state": DeploymentState.STARTING if busy else deployment.state, "message": ""}
+        with self._database.transaction():
+            raise_all([*changed.errors(), *self._taken(changed)])
+            self._database.deployments.update(deployment.id, None, **noted)
+            monitor = self._database.monitors.find(deployment_id=deployment.id)
+            if monitor and _answers(changed) != _answers(deployment):
+                self._database.monitors.update(monitor.id, **UNJUDGED)
+        if restarts:
             self._supervisor.restart(deployment.id)
         return self._database.deployments.get(deployment.id)
 
@@ -116,9 +230,13 @@ class Deployments:
         found = self._database.deployments.find(id=deployment_id)
         return found.owner if found else None
 
-    def find_id(self, name: str, namespace: str) -> str | None:
-        """Find a deployment by the name and owner that KServe's logger reports."""
-        found = self._database.deployments.find(name=name, owner=namespace)
+    def find_id(self, service: str, namespace: str) -> str | None:
+        """Find a deployment by what KServe's logger reports: its name and owner, or else what it is told by.
+
+        In this order, or somebody could have another's events by naming them first.
+        """
+        rows = self._database.deployments
+        found = rows.find(name=service, owner=namespace) or rows.find(service=service, namespace=namespace)
         return found.id if found else None
 
     def put_labels(self, deployment: Deployment, file_name: str, data: bytes) -> str:
@@ -126,6 +244,11 @@ class Deployments:
         path = f"{deployment.livedata}/{_check_file_name(file_name)}"
         self._store.put(path, data)
         return path
+
+
+def _answers(deployment: Deployment) -> tuple[int, tuple[str, ...]]:
+    """Return what its answers are of: runs from before another version or other classes say nothing."""
+    return deployment.model_version, deployment.classes
 
 
 def _check_file_name(name: str) -> str:

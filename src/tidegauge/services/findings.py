@@ -23,6 +23,11 @@ from tidegauge.storage.observations import Observations
 #: Where the evidence of each segment that it has met stands.
 Standing = Mapping[str, EvidenceResult | None]
 
+_UNCOMPARED = (
+    "The baseline has no predictions to compare with; accept a window as the baseline (tidegauge monitor "
+    "accept), give a training table a column with the model's answers, or do not select the prediction."
+)
+
 
 @dataclass(frozen=True)
 class Found:
@@ -128,6 +133,8 @@ class Findings:
             if config.drift.algorithm == "custom":
                 moved = self._sources.drift.measure(monitor, baseline, observed, moved)
             metrics += moved
+            if of_predictions and not baseline.knows_predictions:
+                problems.append(_UNCOMPARED)
         if config.performance.enabled:
             metrics += measuring.expected(baseline, observed, alarm=bool(evidence and evidence.alarm))
             measured, unmeasured = self._performance(monitor, baseline, window, observed, labels)

@@ -6,7 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -74,12 +74,14 @@ class Fitting:
 
     def build(self, monitor: Monitor, progress: Callable[[str], None]) -> Built:
         """Make the baseline of a monitor's configuration and schema."""
-        repository, model = self._model(monitor)
-        positive = model.meta.get("positive")
-        reference = self._reference(repository, model)
+        said, reference = self._model(monitor)
+        table = self._training_table(monitor, said)
+        if reference is None and table is not None:
+            reference = table.answers(monitor.config.performance.prediction_column)
+        positive = said.get("positive")
         is_regression = monitor.config.model_type == "regression"
         outputs = pl.Series([], dtype=pl.Float64) if reference is None else reference["output"]
-        classes = [] if is_regression else [str(name) for name in model.meta.get("classes", ())]
+        classes = [] if is_regression else [str(name) for name in said.get("classes", ())]
         positive = None if positive is None or is_regression else label_text(positive)
         made = Baseline(
             None,
@@ -96,9 +98,8 @@ class Fitting:
             return Built(self._baselines.keep(monitor.id, made), (), ())
         inferred = [infer_prediction(monitor.config.model_type)]
         lacking: tuple[str, ...] = ()
-        if monitor.config.input_data_type == "tabular":
-            table = self._training_table(monitor.owner, drift.train_data, model)
-            inferred += table.features(_targets(monitor, model))
+        if table is not None:
+            inferred += table.features(_answers(monitor, said))
             inputs = tuple(
                 feature
                 for feature in complete(monitor.schema, inferred, first=not monitor.baseline)
@@ -128,17 +129,24 @@ class Fitting:
             rows = np.flatnonzero(observed.seen)
             accepted = {name: observed.table[name][rows] for name in known.table.summaries}
             made = replace(made, table=fit_table(accepted))
-        if known.outputs is not None:
+        if known.numbers:
             answered = observed.scores[~np.isnan(observed.scores).any(axis=1)]
             made = replace(made, outputs=Numbers.of(answered))
         if images is not None:
             made = _with_images(made, monitor, images, progress)
         return self._baselines.keep(monitor.id, made)
 
-    def _model(self, monitor: Monitor) -> tuple[Repository, Version]:
+    def _model(self, monitor: Monitor) -> tuple[Mapping[str, Any], pl.DataFrame | None]:
+        """Return what a model says of itself, and its reference predictions, None where nobody knows them.
+
+        Of one that is not in the catalogue its deployment says what is known.
+        """
         deployment = self._database.deployments.get(monitor.deployment_id)
+        if not deployment.model_id:
+            return deployment.said, None
         repository = self._catalogue.get(RepositoryKind.MODEL, monitor.owner, deployment.model_id)
-        return repository, self._catalogue.version(repository, deployment.model_version)
+        model = self._catalogue.version(repository, deployment.model_version)
+        return model.meta, self._reference(repository, model)
 
     def _reference(self, repository: Repository, model: Version) -> pl.DataFrame | None:
         """Return what the model predicted on held-out data when it was trained; None where nobody knows."""
@@ -150,12 +158,16 @@ class Fitting:
                 return frame
         return None
 
-    def _training_table(self, owner: str, train: TrainData, model: Version) -> TrainingTable:
-        repository = self._catalogue.get(RepositoryKind.DATASET, owner, train.dataset)
-        version = self._catalogue.version(repository, train.version)
+    def _training_table(self, monitor: Monitor, said: Mapping[str, Any]) -> TrainingTable | None:
+        """Return the table that drift is measured from; None where it is not, or from images."""
+        drift = monitor.config.drift
+        if not drift.enabled or drift.train_data is None or monitor.config.input_data_type != "tabular":
+            return None
+        repository = self._catalogue.get(RepositoryKind.DATASET, monitor.owner, drift.train_data.dataset)
+        version = self._catalogue.version(repository, drift.train_data.version)
         manifest = self._catalogue.manifest(repository, version)
-        name = f"{train.dataset!r} {version.label}"
-        return read_training_table(manifest, self._catalogue.blobs, name, _takes(model))
+        name = f"{drift.train_data.dataset!r} {version.label}"
+        return read_training_table(manifest, self._catalogue.blobs, name, _takes(said))
 
     def _training_images(self, owner: str, train: TrainData, shape: ImageShape) -> _TrainingImages:
         repository = self._catalogue.get(RepositoryKind.DATASET, owner, train.dataset)
@@ -245,9 +257,9 @@ def _expectation(
         raise InvalidInputError(f"reference.parquet of the model cannot be used: {error}.") from error
 
 
-def _takes(model: Version) -> tuple[str, ...]:
+def _takes(said: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the columns that a model says it takes; none where it does not say."""
-    named = model.meta.get("features", ())
+    named = said.get("features", ())
     if not isinstance(named, list | tuple) or not all(isinstance(name, str) for name in named):
         raise InvalidInputError("features in model.json must be a list with the names of columns.")
     if len(set(named)) < len(named):
@@ -255,9 +267,11 @@ def _takes(model: Version) -> tuple[str, ...]:
     return tuple(named)
 
 
-def _targets(monitor: Monitor, model: Version) -> set[str]:
-    named = model.meta.get("target")
-    return {monitor.config.performance.groundtruth_column, *([named] if isinstance(named, str) else [])}
+def _answers(monitor: Monitor, said: Mapping[str, Any]) -> set[str]:
+    """Return the columns of a training table that are no inputs: the truth, and what the model answered."""
+    named, columns = said.get("target"), monitor.config.performance
+    target = [named] if isinstance(named, str) else []
+    return {columns.groundtruth_column, columns.prediction_column, *target}
 
 
 def _numbers(outputs: pl.Series) -> Numbers:
@@ -265,5 +279,5 @@ def _numbers(outputs: pl.Series) -> Numbers:
         return Numbers.of(outputs.cast(pl.Float64).to_numpy())
     except pl.exceptions.PolarsError as error:
         raise InvalidInputError(
-            "reference.parquet of the model has outputs that are no numbers, but model_type is regression."
+            "The reference predictions are no numbers, but model_type is regression."
         ) from error

@@ -140,7 +140,7 @@ def _predictions(algorithm: str, baseline: Baseline, observed: Observations) -> 
         moved = score_of_categories(algorithm)(before, Categories.of(counts))
         detail = {"window": counts, "baseline": dict(baseline.predictions)}
     else:
-        return []
+        return [Metric(PREDICTION, MetricType.DRIFT, None, len(answers(observed, baseline)), Status.UNKNOWN)]
     return [Metric(PREDICTION, MetricType.DRIFT, moved.score, moved.n, Status.UNKNOWN, detail=detail)]
 
 

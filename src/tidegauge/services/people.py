@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tidegauge.domain.identity import check_name, new_id
-from tidegauge.domain.users import Principal, Role, Scope, Token, User, hash_secret, new_secret
-from tidegauge.errors import InvalidInputError, NotFoundError, NotSignedInError
+from tidegauge.domain.users import (
+    IngestToken,
+    Principal,
+    Role,
+    Scope,
+    Token,
+    User,
+    hash_secret,
+    new_secret,
+)
+from tidegauge.errors import (
+    ConflictError,
+    FieldError,
+    InvalidInputError,
+    NotFoundError,
+    NotSignedInError,
+)
 from tidegauge.storage.database import Database
 from tidegauge.storage.rows import Page, Query
 
 OPERATOR = "operator"
+#: Names the token that a model server of ours reports with; each of its starts issues another.
+LOG_TOKEN = "inference log"  # noqa: S105 - a name, no secret
 _LONGEST = 100  # characters of the name that a person gives a token
 
 
@@ -57,14 +74,33 @@ class People:
 
     def issue_named(self, user: User, name: str) -> tuple[Token, str]:
         """Issue a token of full scope under a name that a person gives it."""
-        name = name.strip()
-        if not name:
-            raise InvalidInputError.of("name", "name is empty; say what the token is for.")
-        if len(name) > _LONGEST or not name.isprintable():
-            raise InvalidInputError.of(
-                "name", f"name has to be at most {_LONGEST} printable characters; give a shorter one."
-            )
-        return self.issue(user, name)
+        return self.issue(user, _checked(name))
+
+    def issue_ingest(self, user: User, deployment_id: str, name: str) -> IngestToken:
+        """Issue a token that reports events of a deployment, under a name that a person gives it."""
+        name = _checked(name)
+        if name == LOG_TOKEN:
+            message = f"name is {name!r}, as the token of a model server is called; choose another name."
+            raise InvalidInputError.of("name", message)
+        if self._database.tokens.find(scope=Scope.INGEST, subject=deployment_id, name=name):
+            message = f"There is a token {name!r} of this deployment already; choose another name."
+            raise ConflictError(message, (FieldError("name", message),))
+        token, secret = self.issue(user, name, Scope.INGEST, deployment_id)
+        return replace(_shown(token), secret=secret)
+
+    def ingest_tokens(self, deployment_id: str, query: Query) -> Page[IngestToken]:
+        """List the tokens that report events of a deployment."""
+        found = self._database.tokens.page(query, scope=Scope.INGEST, subject=deployment_id)
+        return Page(tuple(map(_shown, found.items)), found.cursor)
+
+    def ingest_token(self, deployment_id: str, name_or_id: str) -> IngestToken:
+        """Return a token that reports events of a deployment."""
+        found = self._database.tokens.find_by(
+            name_or_id, "id", "name", scope=Scope.INGEST, subject=deployment_id
+        )
+        if found is None:
+            raise NotFoundError(f"The deployment has no token {name_or_id!r}.")
+        return _shown(found)
 
     def users(self, query: Query) -> Page[Person]:
         """List the users, for the operator."""
@@ -97,10 +133,10 @@ class People:
         """Revoke a token of a user; somebody else's is not found."""
         self.revoke(self.token(user, token_id).id)
 
-    def revoke_ingest(self, deployment_id: str) -> None:
-        """Revoke every token that reports for this deployment."""
-        for token in self._database.tokens.where(scope=Scope.INGEST, subject=deployment_id):
-            self._database.tokens.delete(token.id)
+    def revoke_ingest(self, deployment_id: str, name: str = "") -> None:
+        """Revoke every token that reports for this deployment, or those with a name."""
+        which = {"name": name} if name else {}
+        self._database.tokens.delete_where(scope=Scope.INGEST, subject=deployment_id, **which)
 
     def revoke_named(self, name: str) -> None:
         """Revoke every token with this name."""
@@ -117,3 +153,18 @@ class People:
                 "(make a new one with: tidegauge token)."
             )
         return Principal(user, token)
+
+
+def _checked(name: str) -> str:
+    name = name.strip()
+    if not name:
+        raise InvalidInputError.of("name", "name is empty; say what the token is for.")
+    if len(name) > _LONGEST or not name.isprintable():
+        raise InvalidInputError.of(
+            "name", f"name has to be at most {_LONGEST} printable characters; give a shorter one."
+        )
+    return name
+
+
+def _shown(token: Token) -> IngestToken:
+    return IngestToken(token.id, token.name, token.created_at)

@@ -19,7 +19,7 @@ from tidegauge.domain.users import Scope
 from tidegauge.errors import TidegaugeError
 from tidegauge.links.processes import Process, free_port, tail
 from tidegauge.services.catalogue import Catalogue
-from tidegauge.services.people import People
+from tidegauge.services.people import LOG_TOKEN, People
 from tidegauge.storage.database import Database
 
 _log = logging.getLogger(__name__)
@@ -91,10 +91,11 @@ class Supervisor:
         self.kick()
 
     def remove(self, deployment_id: str) -> None:
-        """End the process for good and forget its files."""
+        """End the process for good, and forget its files and whoever may report events of it."""
         self._database.deployments.update(deployment_id, wanted=DeploymentState.STOPPED)
         with self._lock:
             self._end(deployment_id)
+        self._people.revoke_ingest(deployment_id)
         shutil.rmtree(self._folder(deployment_id), ignore_errors=True)
         self._log_file(deployment_id).unlink(missing_ok=True)
 
@@ -107,7 +108,7 @@ class Supervisor:
         self._not_before.pop(deployment_id, None)
         if served:
             served.process.stop()
-        self._people.revoke_ingest(deployment_id)
+        self._people.revoke_ingest(deployment_id, name=LOG_TOKEN)
 
     def _watch(self) -> None:
         while not self._closing:
@@ -148,7 +149,7 @@ class Supervisor:
         command += ["--deployment-id", deployment.id, "--namespace", deployment.owner]
         environment = {}
         if deployment.logging:
-            command += ["--log-url", f"{self._address}/v1/deployments/{deployment.id}/events"]
+            command += ["--log-url", f"{self._address}{deployment.events_path}"]
             environment["TIDEGAUGE_LOG_TOKEN"] = self._log_token(deployment)
         process = Process(command, self._log_file(deployment.id), environment)
         self._served[deployment.id] = _Served(process, port, time.monotonic())
@@ -205,9 +206,9 @@ class Supervisor:
         return folder
 
     def _log_token(self, deployment: Deployment) -> str:
-        self._people.revoke_ingest(deployment.id)
+        self._people.revoke_ingest(deployment.id, name=LOG_TOKEN)
         owner = self._people.owner(deployment.owner)
-        return self._people.issue(owner, "inference log", Scope.INGEST, deployment.id)[1]
+        return self._people.issue(owner, LOG_TOKEN, Scope.INGEST, deployment.id)[1]
 
     def _folder(self, deployment_id: str) -> Path:
         return self._home / "served" / deployment_id

@@ -65,20 +65,19 @@ class Promoting:
         )
 
     def _serve(self, deployment: Deployment, retraining: Retraining) -> None:
-        if deployment.model_version == retraining.serving:
-            self._deployments.update(deployment, version=retraining.candidate)
-            deployment = self._database.deployments.get(deployment.id)
-        if deployment.model_version != retraining.candidate:
+        before, candidate = retraining.serving, retraining.candidate
+        if candidate is not None and deployment.model_version == before:
+            deployment = self._deployments.update(deployment, version=candidate)
+        if deployment.model_version != candidate:
             raise TidegaugeError(
                 f"Somebody has the deployment serve v{deployment.model_version} meanwhile; it was left so."
             )
         if deployment.state is DeploymentState.STARTING:
-            raise NotYetError(f"{deployment.name} starts with v{retraining.candidate}")
-        if deployment.state is DeploymentState.FAILED:
-            self._deployments.update(deployment, version=retraining.serving)
+            raise NotYetError(f"{deployment.name} starts with v{candidate}")
+        if before is not None and deployment.state is DeploymentState.FAILED:
+            self._deployments.update(deployment, version=before)
             raise TidegaugeError(
-                f"v{retraining.candidate} could not be served, so that v{retraining.serving} is again: "
-                f"{deployment.message}"
+                f"v{candidate} could not be served, so that v{before} is again: {deployment.message}"
             )
 
     def _compare_with_new_data(self, monitor: Monitor, retraining: Retraining) -> None:

@@ -30,6 +30,12 @@ class TrainingTable:
         """Return the features that its columns are; ``targets`` are columns with the truth."""
         return infer_table((_sketch(column) for column in self.frame.iter_columns()), self.takes, targets)
 
+    def answers(self, name: str) -> pl.DataFrame | None:
+        """Return what the model answered, where a column that is no input says so, as ``output``."""
+        if name in self.takes or name not in self.frame.columns:
+            return None
+        return self.frame.select(pl.col(name).alias("output")).drop_nulls()
+
     def columns(self, inputs: Iterable[Feature]) -> tuple[TableColumn, ...]:
         """Return the input features that it has, in the model's order or else in its own."""
         known = {feature.name: feature for feature in inputs}

@@ -63,7 +63,9 @@ def versions(services: Services, kind: RepositoryKind, owner: str, name: str) ->
 
 
 def said_of_model(services: Services, deployment: Deployment) -> Mapping[str, Any]:
-    """Return what the model version that a deployment serves says of itself."""
+    """Return what the model version that a deployment serves says of itself, or what is known of it."""
+    if not deployment.model_id:
+        return deployment.said
     try:
         repository = services.catalogue.get(RepositoryKind.MODEL, deployment.owner, deployment.model_id)
         return services.catalogue.version(repository, deployment.model_version).meta
