@@ -11,6 +11,7 @@ threads.use_one()
 import psycopg
 import pytest
 
+import parts_s3
 from parts import SHARED, absent, postgres, running_server
 from tidegauge.client import Client
 
@@ -36,6 +37,24 @@ def postgres_url(postgres_server: str) -> str:
     with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
     return f"{postgres_server}/{name}"
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    with parts_s3.s3() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3_url(s3_endpoint: str) -> str:
+    """An empty prefix of the session's bucket."""
+    return parts_s3.prefix(s3_endpoint)
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty store of either kind."""
+    return str(tmp_path / "store") if request.param == "folder" else request.getfixturevalue("s3_url")
 
 
 @pytest.fixture

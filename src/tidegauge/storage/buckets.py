@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import obstore
+import orjson
 from obstore.store import ObjectStore as AnyStore
 from obstore.store import from_url
 
@@ -141,8 +142,7 @@ def put_if(store: AnyStore, path: str, data: bytes, tag: str | None) -> bool:
     """Write an object that is still as it was with ``tag`` (None: absent); tell whether it was."""
     mode: PutMode = "create"
     if tag is not None:
-        version, _, e_tag = tag.partition("|")
-        mode = {"e_tag": e_tag or None, "version": version or None}
+        mode = orjson.loads(tag)
     try:
         with answering():
             obstore.put(store, path, data, mode=mode)
@@ -175,7 +175,9 @@ class ObjectFile(io.RawIOBase):
             whole = obstore.get(store, path)
             self.size = whole.meta["size"]
             self._e_tag = whole.meta["e_tag"]
-            self.tag = f"{whole.meta['version'] or ''}|{self._e_tag or ''}"
+            # S3 and Azure compare the ETag, Google the version.
+            known = {name: whole.meta[name] for name in ("e_tag", "version") if whole.meta[name]}
+            self.tag = orjson.dumps(known).decode()
             # What is not read here is not fetched.
             self._part = memoryview(whole.bytes() if self.size <= small else b"")
         self._start = 0  # of the part in the object
