@@ -30,7 +30,12 @@ def records(events: list[Event], deployment: str = "d", received: datetime = MID
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ObjectStore:
+def store(store_url: str) -> ObjectStore:
+    return ObjectStore(store_url)
+
+
+@pytest.fixture
+def folder_store(tmp_path: Path) -> ObjectStore:
     return ObjectStore(str(tmp_path / "store"))
 
 
@@ -153,8 +158,8 @@ def test_an_id_that_is_a_path_is_refused(store: ObjectStore) -> None:
         InferenceLog(store).write("s1", records([event("a", MIDNIGHT)], deployment="../d"))
 
 
-def test_the_log_is_read_by_polars_and_pyarrow_alone(store: ObjectStore, tmp_path: Path) -> None:
-    InferenceLog(store).write(
+def test_the_log_is_read_by_polars_and_pyarrow_alone(folder_store: ObjectStore, tmp_path: Path) -> None:
+    InferenceLog(folder_store).write(
         "s1",
         records(
             [
@@ -175,8 +180,8 @@ def test_the_log_is_read_by_polars_and_pyarrow_alone(store: ObjectStore, tmp_pat
     assert table["size"].to_pylist() == [1]
 
 
-def test_the_documented_columns_are_those_of_the_files(store: ObjectStore, tmp_path: Path) -> None:
-    InferenceLog(store).write("s1", records([event("a", MIDNIGHT)]))
+def test_the_documented_columns_are_those_of_the_files(folder_store: ObjectStore, tmp_path: Path) -> None:
+    InferenceLog(folder_store).write("s1", records([event("a", MIDNIGHT)]))
     (path,) = (tmp_path / "store").rglob("*.parquet")
     text = (Path(__file__).parents[2] / "docs" / "log-format.md").read_text()
     documented = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
