@@ -250,7 +250,8 @@ def test_nobody_takes_the_events_of_a_deployment_by_naming_them_first(site: Site
         ({"predict_url": "models.example"}, "predict_url"),
         ({"predict_url": "ftp://models.example/x"}, "predict_url"),
         ({"predict_url": "http://[::1"}, "predict_url"),
-        ({"keep_days": 0}, "keep_days"),
+        ({"keep_days": -1}, "keep_days"),
+        ({"keep_days": 10**6}, "keep_days"),
         ({"keep_bytes": -1}, "keep_bytes"),
         ({"keep_bytes": 2**63}, "keep_bytes"),
         ({"model": "no-such", "version": 1}, "model"),
@@ -323,3 +324,21 @@ def test_it_is_deleted_with_its_log_and_its_tokens(site: Site, tmp_path: Path) -
     site.services.deployments.delete(site.deployment)
     assert not list(site.services.store.list(site.deployment.id))
     assert site.services.database.tokens.find(id=made.id) is None
+
+
+def test_it_runs_while_events_come_and_is_unknown_an_hour_after(site: Site) -> None:
+    register(site, classes=CLASSES)
+    traffic = site.services.traffic
+    assert traffic.is_quiet(site.deployment.id)
+    assert traffic.flow(site.deployment.id).last is None
+    images, _ = draw(3, np.random.default_rng(0))
+    site.send(images, SURE[[0, 1, 0]], [START] * 3)
+    site.services.collector.flush()
+    flow = traffic.flow(site.deployment.id)
+    assert (flow.last, flow.inferences, flow.per_minute) == (START, 3, 0.6)
+    assert not traffic.is_quiet(site.deployment.id)
+    site.clock.now = START + timedelta(minutes=59)
+    assert not traffic.is_quiet(site.deployment.id)
+    assert traffic.flow(site.deployment.id).inferences == 0
+    site.clock.now = START + timedelta(minutes=60)
+    assert traffic.is_quiet(site.deployment.id)

@@ -94,7 +94,7 @@ def show_deployment(caller: Caller, services: Everything, deployment_id: str) ->
 def change_deployment(
     caller: Caller, services: Everything, deployment_id: str, body: DeploymentChanges
 ) -> Deployment:
-    """Change the fields that are given; null for ``keep_days`` or ``keep_bytes`` keeps all."""
+    """Change the fields given; ``keep_days`` and ``keep_bytes``: 0 keeps all, null does as the server."""
     return services.deployments.update(services.deployments.get(caller.name, deployment_id), **body)
 
 

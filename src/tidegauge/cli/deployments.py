@@ -38,6 +38,8 @@ Name = Annotated[str, typer.Argument(help="Name or id of the deployment.")]
 _SERVICE = typer.Option(help="InferenceService under which KServe's logger reports it.")
 _NAMESPACE = typer.Option(help="Namespace of the InferenceService.")
 _PREDICT_URL = typer.Option(help="Where others ask it.")
+_KEEP_DAYS = typer.Option(help="Days that its events are kept; all, or default: as the server is set.")
+_KEEP_BYTES = typer.Option(help="Bytes that its log may have; all, or default: as the server is set.")
 _SAMPLING = typer.Option(help="Share of its requests that is logged, above 0 and at most 1.")
 
 
@@ -101,8 +103,8 @@ def register(
     namespace: Annotated[str, _NAMESPACE] = "",
     predict_url: Annotated[str, _PREDICT_URL] = "",
     sampling: Annotated[float, _SAMPLING] = 1.0,
-    keep_days: Annotated[int | None, typer.Option(help="Days that events are kept; without it all.")] = None,
-    keep_bytes: Annotated[int | None, typer.Option(help="Bytes that the log may have.")] = None,
+    keep_days: Annotated[str | None, _KEEP_DAYS] = None,
+    keep_bytes: Annotated[str | None, _KEEP_BYTES] = None,
     as_json: Json = False,
 ) -> None:
     """Add a deployment that another server has: it is nothing but the events that are sent."""
@@ -116,8 +118,8 @@ def register(
         namespace=namespace,
         predict_url=predict_url,
         sampling=sampling,
-        keep_days=keep_days,
-        keep_bytes=keep_bytes,
+        keep_days=_bound("keep_days", keep_days),
+        keep_bytes=_bound("keep_bytes", keep_bytes),
     )
     show(made, as_json=as_json)
     if not as_json:
@@ -138,8 +140,8 @@ def update(
     namespace: Annotated[str | None, _NAMESPACE] = None,
     predict_url: Annotated[str | None, _PREDICT_URL] = None,
     sampling: Annotated[float | None, _SAMPLING] = None,
-    keep_days: Annotated[str | None, typer.Option(help="Days that events are kept, or: all.")] = None,
-    keep_bytes: Annotated[str | None, typer.Option(help="Bytes that the log may have, or: all.")] = None,
+    keep_days: Annotated[str | None, _KEEP_DAYS] = None,
+    keep_bytes: Annotated[str | None, _KEEP_BYTES] = None,
     wait: Annotated[bool, typer.Option(help="Wait until it is running.")] = True,
     as_json: Json = False,
 ) -> None:
@@ -353,11 +355,14 @@ def _listed(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")] if text.strip() else []
 
 
-def _bound(field: str, text: str) -> int | None:
-    """Return a bound of the log, None for none."""
-    if text == "all":
+def _bound(field: str, text: str | None) -> int | None:
+    """Return a bound of the log: 0 for none, None for the server's."""
+    if text is None or text == "default":
         return None
+    if text == "all":
+        return 0
     try:
         return int(text)
     except ValueError as error:
-        raise InvalidInputError.of(field, f"{field} is {text!r}; give a number, or: all") from error
+        message = f"{field} is {text!r}; give a number, all or default."
+        raise InvalidInputError.of(field, message) from error

@@ -70,7 +70,7 @@ class Deployments:
         return self._client.read(Deployment, "GET", self._at(name_or_id))
 
     def update(self, name_or_id: str, **changes: Any) -> Deployment:
-        """Change what is given; None for ``keep_days`` or ``keep_bytes`` keeps the whole log.
+        """Change what is given; of ``keep_days`` and ``keep_bytes`` 0 keeps all, None does as the server.
 
         Of one that is served here that is ``version``, ``logging`` and ``wanted`` (running, stopped); of an
         external one ``version``, ``classes``, ``service``, ``namespace``, ``predict_url`` and ``sampling``;

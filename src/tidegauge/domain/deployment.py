@@ -69,7 +69,7 @@ class Deployment:
     ``service`` and ``namespace`` are the names under which KServe's logger reports an external one,
     ``classes`` those of its answers where no model of ours says so, ``predict_url`` where others serve it.
     ``sampling`` is the share of its requests that is logged. ``keep_days`` and ``keep_bytes`` bound its log;
-    None: all is kept.
+    0: all is kept, None: as the server's settings of these names say.
     """
 
     id: str
@@ -145,8 +145,8 @@ class Deployment:
             ("keep_days", self.keep_days, _MOST_DAYS),
             ("keep_bytes", self.keep_bytes, _MOST_BYTES),
         ):
-            if bound is not None and not 1 <= bound <= most:
-                message = f"{name} is {bound}; give 1 to {most:,}, or leave it empty to keep all."
+            if bound is not None and not 0 <= bound <= most:
+                message = f"{name} is {bound}; give 0, which keeps all, to {most:,}, or nothing."
                 yield FieldError(name, message)
 
     def unchangeable(self, fields: Iterable[str]) -> Iterator[FieldError]:

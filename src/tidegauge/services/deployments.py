@@ -99,8 +99,8 @@ class Deployments:
             namespace: of the InferenceService.
             predict_url: where others ask it.
             sampling: share of its requests that is logged, above 0 and at most 1.
-            keep_days: events older than so many days are deleted; None: all are kept.
-            keep_bytes: the oldest events are deleted where the log is larger; None: all are kept.
+            keep_days: events older than so many days are deleted; 0: none, None: as the server is set.
+            keep_bytes: the oldest events are deleted where the log is larger; likewise.
 
         Raises InvalidInputError with every field that is wrong, ConflictError where the name is taken.
         """

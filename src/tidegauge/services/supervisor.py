@@ -20,6 +20,7 @@ from tidegauge.errors import TidegaugeError
 from tidegauge.links.processes import Process, free_port, tail
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.people import LOG_TOKEN, People
+from tidegauge.services.traffic import Traffic
 from tidegauge.storage.database import Database
 
 _log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ _POLL_SECONDS = 0.25
 _BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
 _FAILED_AFTER = 3  # deaths before it was ever ready; it is tried again all the same
 _START_SECONDS = 60.0
+_LISTEN_SECONDS = 5.0
 
 
 @dataclass
@@ -44,17 +46,25 @@ class Supervisor:
     """Makes what is served equal to what is wanted, and writes down what is so."""
 
     def __init__(
-        self, database: Database, catalogue: Catalogue, people: People, home: Path, address: str
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        people: People,
+        traffic: Traffic,
+        home: Path,
+        address: str,
     ) -> None:
         """``address`` is the collector's base URL as seen from this machine."""
         self._database = database
         self._catalogue = catalogue
         self._people = people
+        self._traffic = traffic
         self._home = home
         self._address = address
         self._served: dict[str, _Served] = {}
         self._deaths: dict[str, int] = {}
         self._not_before: dict[str, float] = {}
+        self._listened = -_LISTEN_SECONDS
         self._lock = Lock()
         self._wake = Event()
         self._closing = False
@@ -116,11 +126,21 @@ class Supervisor:
                 with self._lock:  # also around the query: what was deleted meanwhile must not start
                     for deployment in self._database.deployments.where(origin=Origin.LOCAL):
                         self._look(deployment)
+                self._listen()
             except Exception:
                 # A database that is away for a moment must not end the supervision.
                 _log.exception("supervision failed for a moment")
             self._wake.wait(_POLL_SECONDS)
             self._wake.clear()
+
+    def _listen(self) -> None:
+        """Write down of which deployments of other servers something comes: that is all there is to know."""
+        if time.monotonic() - self._listened < _LISTEN_SECONDS:
+            return
+        self._listened = time.monotonic()
+        for deployment in self._database.deployments.where(origin=Origin.EXTERNAL):
+            is_quiet = self._traffic.is_quiet(deployment.id)
+            self._note(deployment, DeploymentState.UNKNOWN if is_quiet else DeploymentState.RUNNING)
 
     def _look(self, deployment: Deployment) -> None:
         served = self._served.get(deployment.id)
