@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
@@ -15,6 +17,7 @@ from tidegauge.domain.events import LATENCY_US, REQUEST_TYPE, RESPONSE_TYPE, STA
 from tidegauge.domain.monitor_config import ImageShape
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.extraction import Extraction
+from tidegauge.services.noting import Noting
 from tidegauge.services.observing import Observing
 from tidegauge.services.sources.files import Datasets
 from tidegauge.services.sources.logs import Logs
@@ -52,7 +55,9 @@ class Part:
         self.heard: list[Observations] = []
 
     def write(self, segment: str, *events: Event, received: datetime = NOW) -> None:
-        self.observing.note(self.log.write(segment, [Record("d1", received, event) for event in events]))
+        Noting(self.database, lambda: NOW).note(
+            self.log.write(segment, [Record("d1", received, event) for event in events])
+        )
 
     def advance(self) -> list[Observations]:
         """Read all; return the batches that came of it."""
@@ -348,3 +353,70 @@ def test_files_that_another_worker_has_joined_meanwhile_stay_as_it_left_them(par
     part.files.join = overtaken  # type: ignore[method-assign]
     assert part.observing.tidy("d1", EXTRACTION, 6) == 0
     assert part.window(NOW - 4 * HOUR, NOW).event_id.tolist() == [f"e{k}" for k in range(6)]
+
+
+SOURCES = ("http://hospital-1:9081/", "http://hospital-2:9081/")
+
+
+def exchanges(n: int = 4) -> list[tuple[Event, Event]]:
+    """Requests and responses of two servers that count from 1; each has an image and a score of its own."""
+    return [
+        tuple(
+            replace(half, source=source)
+            for half in (
+                request(str(number), IMAGES[[(number + place) % 6]], NOW + number * MINUTE),
+                response(str(number), ((0.01 * number, 0.5 + 0.1 * place),), NOW + number * MINUTE),
+            )
+        )
+        for number in range(1, n + 1)
+        for place, source in enumerate(SOURCES)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_sources_with_the_same_ids_lose_nothing_in_any_order(part: Part, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    halves = [half for pair in exchanges() for half in pair]
+    sent = halves + [halves[place] for place in rng.integers(len(halves), size=8)]  # some are sent again
+    order = rng.permutation(len(sent)).tolist()
+    for number, chunk in enumerate(np.array_split(order, 5)):
+        part.write(f"s{number}", *(sent[place] for place in chunk), received=NOW + 7 * number * MINUTE)
+        if rng.random() < 0.7:
+            part.advance()
+    part.advance()
+    seen = part.window()
+    found = zip(seen.event_source, seen.event_id, seen.scores.round(2).tolist(), strict=True)
+    expected = [
+        (asked.source, asked.id, orjson.loads(answered.data)["outputs"][0]) for asked, answered in exchanges()
+    ]
+    np.testing.assert_equal(sorted((s, i, [round(x, 2) for x in v]) for s, i, v in found), sorted(expected))
+    assert seen.images is not None
+    places = zip(seen.event_source, seen.event_id, strict=True)
+    pictures = [IMAGES[(int(id_) + SOURCES.index(source)) % 6] for source, id_ in places]
+    np.testing.assert_array_equal(seen.images.reduced, extract(np.stack(pictures)).reduced)
+    part.write("last", *pair("late", NOW + 9 * MINUTE), received=NOW + 3 * HOUR)
+    part.advance()
+    assert part.letters() == []  # what was sent again waits for nothing that is missing
+
+
+def test_what_earlier_versions_remembered_and_observed_is_read_on(part: Part, tmp_path: Path) -> None:
+    """They knew neither the source of an observation nor that of a half that waits."""
+    first, second, other = exchanges(2)[0], exchanges(2)[2], exchanges(1)[1]
+    part.write("s1", *first, second[0])
+    part.advance()
+    (file,) = part.database.observation_files.where()
+    table = pq.read_table(part.store.open(file.id)).drop_columns(["event_source"])
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    part.store.put(file.id, bytes(sink.getvalue()))
+    part.files = ObservationStore(part.database, part.store)
+    part.observing = Observing(part.database, part.logs, part.files, lambda: NOW)
+    (reader,) = part.database.readers.where()
+    part.database.readers.update(reader.id, halves={"2": next(iter(reader.halves.values()))})
+    part.write("s2", *first, *other, second[1])  # "1" is known: without a source, it matches any
+    part.advance()
+    seen = part.window()
+    assert seen.event_id.tolist() == ["1", "2"]
+    assert seen.event_source.tolist() == ["", SOURCES[0]]
+    (reader,) = part.database.readers.where()
+    assert dict(reader.halves) == {}

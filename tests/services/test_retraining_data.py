@@ -41,7 +41,7 @@ def observed(*rows: tuple[str, int, str | None]) -> Observations:
     texts = np.array(["a.parquet"] * n, object)
     plain = {"event_id": names, "time": times, "received": times, "scores": scores}
     plain |= {"seen": np.ones(n, bool), "images": None}
-    for name in ("log_file", "source", "segment"):
+    for name in ("event_source", "log_file", "source", "segment"):
         plain[name] = texts
     for name in ("index", "sequence", "status", "latency"):
         plain[name] = zeros

@@ -21,6 +21,8 @@ SENDER = "sender"  # the process that served the request, text
 SEQUENCE = "sequence"  # which of its requests this is, integer
 REDACTED = "redacted"  # true: the payload was taken out, since no images are kept
 
+Key = tuple[str, str]  # source and id of an event
+
 
 @dataclass(frozen=True)
 class Event:
@@ -37,3 +39,8 @@ class Event:
     content_type: str
     data: bytes
     extensions: Mapping[str, str | int | bool] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        """What tells events apart: ``source`` and ``id``; ids of two sources may be equal."""
+        return self.source, self.id

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tidegauge.domain.events import Event, Key
+
 
 @dataclass(frozen=True)
 class LogFile:
@@ -33,13 +35,24 @@ class Half:
     time: datetime
 
 
+def half_key(event: Event) -> str:
+    """Return the key of an event as one text: its source and its id, neither of which has a line break."""
+    return "\n".join(event.key)
+
+
+def key_of_half(text: str) -> Key:
+    """Return the key that ``half_key`` wrote; an earlier version wrote the id alone: its source is empty."""
+    source, _, event_id = text.rpartition("\n")
+    return source, event_id
+
+
 @dataclass(frozen=True)
 class Reader:
     """How far one extractor has read the log of one deployment.
 
     ``position`` is the number of the last log file read, ``sequence`` that of the last batch written.
     ``begun`` is how far another extractor had come when this one began: what it had read is not late.
-    ``halves`` are by event id.
+    ``halves`` are by ``half_key``.
     """
 
     id: str  # <deployment id>/<extractor>
@@ -49,6 +62,11 @@ class Reader:
     sequence: int = 0
     begun: int = 0
     halves: Mapping[str, Half] = field(default_factory=dict)
+
+    @property
+    def waiting(self) -> frozenset[str]:
+        """Ids of the events whose other half has not come yet."""
+        return frozenset(key_of_half(text)[1] for text in self.halves)
 
 
 @dataclass(frozen=True)

@@ -263,15 +263,17 @@ def _take_in(fold: _Fold, baseline: Baseline, batch: Observations) -> None:
     fold.counts.append(_seen(fold))
     fold.times.append(batch.time[rows])
     del fold.counts[:-1024], fold.times[:-1024]
-    chance = np.array(
-        [_chance(event, index) for event, index in zip(batch.event_id[rows], batch.index[rows], strict=True)]
-    )
+    places = zip(batch.event_id[rows], batch.index[rows], batch.time[rows], strict=True)
+    chance = np.array([_chance(event_id, index, time) for event_id, index, time in places])
     fold.evidence.update(features, batch.source[rows].tolist(), chance)
 
 
-def _chance(event_id: str, index: int) -> float:
-    """Return a number in [0, 1) that is the same wherever the same event is looked at."""
-    digest = hashlib.blake2b(f"{event_id}/{index}".encode(), digest_size=8).digest()
+def _chance(event_id: str, index: int, time: int) -> float:
+    """Return a number in [0, 1) that is the same wherever the same event is looked at.
+
+    The time tells events of two sources apart that have one id, whatever a deployment calls its source.
+    """
+    digest = hashlib.blake2b(f"{event_id}/{index}/{time}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest) >> 11) / 2**53
 
 

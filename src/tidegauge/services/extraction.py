@@ -139,6 +139,7 @@ def observed(answered: Sequence[Answered], extraction: Extraction) -> Observatio
 
     return Observations(
         event_id=texts(event.id for event in events),
+        event_source=texts(event.source for event in events),
         index=np.concatenate([np.arange(count) for count in counts]),
         time=ints(microseconds(event.time) for event in events),
         received=ints(microseconds(request.received) for request in requests),

@@ -5,17 +5,26 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from tidegauge.domain.events import REQUEST_TYPE, RESPONSE_TYPE
+from tidegauge.domain.events import REQUEST_TYPE, RESPONSE_TYPE, Key
 from tidegauge.domain.identity import new_id
-from tidegauge.domain.observation import DeadLetter, Half, LogFile, ObservationFile, Reader
+from tidegauge.domain.observation import (
+    DeadLetter,
+    Half,
+    LogFile,
+    ObservationFile,
+    Reader,
+    half_key,
+    key_of_half,
+)
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.services.extraction import Answered, Exchange, Extraction, Image, observed
+from tidegauge.services.noting import Noting
 from tidegauge.services.privacy.tombstones import Tombstones
 from tidegauge.services.sources.logs import Logs
 from tidegauge.stats.images import ImageFeatures, ObservedImages
@@ -28,7 +37,6 @@ from tidegauge.storage.observations import (
 )
 from tidegauge.storage.segments import Record
 
-_TRIES = 20
 _FILES = 64  # of the log at once
 _BYTES = 64 << 20
 _PATIENCE = timedelta(hours=1)  # for the other half of an exchange
@@ -65,22 +73,7 @@ class Observing:
         self._files = files
         self._now = now
         self._tombstones = Tombstones(database)
-
-    def note(self, written: Sequence[tuple[str, str]]) -> None:
-        """Take down files of the log, in the order of writing; known ones are left out."""
-        for deployment_id, path in written:
-            for _ in range(_TRIES):
-                number = self._database.log_files.highest("number", deployment_id=deployment_id) + 1
-                try:
-                    self._database.log_files.add(LogFile(path, deployment_id, number, self._now()))
-                    break
-                except ConflictError:
-                    if self._database.log_files.find(id=path):
-                        break
-                    if not self._database.deployments.find(id=deployment_id):
-                        break  # deleted meanwhile
-            else:  # other collectors took the number again and again
-                raise ConflictError(f"The log file {path} could not be taken down; it is tried again.")
+        self._noting = Noting(database, now)
 
     def start_up(self) -> None:
         """Take down the logs that an earlier version has written: it kept no list of their files."""
@@ -91,7 +84,16 @@ class Observing:
     def scan(self, deployment_id: str) -> None:
         """Take down every file that the log has: of an earlier version, or of a writer that is not ours."""
         known = {file.id for file in self._database.log_files.where(deployment_id=deployment_id)}
-        self.note([(deployment_id, path) for path in self._log.files(deployment_id) if path not in known])
+        self._noting.note(
+            [(deployment_id, path) for path in self._log.files(deployment_id) if path not in known]
+        )
+
+    def before_log(self, deployment_id: str, extraction: Extraction, end: datetime) -> tuple[str, ...]:
+        """Say that nothing is known of what ended before the log begins; nothing where it does not apply."""
+        begin = None if extraction.origin else self._log.begin(deployment_id)
+        if begin is None or end > begin:
+            return ()
+        return (f"The log begins at {begin.isoformat()}; what was before is not kept, or was not logged.",)
 
     def sequence_before(self, deployment_id: str, extraction: Extraction, moment: datetime) -> int:
         """Return the last batch whose observations all lie before ``moment``."""
@@ -320,36 +322,56 @@ class Observing:
     def _pair(
         self, reader: Reader, records: Sequence[tuple[str, Record]], skew: timedelta
     ) -> tuple[list[Exchange], dict[str, Half], list[DeadLetter]]:
-        """Join requests with responses; what waits for its other half is remembered by its file."""
-        waiting = dict(reader.halves)
-        recalled = {waiting[r.event.id].path for _, r in records if r.event.id in waiting}
+        """Join requests with responses of one source and id; what waits for its other half is remembered.
+
+        KServe's logger names one source for both.
+        """
+        waiting = self._waiting(reader)
+        recalled = {waiting[key].path for key in (half_key(r.event) for _, r in records) if key in waiting}
         earlier = [
             (path, record)
             for path in sorted(recalled)
             for record in self._earlier(reader, path)
-            if record.event.id in waiting
+            if half_key(record.event) in waiting
         ]
         earlier, _ = self._on_time(reader, earlier, skew)  # told of when they came
         sides: dict[str, dict[str, tuple[str, Record]]] = {REQUEST_TYPE: {}, RESPONSE_TYPE: {}}
         for path, record in [*earlier, *records]:
             if record.event.type in sides:
-                sides[record.event.type].setdefault(record.event.id, (path, record))
+                sides[record.event.type].setdefault(half_key(record.event), (path, record))
         requests, responses = sides[REQUEST_TYPE], sides[RESPONSE_TYPE]
         pairs = []
-        for id_, (path, record) in (requests | responses).items():
-            if id_ in requests and id_ in responses:
-                pairs.append(Exchange(requests[id_][0], requests[id_][1], responses[id_][1]))
-                waiting.pop(id_, None)
+        for key, (path, record) in (requests | responses).items():
+            if key in requests and key in responses:
+                pairs.append(Exchange(requests[key][0], requests[key][1], responses[key][1]))
+                waiting.pop(key, None)
             else:
-                waiting[id_] = Half(path, record.received, record.event.time)
+                waiting[key] = Half(path, record.received, record.event.time)
         newest = max((record.received for _, record in records), default=None)
-        letters = []
-        for id_, half in list(waiting.items()):
-            if newest and half.received < newest - _PATIENCE:
-                reason = "Its other half, request or response, never came."
-                letters.append(self._letter(reader, id_, half.path, reason, half.time))
-                del waiting[id_]
-        return pairs, waiting, letters
+        alone = {key: half for key, half in waiting.items() if newest and half.received < newest - _PATIENCE}
+        waiting = {key: half for key, half in waiting.items() if key not in alone}
+        return pairs, waiting, self._never_came(reader, alone)
+
+    def _waiting(self, reader: Reader) -> dict[str, Half]:
+        """Return what waits for its other half; an earlier version remembered the id alone."""
+        waiting = dict(reader.halves)
+        bare = {key for key in waiting if not key_of_half(key)[0]}
+        for path in sorted({waiting[id_].path for id_ in bare}):
+            for record in self._earlier(reader, path):
+                if record.event.id in bare and waiting[record.event.id].path == path:
+                    waiting[half_key(record.event)] = waiting[record.event.id]
+        return {key: half for key, half in waiting.items() if key not in bare}
+
+    def _never_came(self, reader: Reader, alone: Mapping[str, Half]) -> list[DeadLetter]:
+        """Tell of halves that stayed alone, save those of exchanges that are known: they were sent again."""
+        times = [half.time + apart for half in alone.values() for apart in (-_PATIENCE, _PATIENCE)]
+        known = self._seen(reader, times)
+        reason = "Its other half, request or response, never came."
+        return [
+            self._letter(reader, key_of_half(key)[1], half.path, reason, half.time)
+            for key, half in alone.items()
+            if not known(key_of_half(key))
+        ]
 
     def _observe(
         self, reader: Reader, pairs: Sequence[Exchange], extraction: Extraction
@@ -365,7 +387,7 @@ class Observing:
                 features.append(extraction.features(np.concatenate(images)))
                 images.clear()
 
-        for exchange in sorted(pairs, key=lambda pair: (pair.request.event.time, pair.request.event.id)):
+        for exchange in sorted(pairs, key=_by_time):
             try:
                 scores, pixels, table = exchange.decode(extraction)
             except InvalidInputError as error:
@@ -384,16 +406,28 @@ class Observing:
 
     def _unseen(self, reader: Reader, pairs: Sequence[Exchange]) -> list[Exchange]:
         """Leave out events that were delivered before: senders repeat what was not acknowledged in time."""
-        if not pairs:
-            return []
-        times = [pair.request.event.time for pair in pairs]
-        seen = self._files.event_ids(reader.deployment_id, reader.extractor, min(times), max(times))
-        return [pair for pair in pairs if pair.request.event.id not in seen]
+        known = self._seen(reader, [pair.request.event.time for pair in pairs])
+        return [pair for pair in pairs if not known(pair.request.event.key)]
+
+    def _seen(self, reader: Reader, times: Sequence[datetime]) -> Callable[[Key], bool]:
+        """Return what tells of an event of one of these times whether it was observed before.
+
+        What an earlier version has observed has no source: it may be of any.
+        """
+        if not times:
+            return lambda _: False
+        seen = self._files.keys(reader.deployment_id, reader.extractor, min(times), max(times))
+        return lambda key: key in seen or ("", key[1]) in seen
 
     def _letter(
         self, reader: Reader, event_id: str, path: str, reason: str, time: datetime | None
     ) -> DeadLetter:
         return DeadLetter(new_id(), reader.deployment_id, "event", event_id, path, reason, time, self._now())
+
+
+def _by_time(exchange: Exchange) -> tuple[datetime, str, str]:
+    event = exchange.request.event
+    return event.time, event.id, event.source
 
 
 def _name(path: str) -> str:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tidegauge.domain.events import Key
 from tidegauge.domain.observation import ObservationFile
 from tidegauge.stats.images import ATTRIBUTES, ImageFeatures, ObservedImages
 from tidegauge.storage.database import Database
@@ -26,7 +27,7 @@ Table = Mapping[str, npt.NDArray[Any]]  # columns [n]: float64, or text with Non
 _TIME = pa.timestamp("us", tz="UTC")
 _ROWS = 2048  # of a row group: a window of minutes reads little of an hour
 _PLAIN = ("reduced", "details", "embedding", "observed")
-_REPEATED = ["log_file", "source", "segment"]
+_REPEATED = ["log_file", "event_source", "source", "segment"]
 _FEATURES = ("images", "table")
 _COLUMN = "column_"  # before the names of a table's columns: they are any
 _KEPT = 16  # small files in memory
@@ -42,11 +43,13 @@ class Observations:
     ``[n, classes]`` are NaN where the request failed; of a regression they are its answers ``[n, 1]``.
     ``seen`` ``[n]`` tells which have features: ``images`` has those, in order (where no images are kept, what
     one baseline needs of them); ``table`` has the columns
-    ``[n]`` of requests that are tables, NaN or None where nothing was seen. ``source`` and ``segment`` are
-    attributes of the event, or empty.
+    ``[n]`` of requests that are tables, NaN or None where nothing was seen. ``event_source`` is CloudEvents'
+    source, which tells events of one id apart; empty in what earlier versions have read. ``source`` and
+    ``segment`` are attributes of the event, or empty.
     """
 
     event_id: Texts
+    event_source: Texts
     index: Ints
     time: Ints
     received: Ints
@@ -106,8 +109,8 @@ class Observations:
         """Return no observations."""
         ints, texts = np.empty(0, np.int64), np.empty(0, object)
         return Observations(
-            texts, ints, ints, ints, ints, ints, ints, texts, texts, texts, np.empty((0, 0), np.float32),
-            np.empty(0, np.bool_), None,
+            texts, texts, ints, ints, ints, ints, ints, ints, texts, texts, texts,
+            np.empty((0, 0), np.float32), np.empty(0, np.bool_), None,
         )  # fmt: skip
 
 
@@ -155,13 +158,13 @@ class ObservationStore:
             for number in np.unique(whole.sequence[whole.sequence > sequence]):
                 yield whole.take(np.flatnonzero(whole.sequence == number))
 
-    def event_ids(self, deployment_id: str, extractor: str, start: datetime, end: datetime) -> set[str]:
-        """Return the ids of the events from start to end, both included."""
+    def keys(self, deployment_id: str, extractor: str, start: datetime, end: datetime) -> set[Key]:
+        """Return the keys of the events from start to end, both included; of old files without a source."""
         after = end + timedelta(microseconds=1)
         files = self._files.overlapping(
             "first", "last", start, after, deployment_id=deployment_id, extractor=extractor
         )
-        return set().union(*(self.ids_of(file) for file in files))
+        return set().union(*(self._keys_in(file.id) for file in files))
 
     def times(self, deployment_id: str, extractor: str, event_ids: set[str]) -> dict[str, datetime]:
         """Return the times of events by id, newest files first; what is not found is left out."""
@@ -199,6 +202,12 @@ class ObservationStore:
         table = pq.read_table(self._store.open(path), columns=["event_id"])
         return set(table.column("event_id").to_pylist())
 
+    def _keys_in(self, path: str) -> set[Key]:
+        table = self._open(path).read(columns=["event_id", "event_source"], use_threads=False)
+        return set(
+            zip(_texts(table, "event_source").tolist(), table.column("event_id").to_pylist(), strict=True)
+        )
+
     def listed(self, deployment_id: str) -> list[tuple[str, datetime]]:
         """Return every file of a deployment that is in the store, whether it counts or not, and its age."""
         infos = self._store.list(f"{deployment_id}/observations")
@@ -222,7 +231,7 @@ class ObservationStore:
     def _read(self, file: ObservationFile, start: datetime, end: datetime) -> Observations:
         if file.rows <= _ROWS:
             return self._whole(file.id).between(start, end)
-        parquet = pq.ParquetFile(self._store.open(file.id), read_dictionary=_REPEATED)
+        parquet = self._open(file.id)
         groups = range(parquet.num_row_groups)
         column = parquet.schema_arrow.get_field_index("time")
         spans = [parquet.metadata.row_group(group).column(column).statistics for group in groups]
@@ -230,8 +239,13 @@ class ObservationStore:
         return _observations(parquet.read_row_groups(wanted)).between(start, end)
 
     def _read_whole(self, path: str) -> Observations:
-        file = pq.ParquetFile(self._store.open(path), read_dictionary=_REPEATED)
-        return _observations(file.read(use_threads=False))  # threads would wait for each other
+        return _observations(self._open(path).read(use_threads=False))  # threads would wait for each other
+
+    def _open(self, path: str) -> pq.ParquetFile:
+        source = self._store.open(path)
+        metadata = pq.read_metadata(source)
+        known = [name for name in _REPEATED if name in metadata.schema.names]  # earlier versions had fewer
+        return pq.ParquetFile(source, metadata=metadata, read_dictionary=known)
 
 
 def microseconds(time: datetime) -> int:
@@ -262,7 +276,8 @@ def _in_order(found: Observations) -> Observations:
         return found
     order = np.argsort(found.time, kind="stable")
     if (np.diff(found.time[order]) == 0).any():  # texts are slow to compare: only where times tie
-        order = np.lexsort((found.index, found.event_id.astype(str), found.time))
+        texts = (found.event_source.astype(str), found.event_id.astype(str))
+        order = np.lexsort((found.index, *texts, found.time))
     return found.take(order)
 
 
@@ -300,6 +315,7 @@ def join_scores(parts: Sequence[npt.NDArray[np.floating]]) -> npt.NDArray[np.flo
 def _parquet(batch: Observations) -> bytes:
     columns: dict[str, pa.Array] = {
         "event_id": pa.array(batch.event_id, pa.string()),
+        "event_source": pa.array(batch.event_source, pa.string()),
         "index": pa.array(batch.index, pa.int32()),
         "time": pa.array(batch.time, pa.int64()).cast(_TIME),
         "received": pa.array(batch.received, pa.int64()).cast(_TIME),
@@ -372,27 +388,21 @@ def _observations(table: pa.Table) -> Observations:
     def numbers(name: str) -> npt.NDArray[Any]:
         return np.asarray(table.column(name).combine_chunks().to_numpy(zero_copy_only=False))
 
-    def texts(name: str) -> Texts:
-        column = table.column(name).combine_chunks()
-        if not pa.types.is_dictionary(column.type):
-            return np.asarray(column.to_numpy(zero_copy_only=False))
-        words = np.array(column.dictionary.to_pylist(), object)
-        return np.asarray(words[column.indices.to_numpy()]) if len(words) else np.empty(len(column), object)
-
     latency = table.column("latency_us").fill_null(_NO_LATENCY).to_numpy()
     scores = [numbers(name) for name in table.column_names if name.startswith("score_")]
     seen = numbers("seen").astype(np.bool_)
     return Observations(
-        event_id=texts("event_id"),
+        event_id=_texts(table, "event_id"),
+        event_source=_texts(table, "event_source"),
         index=numbers("index").astype(np.int64),
         time=np.asarray(table.column("time").cast(pa.int64()).to_numpy()),
         received=np.asarray(table.column("received").cast(pa.int64()).to_numpy()),
         sequence=numbers("sequence"),
         status=numbers("status").astype(np.int64),
         latency=np.asarray(latency, np.int64),
-        log_file=texts("log_file"),
-        source=texts("source"),
-        segment=texts("segment") if "segment" in table.column_names else np.full(len(seen), "", object),
+        log_file=_texts(table, "log_file"),
+        source=_texts(table, "source"),
+        segment=_texts(table, "segment"),
         scores=np.column_stack(scores) if scores else np.empty((len(seen), 0), np.float32),
         seen=seen,
         images=_images(table, seen),
@@ -403,6 +413,17 @@ def _observations(table: pa.Table) -> Observations:
         }
         or None,
     )
+
+
+def _texts(table: pa.Table, name: str) -> Texts:
+    """Return a column of texts; an earlier version had some of them not: empty."""
+    if name not in table.column_names:
+        return np.full(len(table), "", object)
+    column = table.column(name).combine_chunks()
+    if not pa.types.is_dictionary(column.type):
+        return np.asarray(column.to_numpy(zero_copy_only=False))
+    words = np.array(column.dictionary.to_pylist(), object)
+    return np.asarray(words[column.indices.to_numpy()]) if len(words) else np.empty(len(column), object)
 
 
 def _images(table: pa.Table, seen: npt.NDArray[np.bool_]) -> ImageFeatures | ObservedImages | None:

@@ -9,7 +9,7 @@ from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.erasure import Erasure, digest_of
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.monitor import Cause, Monitor
-from tidegauge.domain.observation import ObservationFile
+from tidegauge.domain.observation import ObservationFile, key_of_half
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.runs import Runs
@@ -146,7 +146,8 @@ class Erasures:
         for reader in self._database.readers.where(deployment_id=deployment_id):
             if ids - found.keys():
                 found |= self._files.times(deployment_id, reader.extractor, ids)
-            found |= {id_: half.time for id_, half in reader.halves.items() if id_ in ids}
+            held = {key_of_half(text)[1]: half.time for text, half in reader.halves.items()}
+            found |= {id_: time for id_, time in held.items() if id_ in ids}
         # What could not be used is named among the problems of its window.
         for letter in self._database.dead_letters.where(deployment_id=deployment_id, event_id=sorted(ids)):
             if letter.time is not None:
@@ -245,7 +246,7 @@ class Erasures:
         self._database.labels.delete_where(deployment_id=deployment_id, event_id=named)
         self._database.dead_letters.delete_where(deployment_id=deployment_id, event_id=named)
         for reader in self._database.readers.where(deployment_id=deployment_id):
-            halves = {id_: half for id_, half in reader.halves.items() if id_ not in ids}
+            halves = {text: half for text, half in reader.halves.items() if key_of_half(text)[1] not in ids}
             if len(halves) < len(reader.halves):
                 self._database.readers.update(reader.id, halves=halves)
 

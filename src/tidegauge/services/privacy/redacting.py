@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from tidegauge.domain.observation import Reader
+from collections.abc import Container, Sequence
+
+from tidegauge.domain.observation import LogFile, Reader
 from tidegauge.errors import NotFoundError
 from tidegauge.services.extraction import Extraction
-from tidegauge.services.privacy.tombstones import Tombstones
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.observations import ObservationStore
@@ -20,7 +21,6 @@ class Redacting:
         self._database = database
         self._log = log
         self._files = files
-        self._tombstones = Tombstones(database)
 
     def follow(self, deployment_id: str, extraction: Extraction) -> None:
         """Take the images out of what has been read, and drop observations that have thumbnails."""
@@ -35,7 +35,7 @@ class Redacting:
 
     def _redact(self, reader: Reader) -> None:
         """Redact what was read; a request that waits for its response keeps its images until then."""
-        waiting, number = frozenset(reader.halves), 0
+        waiting, number = reader.waiting, 0
         while files := self._database.log_files.between(
             "number",
             number + 1,
@@ -45,22 +45,25 @@ class Redacting:
             sort="number",
             limit=_AT_ONCE,
         ):
+            places: dict[str, list[LogFile]] = {}
             for file in files:
-                try:
-                    whole = self._log.redact(reader.deployment_id, file.id, waiting)
-                    self._erase_again(reader.deployment_id, file.id)
-                except NotFoundError:
-                    whole = True  # deleted since
-                if whole:
-                    self._database.log_files.update(file.id, redacted=True)
+                places.setdefault(file.merged_into or file.id, []).append(file)
+            for place, parts in places.items():
+                self._redact_file(reader.deployment_id, place, parts, waiting)
             number = files[-1].number
 
-    def _erase_again(self, deployment_id: str, path: str) -> None:
-        """Take out what was deleted while the file was written again."""
-        if self._tombstones.of(deployment_id):
-            records = self._log.file(deployment_id, path)
-            kept = {record.event.id for record in self._tombstones.kept(records)}
-            self._log.erase(path, {record.event.id for record in records} - kept)
+    def _redact_file(
+        self, deployment_id: str, place: str, files: Sequence[LogFile], waiting: Container[str]
+    ) -> None:
+        """Redact a file, or what is left of some in the one that they were merged into."""
+        parts = [file.id for file in files] if files[0].merged_into else []
+        try:
+            kept = self._log.redact(deployment_id, place, waiting, parts)
+        except NotFoundError:
+            kept = set()  # deleted since, or merged: then it is redacted there, the next time
+        for file in files:
+            if file.id not in kept:
+                self._database.log_files.update(file.id, {"merged_into": file.merged_into}, redacted=True)
 
     def _drop(self, deployment_id: str, extractor: str) -> None:
         files = self._database.observation_files.where(deployment_id=deployment_id, extractor=extractor)

@@ -15,6 +15,7 @@ from pydantic_core import to_jsonable_python
 
 from tidegauge.domain.catalogue import Repository, RepositoryKind, Version, VersionState
 from tidegauge.domain.content import Manifest
+from tidegauge.domain.events import REQUEST_TYPE
 from tidegauge.domain.monitor import Monitor
 from tidegauge.domain.monitor_config import ImageShape
 from tidegauge.domain.retraining import Collected, DatasetVersion, Retraining
@@ -145,10 +146,11 @@ class Collecting:
             by_file[live.log_file].append(live)
         for path, wanted in by_file.items():
             records = self._log.file(monitor.deployment_id, path)
-            requests = {r.event.id: r.event for r in records if r.event.type.endswith("request")}
+            events = [record.event for record in records if record.event.type == REQUEST_TYPE]
+            requests = {("", event.id): event for event in events} | {event.key: event for event in events}
             for live in wanted:
                 try:
-                    request = requests[live.event_id]
+                    request = requests[live.event_source, live.event_id]
                     image = decode_images(request, shape)[live.index]
                 except (KeyError, IndexError, InvalidInputError):
                     growing.counts["gone"] += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,13 +20,17 @@ _CHUNK = timedelta(days=1)  # so that a year of thumbnails is never in memory
 
 @dataclass(frozen=True)
 class Live:
-    """One logged image with its true label; None: it has none. ``ambiguous``: it has several."""
+    """One logged image with its true label; None: it has none. ``ambiguous``: it has several.
+
+    ``event_source`` is empty in what an earlier version has observed.
+    """
 
     event_id: str
     index: int
     log_file: str
     label: str | None
     ambiguous: bool = False
+    event_source: str = ""
 
 
 def live_images(
@@ -66,20 +70,25 @@ def join(observed: Observations, labels: Sequence[Label], classes: tuple[str, ..
     places: dict[tuple[int, str], int] = defaultdict(int)
     for time, answer in zip(observed.time.tolist(), answers, strict=True):
         places[time, answer] += 1
+    named = Counter(zip(observed.event_id.tolist(), observed.index.tolist(), strict=True))
     for row in np.flatnonzero(observed.seen).tolist():
         event_id, index = str(observed.event_id[row]), int(observed.index[row])
         key = int(observed.time[row]), answers[row]
         found = list(by_event.get((event_id, index), ()))
         of_time = by_time.get(key, []) if answers[row] else []
-        ambiguous = False
+        ambiguous = (
+            len(found) > 0 and named[event_id, index] > 1
+        )  # ids of two sources: of which is the label?
+        found = [] if ambiguous else found
         if places[key] == 1:
             found += of_time
         elif of_time:
-            ambiguous = len({label.label for label in of_time}) > 1 or len(of_time) < places[key]
+            ambiguous |= len({label.label for label in of_time}) > 1 or len(of_time) < places[key]
             found += [] if ambiguous else of_time
         last = max(found, key=lambda label: (label.received_at, label.row, label.id), default=None)
         text = last.label if last else None
-        yield Live(event_id, index, str(observed.log_file[row]), text, ambiguous and last is None)
+        source = str(observed.event_source[row])
+        yield Live(event_id, index, str(observed.log_file[row]), text, ambiguous and last is None, source)
 
 
 def _answers(observed: Observations, classes: tuple[str, ...]) -> list[str]:

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from tidegauge.domain.events import REQUEST_TYPE
+from tidegauge.domain.events import REQUEST_TYPE, Key
 from tidegauge.domain.monitor import Monitor
 from tidegauge.errors import InvalidInputError
 from tidegauge.services.payloads import decode_images
@@ -36,20 +36,22 @@ class LoggedImages:
         shape = self._monitor.config.drift.image
         if shape is None:
             raise InvalidInputError("The monitor has no image shape any more.")
-        found: dict[tuple[str, int], npt.NDArray[np.uint8]] = {}
+        found: dict[tuple[Key, int], npt.NDArray[np.uint8]] = {}
         images = []
         for row in rows.tolist():
-            event_id, path = str(self._observed.event_id[row]), str(self._observed.log_file[row])
-            index = int(self._observed.index[row])
-            if (event_id, index) not in found:
-                record = self._file(path).get(event_id)
+            key = str(self._observed.event_source[row]), str(self._observed.event_id[row])
+            path, index = str(self._observed.log_file[row]), int(self._observed.index[row])
+            if (key, index) not in found:
+                record = self._file(path).get(key)
                 if record is None:
-                    raise InvalidInputError(f"The log has no event {event_id!r} any more.")
+                    raise InvalidInputError(f"The log has no event {key[1]!r} any more.")
                 pixels = decode_images(record.event, shape)
-                found |= {(event_id, place): image for place, image in enumerate(pixels)}
-            images.append(found[event_id, index])
+                found |= {(key, place): image for place, image in enumerate(pixels)}
+            images.append(found[key, index])
         return np.stack(images)
 
-    def _read(self, path: str) -> dict[str, Record]:
+    def _read(self, path: str) -> dict[Key, Record]:
         records = self._logs.file(self._monitor.deployment_id, path)
-        return {record.event.id: record for record in records if record.event.type == REQUEST_TYPE}
+        requests = [record for record in records if record.event.type == REQUEST_TYPE]
+        # What an earlier version has observed has no source.
+        return {("", one.event.id): one for one in requests} | {one.event.key: one for one in requests}
