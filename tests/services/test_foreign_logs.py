@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from parts import CLASSES, SIDE, image
-from parts_bucket import bucket
+from parts_s3 import prefix
 from simulated import OWNER, START, Site
 from tidegauge.app import build_monitoring
 from tidegauge.domain.catalogue import RepositoryKind, Source, SourceType, VersionState
@@ -29,6 +29,7 @@ from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.notifications import Notifications
 from tidegauge.services.sources.files import Bucket
 from tidegauge.services.worker import Worker
+from tidegauge.storage.objects import ObjectStore
 
 STEP = timedelta(minutes=5)
 LOGS = DriftConfig(predict_data="dataset", predict_dataset="logs")
@@ -107,6 +108,27 @@ def pair(tmp_path: Path, template: Path) -> Iterator[Pair]:
     yield Pair(*sites, tmp_path / "logs")
     for site in sites:
         site.close()
+
+
+class Far:
+    """A prefix of a bucket that the logs of the other cluster are copied to."""
+
+    def __init__(self, endpoint: str, folder: Path) -> None:
+        whole = prefix(endpoint)
+        self.url = whole.partition("?")[0]
+        self._store = ObjectStore(whole)
+        self._folder = folder
+
+    def copy(self) -> None:
+        for path in self._folder.rglob("*"):
+            if path.is_file():
+                self._store.put(path.relative_to(self._folder).as_posix(), path.read_bytes())
+
+
+@pytest.fixture
+def far(pair: Pair, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Far:
+    monkeypatch.setenv("AWS_ENDPOINT", s3_endpoint)  # the URL of a Dataset says nothing of it
+    return Far(s3_endpoint, pair.folder)
 
 
 def line(id_: str, seconds: float, kind: str = REQUEST_TYPE, status: int = 200) -> bytes:
@@ -269,17 +291,17 @@ def test_a_dataset_that_goes_away_holds_up_no_window_and_is_told_of(pair: Pair) 
 
 
 def test_a_bucket_that_goes_away_while_it_is_read_holds_up_no_window(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
+    pair: Pair, far: Far, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with bucket(pair.folder, monkeypatch) as url:
-        in_bucket(pair, url)
-        pair.watch(replace(LOGS, predict_dataset="far"))
-        pair.serve(0)
-        with monkeypatch.context() as patch:
-            patch.setattr(Bucket, "part", unavailable)
-            run = pair.pass_by(0)
-        assert run.problems == ("drift.predict_dataset: The object store does not answer.",)
-        pair.pass_by(1)
+    in_bucket(pair, far.url)
+    pair.watch(replace(LOGS, predict_dataset="far"))
+    pair.serve(0)
+    far.copy()
+    with monkeypatch.context() as patch:
+        patch.setattr(Bucket, "part", unavailable)
+        run = pair.pass_by(0)
+    assert run.problems == ("drift.predict_dataset: The object store does not answer.",)
+    pair.pass_by(1)
     assert (pair.requests(0), pair.run(0).problems) == (6, ())
 
 
@@ -331,40 +353,41 @@ def in_bucket(pair: Pair, url: str, name: str = "far", sub_path: str = "") -> No
     pair.watching.services.catalogue.create(RepositoryKind.DATASET, name, OWNER, source, None)
 
 
-def test_logs_are_read_from_a_bucket_as_they_come(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    with bucket(pair.folder, monkeypatch) as url:
-        in_bucket(pair, f"{url}/theirs")
-        (pair.folder / "outside.jsonl").write_bytes(exchange("z", 1))
-        pair.watch(replace(LOGS, predict_dataset="far"))
-        pair.serve(0)
-        (pair.folder / "theirs" / "events.jsonl").write_bytes(exchange("a", 10) + line("b", 20) + b"\n")
-        pair.pass_by(0)
-        assert pair.requests(0) == 7
-        with (pair.folder / "theirs" / "events.jsonl").open("ab") as growing:
-            growing.write(line("b", 20, RESPONSE_TYPE) + b"\n")
-        pair.pass_by(1)
-        assert (pair.requests(0), pair.run(0).problems) == (8, ())
+def test_logs_are_read_from_a_bucket_as_they_come(pair: Pair, far: Far) -> None:
+    in_bucket(pair, f"{far.url}/theirs")
+    (pair.folder / "outside.jsonl").write_bytes(exchange("z", 1))
+    pair.watch(replace(LOGS, predict_dataset="far"))
+    pair.serve(0)
+    (pair.folder / "theirs" / "events.jsonl").write_bytes(exchange("a", 10) + line("b", 20) + b"\n")
+    far.copy()
+    pair.pass_by(0)
+    assert pair.requests(0) == 7
+    with (pair.folder / "theirs" / "events.jsonl").open("ab") as growing:
+        growing.write(line("b", 20, RESPONSE_TYPE) + b"\n")
+    far.copy()
+    pair.pass_by(1)
+    assert (pair.requests(0), pair.run(0).problems) == (8, ())
 
 
-def test_a_version_is_made_of_what_is_in_a_bucket(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_is_made_of_what_is_in_a_bucket(pair: Pair, far: Far) -> None:
     (pair.folder / "a").mkdir()
     (pair.folder / "a" / "events.jsonl").write_bytes(exchange("a", 10))
     (pair.folder / "ab.jsonl").write_bytes(exchange("b", 10))
-    with bucket(pair.folder, monkeypatch) as url:
-        in_bucket(pair, url, sub_path="a")
-        catalogue = pair.watching.services.catalogue
-        repository = catalogue.get(RepositoryKind.DATASET, OWNER, "far")
-        version = catalogue.add_version(repository)
-        while (found := pair.database.versions.get(version.id)).state is VersionState.IMPORTING:
-            time.sleep(0.01)
+    far.copy()
+    in_bucket(pair, far.url, sub_path="a")
+    catalogue = pair.watching.services.catalogue
+    repository = catalogue.get(RepositoryKind.DATASET, OWNER, "far")
+    version = catalogue.add_version(repository)
+    while (found := pair.database.versions.get(version.id)).state is VersionState.IMPORTING:
+        time.sleep(0.01)
     assert [file.path for file in catalogue.manifest(repository, found).files] == ["events.jsonl"]
 
 
-def test_a_bucket_that_does_not_answer_is_refused(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    with bucket(pair.folder, monkeypatch):
-        in_bucket(pair, "s3://other")
-        with pytest.raises(InvalidInputError, match="The object store does not answer"):
-            pair.watch(replace(LOGS, predict_dataset="far"))
+@pytest.mark.usefixtures("far")
+def test_a_bucket_that_is_not_there_is_refused(pair: Pair) -> None:
+    in_bucket(pair, "s3://other")
+    with pytest.raises(InvalidInputError, match=r"The object store does not answer.*bucket does not exist"):
+        pair.watch(replace(LOGS, predict_dataset="far"))
 
 
 @pytest.mark.parametrize(
