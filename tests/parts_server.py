@@ -16,8 +16,9 @@ from tidegauge.links.processes import free_port
 class Server:
     """``tidegauge up`` in a process that can be killed."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *flags: str) -> None:
         self.home = home
+        self.flags = flags
         self.port = free_port()
         self.token = ""
 
@@ -31,6 +32,7 @@ class Server:
             str(self.home),
             "--port",
             str(self.port),
+            *self.flags,
         ]
         self.log = self.home.with_suffix(f".{time.monotonic_ns()}.log")
         with self.log.open("wb") as output:

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 from parts import CLASSES, SIDE, image, running_server, write_images, write_model
+from parts_server import Server
 from tidegauge.client import Client, wait_for
 from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.monitor import MonitorRun, MonitorState
 from tidegauge.domain.status import Status
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
+from tidegauge.storage.log import InferenceLog
+from tidegauge.storage.objects import ObjectStore
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 WIDTH = timedelta(minutes=5)
@@ -132,6 +135,28 @@ def test_from_images_to_verdicts(any_client: Client, tmp_path: Path) -> None:
     client.deployments.delete(deployment.id)
     with pytest.raises(NotFoundError):
         client.deployments.get(deployment.id)
+
+
+def test_the_store_may_be_a_bucket(tmp_path: Path, s3_url: str) -> None:
+    server = Server(tmp_path / "home", "--store-url", s3_url)
+    client = server.start()
+    try:
+        deployment = deploy(client, tmp_path)
+        monitor = configure(client, deployment)
+        quiet = cycle(client, deployment, monitor, 0, blurred=False, wrong=False)
+        assert (quiet.metric("image").n, quiet.metric("requests").value) == (12, 12)
+        assert quiet.metric("accuracy").value == 1.0
+        blurred = cycle(client, deployment, monitor, 1, blurred=True, wrong=True)
+        assert blurred.metric("image").status is Status.CRITICAL
+    finally:
+        server.process.terminate()
+        server.process.wait()
+        client.close()
+    store = ObjectStore(s3_url)
+    events = list(InferenceLog(store).read(deployment.id, START, START + 2 * WIDTH))
+    assert len({event.id for event in events}) == 24
+    assert len(events) == 48
+    assert not (tmp_path / "home" / "store").exists()
 
 
 def test_prediction_drift_against_the_reference(client: Client, tmp_path: Path) -> None:
