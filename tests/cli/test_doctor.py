@@ -52,6 +52,20 @@ def test_a_server_that_is_none_names_its_remedy(run_anywhere: Run, tmp_path: Pat
     assert "secret" not in outcome.out + outcome.err
 
 
+def test_a_bucket_is_asked(run_anywhere: Run, tmp_path: Path, s3_url: str) -> None:
+    def look(url: str) -> dict[str, Any]:
+        outcome = run_anywhere("doctor", "--home", str(tmp_path), "--store-url", url, "--json")
+        assert "hidden" not in outcome.out + outcome.err
+        return checks(outcome)["object store"]
+
+    found = look(s3_url)
+    assert (found["ok"], found["found"]) == (True, s3_url)
+    assert "The specified bucket does not exist" in look(s3_url.replace("hospital", "nobodys"))["remedy"]
+    away = f"s3://hospital/x?endpoint=http://127.0.0.1:{free_port()}"
+    assert "The object store does not answer" in look(away)["remedy"]
+    assert "AWS_SECRET_ACCESS_KEY" in look(f"{s3_url}&secret_access_key=hidden")["remedy"]
+
+
 def test_a_bad_setting_is_found_and_the_rest_is_looked_at(run_anywhere: Run, tmp_path: Path) -> None:
     outcome = run_anywhere("doctor", "--home", str(tmp_path), "--json", TIDEGAUGE_PORT="many")
     found = checks(outcome)
