@@ -39,7 +39,7 @@ class InterruptedStore(ObjectStore):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self._left = 0
-        self._late = False
+        self._late = self._within = False
         self._act: Callable[[], None] = lambda: None
 
     def interrupt(self, place: int, act: Callable[[], None], *, late: bool = False) -> None:
@@ -47,11 +47,17 @@ class InterruptedStore(ObjectStore):
         self._left, self._act, self._late = place, act, late
 
     def _step(self, name: str, *args: Any) -> Any:
+        if self._within:  # of another operation
+            return getattr(super(), name)(*args)
         self._left -= 1
         here = self._left == 0
         if here and not self._late:
             self._act()
-        result = getattr(super(), name)(*args)
+        self._within = True
+        try:
+            result = getattr(super(), name)(*args)
+        finally:
+            self._within = False
         if here and self._late:
             self._act()
         return result

@@ -246,6 +246,15 @@ def test_an_event_that_is_deleted_meanwhile_does_not_come_back(make: Callable[[]
         assert sum(map(len, site.contents().values())) == 2 * (3 * FILES - 1)
 
 
+def test_an_event_that_was_deleted_before_it_was_written_is_not_merged(local: LogSite) -> None:
+    """A collector may write what it held while the deletion looked into the files."""
+    local.fill(FILES)
+    digest = digest_of(DEPLOYMENT, "001-1")
+    local.database.erasures.add(Erasure("001-1", DEPLOYMENT, digest, "", "o", "", START))
+    assert local.compact() == FILES
+    assert not [key for key in local.raw() if key[0] == "001-1"]
+
+
 def test_images_that_are_redacted_meanwhile_do_not_come_back(make: Callable[[], LogSite]) -> None:
     def act(site: LogSite) -> None:
         read_all(site)
