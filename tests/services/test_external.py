@@ -222,8 +222,8 @@ def test_it_is_what_was_told_of_it(site: Site) -> None:
 
 def test_it_is_found_by_what_kserve_reports(site: Site) -> None:
     register(site, service="chest", namespace="ward")
-    find = site.services.deployments.find_id
-    assert find("chest", "ward") == find("elsewhere", OWNER) == site.deployment.id
+    find = site.services.senders.serving
+    assert find("chest", "ward") == find("elsewhere", OWNER) == site.deployment
     assert find("chest", "") is find("chest", OWNER) is find("elsewhere", "ward") is None
 
 
@@ -231,7 +231,7 @@ def test_nobody_takes_the_events_of_a_deployment_by_naming_them_first(site: Site
     deployments = site.services.deployments
     deployments.register("mine", "thief", service="chest", namespace=OWNER)
     own = deployments.register("chest", OWNER)
-    assert deployments.find_id("chest", OWNER) == own.id
+    assert site.services.senders.serving("chest", OWNER) == own
     with pytest.raises(InvalidInputError, match="another deployment is reported") as refused:
         deployments.register("other", "thief", service="chest", namespace=OWNER)
     assert fields_of(refused) == {"service"}
@@ -287,8 +287,12 @@ def test_everything_that_is_wrong_is_told_at_once(site: Site, tmp_path: Path) ->
 def test_what_its_server_does_is_not_done_here(site: Site, tmp_path: Path) -> None:
     register(site)
     update = site.services.deployments.update
-    for changes in ({"wanted": DeploymentState.STOPPED}, {"logging": False}, {"version": 2}):
-        with pytest.raises(ConflictError) as refused:
+    for changes, reason in (
+        ({"wanted": DeploymentState.STOPPED}, "its server is not ours; do it there"),
+        ({"logging": False}, "refused once its tokens are revoked"),
+        ({"version": 2}, "the model of 'elsewhere' is none of those here"),
+    ):
+        with pytest.raises(ConflictError, match=reason) as refused:
             update(site.deployment, **changes)  # type: ignore[typeddict-item]
         assert fields_of(refused) == set(changes)
     changed = update(
@@ -309,6 +313,10 @@ def test_another_version_served_elsewhere_is_told(site: Site, tmp_path: Path) ->
         or site.services.catalogue.version(model, 2).state.value == "importing"
     ):
         time.sleep(0.02)
+    with pytest.raises(
+        ConflictError, match="classes cannot be changed: the model of 'elsewhere' is known here"
+    ):
+        site.services.deployments.update(site.deployment, classes=("a", "b"))
     changed = site.services.deployments.update(site.deployment, version=2)
     assert (changed.model_version, changed.state) == (2, DeploymentState.UNKNOWN)
 

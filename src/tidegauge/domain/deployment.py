@@ -53,7 +53,7 @@ class DeploymentChanges(TypedDict, total=False):
 DeploymentChanges.__pydantic_config__ = STRICT  # type: ignore[attr-defined]  # in the class it would be a key
 
 _CHANGEABLE: Mapping[Origin, frozenset[str]] = {
-    Origin.LOCAL: _OF_LOG | {"version", "logging", "wanted"},
+    Origin.LOCAL: _OF_LOG | {"version", "logging", "wanted", "sampling"},
     Origin.IMPORTED: _OF_LOG,
     Origin.EXTERNAL: _OF_LOG | {"version", "service", "namespace", "classes", "predict_url", "sampling"},
 }
@@ -115,6 +115,11 @@ class Deployment:
         """What is known of a model that is none of the catalogue, in the words of model.json."""
         return {"classes": list(self.classes)} if self.classes else {}
 
+    @property
+    def weight(self) -> float:
+        """How many requests a logged one stands for that does not say so; our model server always does."""
+        return 1.0 if self.origin is Origin.LOCAL else 1 / self.sampling
+
     def errors(self) -> Iterator[FieldError]:
         """Say what is wrong with what its owner tells of it."""
         texts = [label_text(name) for name in self.classes]  # as labels are read: 1 and 1.0 are one
@@ -149,15 +154,21 @@ class Deployment:
                 message = f"{name} is {bound}; give 0, which keeps all, to {most:,}, or nothing."
                 yield FieldError(name, message)
 
+    @property
+    def changeable(self) -> frozenset[str]:
+        """The fields that may be changed: who serves it says the rest, and a model its own classes."""
+        return _CHANGEABLE[self.origin] - {"classes" if self.model_id else "version"}
+
     def unchangeable(self, fields: Iterable[str]) -> Iterator[FieldError]:
         """Say which of these fields are not to be changed here, and what to do in their place."""
         for name in fields:
-            if name not in _CHANGEABLE[self.origin]:
-                yield FieldError(name, f"{name} cannot be changed: {self._why_not()}")
-            elif name == "version" and not self.model_id:
-                yield FieldError(name, f"{name} cannot be changed: no model of the catalogue is served.")
+            if name not in self.changeable:
+                yield FieldError(name, f"{name} cannot be changed: {self._why_not(name)}")
 
-    def _why_not(self) -> str:
+    def _why_not(self, field: str) -> str:
+        if field in _CHANGEABLE[self.origin]:
+            said = "is known here, and says so itself" if self.model_id else "is none of those here"
+            return f"the model of {self.name!r} {said}."
         if self.origin is Origin.LOCAL:
             return f"the deployment {self.name!r} is served here, which says so itself."
         return (

@@ -50,6 +50,15 @@ def repositories(services: Services, kind: RepositoryKind, owner: str) -> list[s
     return [repository.name for repository in page.items]
 
 
+def models(services: Services, owner: str, form: Form) -> dict[str, Any]:
+    """Return the models of a person, and the versions of the one that a form names."""
+    kind = RepositoryKind.MODEL
+    return {
+        "names": repositories(services, kind, owner),
+        "found": versions(services, kind, owner, form.text("model")),
+    }
+
+
 def versions(services: Services, kind: RepositoryKind, owner: str, name: str) -> list[Version]:
     """Return the versions of a repository that can be used, newest first; none where there is none."""
     if not name:

@@ -43,7 +43,7 @@ def deployments_page(
 
 @router.get("/new")
 def new_deployment(caller: Caller, services: Everything) -> Response:
-    return render(_NEW, user=caller, form=Form(), **_models(services, caller.name, Form()))
+    return render(_NEW, user=caller, form=Form(), **choices.models(services, caller.name, Form()))
 
 
 @router.post("/new")
@@ -59,7 +59,7 @@ def create_deployment(request: Request, caller: Caller, services: Everything, fo
             form.text("name"), caller.name, form.text("model"), version, logging=form.flag("logging")
         )
     except TidegaugeError as error:
-        return refuse(_NEW, form, error, user=caller, **_models(services, caller.name, form))
+        return refuse(_NEW, form, error, user=caller, **choices.models(services, caller.name, form))
     return go(request, _path(deployment))
 
 
@@ -77,12 +77,17 @@ def import_deployment(caller: Caller, form: Filled) -> Response:
 @router.get("/{name}")
 def deployment_page(request: Request, caller: Caller, services: Everything, name: str) -> Response:
     deployment = services.deployments.get(caller.name, name)
+    address = str(request.base_url).rstrip("/")
+    tokens = services.people.ingest_tokens(deployment.id, Query(_ROWS))
     return render(
         "deployments/show.html",
         user=caller,
         deployment=deployment,
         monitor=_monitor(services, deployment),
-        predict_url=f"{request.url.scheme}://{request.url.netloc}{deployment.predict_path}",
+        address=address,
+        predict_url=f"{address}{deployment.predict_path}",
+        tokens=tokens.items,
+        more=bool(tokens.cursor),
         shape=input_shape(choices.said_of_model(services, deployment))[1:],
         log=services.deployments.log(deployment),
     )
@@ -187,15 +192,6 @@ def _not_importable(form: Form) -> TidegaugeError:
         f"cluster is {form.text('cluster')!r}, but no cluster link exists on this cluster; links come with a "
         "later version.",
     )
-
-
-def _models(services: Services, owner: str, form: Form) -> dict[str, Any]:
-    """Return what can be served."""
-    kind = RepositoryKind.MODEL
-    return {
-        "names": choices.repositories(services, kind, owner),
-        "found": choices.versions(services, kind, owner, form.text("model")),
-    }
 
 
 def _versions(services: Services, deployment: Deployment) -> list[Version]:
