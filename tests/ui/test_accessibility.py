@@ -76,6 +76,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
             "maintenance_id": maintenance["id"],
             "channel_id": channel.id,
             "token_id": re.findall(r"developer/([^/]+)/revoke", tokens)[0],
+            "token": client.deployments.create_token("tiny", "ward").id,
             "number": "1",
             "file": "timeline.svg",
             "event_id": "none",

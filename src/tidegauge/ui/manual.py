@@ -20,7 +20,16 @@ from tidegauge.errors import NotFoundError
 #: The pages by what a person wants.
 GROUPS = {
     "Start": ("workflow",),
-    "Watch": ("monitoring", "monitor-config", "tables", "alerts", "report", "retraining", "privacy"),
+    "Watch": (
+        "monitoring",
+        "monitor-config",
+        "tables",
+        "external",
+        "alerts",
+        "report",
+        "retraining",
+        "privacy",
+    ),
     "Look up": ("cli", "settings", "model-server", "log-format", "metrics"),
     "Background": ("statistics", "benchmarks", "design"),
 }
