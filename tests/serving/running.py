@@ -11,14 +11,16 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
 import orjson
 
+from tidegauge.domain.capture import Capture, reported
 from tidegauge.domain.cloudevents import decode_json
-from tidegauge.domain.events import BATCH_CONTENT_TYPE, Event
+from tidegauge.domain.events import BATCH_CONTENT_TYPE, SERVED_TYPE, Event
 from tidegauge.links.processes import free_port
 
 
@@ -80,9 +82,12 @@ class Receiver:
 
     answers: list[int] = field(default_factory=lambda: [202])
     events: list[Event] = field(default_factory=list)  # of batches that were answered with 202
-    posts: list[tuple[int, int]] = field(default_factory=list)  # (status, events) of every batch
+    posts: list[tuple[int, int]] = field(default_factory=list)  # (status, events) of every batch of pairs
+    reports: list[Capture] = field(default_factory=list)  # what was told of and taken, in order
+    report_answers: list[int] = field(default_factory=lambda: [202])
     headers: dict[str, str] = field(default_factory=dict)
     refused_ids: set[str] = field(default_factory=set)  # a batch with one of these is answered with 422
+    left_out_ids: set[str] = field(default_factory=set)  # are refused, and the rest of their batch is taken
     port: int = 0
     release: threading.Event = field(default_factory=threading.Event)
 
@@ -93,21 +98,32 @@ class Receiver:
     def of_type(self, ending: str) -> list[Event]:
         return [event for event in self.events if event.type.endswith(ending)]
 
-    def take(self, headers: dict[str, str], body: bytes) -> int:
+    def take(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         self.release.wait(20)
         self.headers = headers
         assert headers["content-type"] == BATCH_CONTENT_TYPE
-        events = decode_json(body, batch=True, now=None)
+        events = decode_json(body, batch=True, now=datetime.now(UTC)).events
         assert all(
             base64.b64decode(item["data_base64"], validate=True) is not None for item in orjson.loads(body)
         )
-        status = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if all(event.type == SERVED_TYPE for event in events):
+            status = _next(self.report_answers)
+            if status == 202:
+                self.reports += [capture for event in events for capture in reported("d1", event)]
+            return status, b""
+        status = _next(self.answers)
         if self.refused_ids & {event.id for event in events}:
             status = 422
         self.posts.append((status, len(events)))
+        places = [place for place, event in enumerate(events) if event.id in self.left_out_ids]
         if status == 202:
-            self.events += events
-        return status
+            self.events += [event for place, event in enumerate(events) if place not in places]
+        refused = [{"field": f"events[{place}].time", "message": "It is wrong."} for place in places]
+        return status, orjson.dumps({"accepted": len(events) - len(places), "refused": refused})
+
+
+def _next(answers: list[int]) -> int:
+    return answers.pop(0) if len(answers) > 1 else answers[0]
 
 
 @contextlib.contextmanager
@@ -122,10 +138,11 @@ def receiving(*answers: int, port: int = 0, held: bool = False) -> Iterator[Rece
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            status = receiver.take({k.lower(): v for k, v in self.headers.items()}, body)
+            status, answer = receiver.take({k.lower(): v for k, v in self.headers.items()}, body)
             self.send_response(status)
-            self.send_header("content-length", "0")
+            self.send_header("content-length", str(len(answer)))
             self.end_headers()
+            self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None:
             pass

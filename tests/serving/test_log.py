@@ -11,9 +11,11 @@ import orjson
 import pytest
 
 from serving.models import expected_scores, image_model
-from serving.running import receiving, serving, wait_until
+from serving.running import Receiver, receiving, serving, wait_until
+from tidegauge.domain.capture import Capture
 from tidegauge.domain.inference import decode_event
 from tidegauge.links.processes import free_port
+from tidegauge.serving import served as served_module
 from tidegauge.serving.eventlog import EventLog, LogCounts
 from tidegauge.serving.exchange import Exchange, Origin, RawBody
 from tidegauge.serving.posting import Collector
@@ -236,3 +238,110 @@ def test_closing_takes_no_longer_than_it_may():
         log.put(exchange(1))
         wait_until(lambda: log.counts.queued == 1)
         assert log.close(0.2) == LogCounts(dropped_overflow=1)
+
+
+def merged(receiver: Receiver) -> dict[str, Capture]:
+    """Return what the reports tell, by sender and minute."""
+    found: dict[str, Capture] = {}
+    for capture in receiver.reports:
+        found[capture.id] = found.get(capture.id, capture).merged(capture)
+    return found
+
+
+def test_both_events_of_an_inference_have_its_number():
+    with receiving() as receiver:
+        log = started(receiver.url)
+        for number in range(3):
+            log.put(exchange(number))
+        log.close(5)
+    for kind in ("request", "response"):
+        assert [event.extensions["sequence"] for event in receiver.of_type(kind)] == [1, 2, 3]
+        assert {event.extensions["sender"] for event in receiver.of_type(kind)} == {log.sender}
+
+
+def test_dropped_inferences_are_numbered_and_reported_as_overflow():
+    with receiving(held=True) as receiver:
+        log = EventLog(Collector(receiver.url, "t"), ORIGIN, max_count=3)
+        for number in range(10):
+            log.put(exchange(number))
+        log.start()
+        receiver.release.set()
+        wait_until(lambda: log.counts.acknowledged == 3)
+        log.put(exchange(10))
+        log.close(5)
+    assert [event.extensions["sequence"] for event in receiver.of_type("response")] == [1, 2, 3, 11]
+    (capture,) = merged(receiver).values()
+    assert (capture.sender, capture.minute) == (log.sender, NOW.replace(second=0))
+    assert (capture.served, capture.overflow, capture.refused) == (11, 7, 0)
+
+
+def test_refused_inferences_are_reported_whoever_refuses():
+    with receiving(held=True) as receiver:
+        receiver.refused_ids = {"e5"}
+        log = started(receiver.url)
+        nothing = RawBody("application/json", b"")
+        log.put(Exchange("\ud800", NOW, 1, 400, nothing, nothing))
+        for number in range(8):
+            log.put(exchange(number))
+        receiver.release.set()
+        wait_until(lambda: not log.counts.queued)
+        log.close(5)
+    (capture,) = merged(receiver).values()
+    assert (capture.served, capture.overflow, capture.refused) == (9, 0, 2)
+
+
+def test_events_that_a_batch_lost_are_counted_one_by_one():
+    with receiving() as receiver:
+        receiver.left_out_ids = {"e1", "e3"}
+        log = EventLog(Collector(receiver.url, "t"), ORIGIN)
+        for number in range(5):
+            log.put(exchange(number))
+        log.start()
+        wait_until(lambda: not log.counts.queued)
+        assert log.close(5) == LogCounts(acknowledged=3, refused=2)
+    (capture,) = merged(receiver).values()
+    assert (capture.served, capture.refused) == (5, 2)
+    assert [event.id for event in receiver.of_type("response")] == ["e0", "e2", "e4"]
+
+
+def test_a_report_is_sent_by_the_clock_and_ahead_of_what_waits(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(served_module, "REPORT_SECONDS", 0.2)
+    with receiving(503) as receiver:
+        log = started(receiver.url)
+        for number in range(3):
+            log.put(exchange(number))
+        wait_until(lambda: receiver.reports)
+        assert receiver.events == []
+        log.put(exchange(3))
+        wait_until(lambda: len(receiver.reports) > 1)
+        receiver.answers = [202]
+        log.close(5)
+    assert [capture.served for capture in receiver.reports] == [3, 4]
+
+
+def test_a_report_that_the_collector_cannot_take_now_is_sent_again():
+    with receiving() as receiver:
+        receiver.report_answers = [503, 503, 202]
+        log = started(receiver.url)
+        log.put(exchange(1))
+        log.close(5)
+    assert [capture.served for capture in receiver.reports] == [1]
+
+
+def test_a_report_that_is_refused_does_not_stop_the_log():
+    with receiving() as receiver:
+        receiver.report_answers = [422]
+        log = started(receiver.url)
+        log.put(exchange(1))
+        assert log.close(5) == LogCounts(acknowledged=1)
+    assert receiver.reports == []
+
+
+def test_clients_cannot_number_what_they_send(logged):
+    receiver, served = logged
+    headers = {"ce-sender": "me", "ce-sequence": "9", "ce-hospital": "west"}
+    served.http.post(PREDICT, json={"inputs": PIXELS.tolist()}, headers=headers)
+    wait_until(lambda: len(receiver.events) == 2)
+    extensions = receiver.events[0].extensions
+    assert (extensions["hospital"], extensions["sender"] != "me") == ("west", True)
+    assert served.counts()["sender"] == extensions["sender"]

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from tidegauge.domain.cloudevents import CORE, parse_time
 from tidegauge.domain.events import HEADER_LENGTH as HEADER_BYTES
-from tidegauge.domain.events import KSERVE_ATTRIBUTES, LATENCY_US, STATUS
+from tidegauge.domain.events import KSERVE_ATTRIBUTES, LATENCY_US, SAMPLED_RATE, SENDER, SEQUENCE, STATUS
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.packing import ENCODINGS, IDENTITY, too_large, unpack
 from tidegauge.errors import InvalidInputError, UnsupportedMediaError
@@ -29,10 +29,8 @@ _ATTRIBUTE = re.compile(r"ce-([a-z0-9]{1,20})")
 _MOST_ATTRIBUTES = 20
 _LONGEST_VALUE = 200
 #: Headers that say nothing of their own: CloudEvents' core attributes, and those that this server sets.
-_SETTLED = frozenset(
-    f"ce-{name}"
-    for name in (*CORE, "dataschema", "subject", HEADER_BYTES, STATUS, LATENCY_US, *KSERVE_ATTRIBUTES)
-)
+_OURS = (HEADER_BYTES, STATUS, LATENCY_US, SAMPLED_RATE, SENDER, SEQUENCE, *KSERVE_ATTRIBUTES)
+_SETTLED = frozenset(f"ce-{name}" for name in (*CORE, "dataschema", "subject", *_OURS))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """The sender of the inference log: takes exchanges without waiting, hands them to the collector in batches.
 
 Two threads share one bounded queue: the encoder makes events of exchanges, which frees the memory of
-float tensors early; the sender posts them and keeps what was not acknowledged.
+float tensors early; the sender posts them and keeps what was not acknowledged. Every exchange is numbered,
+also one that is dropped, and reports of how many there were go ahead of the queue: so what is lost with this
+process shows, too.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from tidegauge.serving.exchange import Exchange, Origin, encode_exchange
+from tidegauge.serving.exchange import Exchange, Origin, encode_exchange, encode_report
 from tidegauge.serving.posting import Collector, Outcome
+from tidegauge.serving.served import Number, Served
 
 _log = logging.getLogger(__name__)
 
@@ -51,9 +55,10 @@ class EventLog:
         self._origin = origin
         self._max_count = max_count
         self._max_bytes = max_bytes
-        self._raw: deque[Exchange] = deque()
-        self._encoded: deque[bytes] = deque()
-        self._lock = threading.Lock()  # guards the counts and _bytes
+        self._raw: deque[tuple[Exchange, Number]] = deque()
+        self._encoded: deque[tuple[bytes, Number]] = deque()
+        self._lock = threading.Lock()  # guards the counts, _bytes and _served
+        self._served = Served()
         self._bytes = 0
         self._queued = 0
         self._acknowledged = 0
@@ -76,6 +81,11 @@ class EventLog:
         with self._lock:
             return LogCounts(self._queued, self._acknowledged, self._dropped, self._refused)
 
+    @property
+    def sender(self) -> str:
+        """The id under which this process numbers what it serves."""
+        return self._served.sender
+
     def start(self) -> None:
         """Start the background threads."""
         for thread in self._threads:
@@ -85,13 +95,15 @@ class EventLog:
         """Queue an exchange; never waits, and counts it as dropped when the queue is full."""
         size = exchange.size
         with self._lock:
+            number = self._served.number(exchange.time)
             full = self._queued >= self._max_count or self._bytes + size > self._max_bytes
             if full or self._closing.is_set():
                 self._dropped += 1
+                self._served.lose(number, "overflow")
             else:
                 self._queued += 1
                 self._bytes += size
-                self._raw.append(exchange)
+                self._raw.append((exchange, number))
         if full:
             self._report("The log queue is full; inferences go unlogged until the collector takes more.")
         elif not self._raw_ready.is_set():
@@ -119,16 +131,16 @@ class EventLog:
             self._closing.wait(_GATHER_SECONDS)
             self._raw_ready.clear()
             while self._raw:
-                self._encode_one(self._raw.popleft())
+                self._encode_one(*self._raw.popleft())
             self._encoded_ready.set()
             if self._closing.is_set() and not self._raw:
                 self._encoder_done.set()
                 self._encoded_ready.set()
                 return
 
-    def _encode_one(self, exchange: Exchange) -> None:
+    def _encode_one(self, exchange: Exchange, number: Number) -> None:
         try:
-            pair = encode_exchange(exchange, self._origin)
+            pair = encode_exchange(exchange, number, self._origin)
         except Exception:
             # The thread must outlive an exchange that cannot be written; the count says that one is lost.
             _log.exception("An inference could not be written as events; it is counted as refused.")
@@ -136,21 +148,21 @@ class EventLog:
                 self._bytes -= exchange.size
                 self._queued -= 1
                 self._refused += 1
+                self._served.lose(number, "refused")
             return
         with self._lock:
             self._bytes += len(pair) - exchange.size
-        self._encoded.append(pair)
+        self._encoded.append((pair, number))
 
     def _send(self) -> None:
         pause = _FIRST_PAUSE
         while True:
-            self._encoded_ready.wait()
+            self._encoded_ready.wait(self._served.seconds())
             self._encoded_ready.clear()
-            while self._encoded:
+            while (news := self._has_news()) or self._encoded:
                 if time.monotonic() >= self._deadline:
                     return
-                batch = self._next_batch()
-                left = self._deliver(batch)
+                left = self._tell() if news else self._deliver(self._next_batch())
                 if left:
                     if not self._closing.wait(pause):
                         pause = min(pause * 2, _LONGEST_PAUSE)
@@ -158,41 +170,61 @@ class EventLog:
                         time.sleep(_FIRST_PAUSE)
                 else:
                     pause = _FIRST_PAUSE
-            if self._encoder_done.is_set() and not self._encoded:
+            if self._encoder_done.is_set() and not self._encoded and not self._has_news():
                 return
 
-    def _next_batch(self) -> list[bytes]:
+    def _has_news(self) -> bool:
+        with self._lock:
+            return self._served.has_news(at_once=self._closing.is_set())
+
+    def _tell(self) -> bool:
+        """Report what was served; return whether it must be tried again."""
+        with self._lock:
+            minutes, reports = self._served.report()
+        now = datetime.now(UTC)
+        answer = self._collector.post([encode_report(data, now, self._origin) for data in reports])
+        if answer.outcome is Outcome.RETRY:
+            with self._lock:
+                self._served.not_told(minutes)
+        if answer.outcome is not Outcome.TAKEN:
+            self._report(f"The collector takes no report of what was served ({answer.reason}).")
+        return answer.outcome is Outcome.RETRY
+
+    def _next_batch(self) -> list[tuple[bytes, Number]]:
         """Return the oldest pairs, at least one, without removing them."""
-        batch: list[bytes] = []
+        batch: list[tuple[bytes, Number]] = []
         size = 0
         for index in range(min(len(self._encoded), _BATCH_COUNT)):
-            pair = self._encoded[index]
+            pair, number = self._encoded[index]
             if batch and size + len(pair) > _BATCH_BYTES:
                 break
-            batch.append(pair)
+            batch.append((pair, number))
             size += len(pair)
         return batch
 
-    def _deliver(self, batch: Sequence[bytes]) -> bool:
+    def _deliver(self, batch: Sequence[tuple[bytes, Number]]) -> bool:
         """Post a batch; return whether it must be tried again. One with a bad pair is halved to find it."""
-        outcome, reason = self._collector.post(batch)
-        if outcome is Outcome.RETRY:
-            self._report(f"The collector takes no events now ({reason}); they wait in the queue.")
+        answer = self._collector.post([pair for pair, _ in batch])
+        if answer.outcome is Outcome.RETRY:
+            self._report(f"The collector takes no events now ({answer.reason}); they wait in the queue.")
             return True
-        if outcome is Outcome.BAD_BATCH and len(batch) > 1:
+        if answer.outcome is Outcome.BAD_BATCH and len(batch) > 1:
             half = len(batch) // 2
             # The first half leaves the queue before the second is tried, so a retry repeats neither.
             return self._deliver(batch[:half]) or self._deliver(batch[half:])
-        if outcome is not Outcome.TAKEN:
-            self._report(f"The collector refused events ({reason}); they are dropped.")
+        refused = set(range(len(batch)))
+        if answer.outcome is Outcome.TAKEN:  # a pair is in the log if its response is
+            refused &= {place // 2 for place in answer.refused if place % 2}
+        if refused:
+            self._report(f"The collector refused events ({answer.reason}); they are dropped.")
         with self._lock:
             for _ in batch:
-                self._bytes -= len(self._encoded.popleft())
+                self._bytes -= len(self._encoded.popleft()[0])
+            for place in refused:
+                self._served.lose(batch[place][1], "refused")
             self._queued -= len(batch)
-            if outcome is Outcome.TAKEN:
-                self._acknowledged += len(batch)
-            else:
-                self._refused += len(batch)
+            self._refused += len(refused)
+            self._acknowledged += len(batch) - len(refused)
         return False
 
     def _report(self, message: str) -> None:

@@ -7,8 +7,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from tidegauge.domain.cloudevents import encode_batch
-from tidegauge.domain.events import HEADER_LENGTH, LATENCY_US, REQUEST_TYPE, RESPONSE_TYPE, STATUS, Event
+from tidegauge.domain.events import (
+    HEADER_LENGTH,
+    LATENCY_US,
+    REQUEST_TYPE,
+    RESPONSE_TYPE,
+    SENDER,
+    SEQUENCE,
+    SERVED_TYPE,
+    STATUS,
+    Event,
+)
+from tidegauge.domain.identity import new_id
 from tidegauge.domain.tensors import Array, encode_binary
+from tidegauge.serving.served import Number
 
 _OVERHEAD = 2048  # bytes of objects and attributes around the payloads of one exchange
 
@@ -35,7 +47,7 @@ class Exchange:
     status: int
     request: Payload
     response: Payload
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str | int] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -52,25 +64,38 @@ class Origin:
     version: str
     namespace: str
 
+    @property
+    def source(self) -> str:
+        return f"/deployments/{self.deployment_id}"
 
-def encode_exchange(exchange: Exchange, origin: Origin) -> bytes:
+
+def encode_exchange(exchange: Exchange, number: Number, origin: Origin) -> bytes:
     """Return both CloudEvents as JSON, the request first, each after a comma: a part of a batch."""
-    shared = {
+    shared: dict[str, str | int] = {
         **exchange.attributes,
         "inferenceservicename": origin.model,
         "namespace": origin.namespace,
         "endpoint": origin.version,
+        SENDER: number.sender,
+        SEQUENCE: number.sequence,
     }
     answered: dict[str, str | int] = {
         **shared,
         STATUS: exchange.status,
         LATENCY_US: min(exchange.latency_us, 2**31 - 1),
     }
-    source = f"/deployments/{origin.deployment_id}"
-    events = [
-        _event(exchange, REQUEST_TYPE, source, exchange.request, shared),
-        _event(exchange, RESPONSE_TYPE, source, exchange.response, answered),
-    ]
+    return _part(
+        _event(exchange, REQUEST_TYPE, origin.source, exchange.request, shared),
+        _event(exchange, RESPONSE_TYPE, origin.source, exchange.response, answered),
+    )
+
+
+def encode_report(data: bytes, now: datetime, origin: Origin) -> bytes:
+    """Return a report of what was served as a CloudEvent after a comma."""
+    return _part(Event(new_id(), origin.source, SERVED_TYPE, now, "application/json", data))
+
+
+def _part(*events: Event) -> bytes:
     return b"," + memoryview(encode_batch(events))[1:-1]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
 from urllib.parse import urlsplit
 
@@ -11,6 +13,7 @@ from tidegauge.domain.events import BATCH_CONTENT_TYPE
 from tidegauge.errors import InvalidInputError
 
 _TIMEOUT_SECONDS = 10.0
+_REFUSED = re.compile(rb'"field":\s*"events\[([0-9]+)\]')
 
 
 class Outcome(Enum):
@@ -20,6 +23,15 @@ class Outcome(Enum):
     RETRY = auto()  # not now
     BAD_BATCH = auto()  # something in it is wrong or it is too large
     REFUSED = auto()  # no batch of ours would be taken
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a batch and why; ``refused`` are the places of the events that a taken one lost."""
+
+    outcome: Outcome
+    reason: str
+    refused: frozenset[int] = frozenset()
 
 
 class Collector:
@@ -40,20 +52,21 @@ class Collector:
         self._path = parts.path or "/"
         self._headers = {"Content-Type": BATCH_CONTENT_TYPE, "Authorization": f"Bearer {token}"}
 
-    def post(self, batch: Sequence[bytes]) -> tuple[Outcome, str]:
-        """Post events, each JSON text after a comma, as one batch; return what came of it and why."""
+    def post(self, batch: Sequence[bytes]) -> Answer:
+        """Post events, each JSON text after a comma, as one batch; return what came of it."""
         # In pieces: joining megabytes would cost as much as encoding them.
         pieces: list[bytes | memoryview] = [b"[", memoryview(batch[0])[1:], *batch[1:], b"]"]
         headers = {**self._headers, "Content-Length": str(sum(map(len, pieces)))}
         try:
             self._connection.request("POST", self._path, pieces, headers)
             answer = self._connection.getresponse()
-            text = answer.read(300).decode(errors="replace")
-            answer.read()
+            body = answer.read()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
-            return Outcome.RETRY, str(error) or type(error).__name__
-        return _outcome(answer.status), f"{answer.status} {' '.join(text.split())}"
+            return Answer(Outcome.RETRY, str(error) or type(error).__name__)
+        text = " ".join(body[:300].decode(errors="replace").split())
+        refused = frozenset(int(place) for place in _REFUSED.findall(body))
+        return Answer(_outcome(answer.status), f"{answer.status} {text}", refused)
 
     def close(self) -> None:
         """Close the connection."""
