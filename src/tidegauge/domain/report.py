@@ -54,7 +54,7 @@ class Subject:
     state: str
     deployment_id: str
     origin: str
-    model: str
+    model: str  # empty, with version 0, where it is none of the catalogue
     model_version: int
     config_version: int
     config: MonitorConfig

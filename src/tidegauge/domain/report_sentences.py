@@ -39,10 +39,8 @@ def sentences(
     if not windows:
         first = f"Tidegauge looked at no window of {subject.name} {between}: there is nothing to report on."
         return (first, *_absent(absent))
-    looked = (
-        f"Tidegauge looked at {_count(windows, 'window')} of {subject.name} "
-        f"(model {subject.model} v{subject.model_version}) {between}."
-    )
+    model = f" (model {subject.model} v{subject.model_version})" if subject.model else ""
+    looked = f"Tidegauge looked at {_count(windows, 'window')} of {subject.name}{model} {between}."
     return (
         looked,
         *(_shares(part) for part in shares),
