@@ -15,6 +15,7 @@ import numpy.typing as npt
 import orjson
 import polars as pl
 
+from parts_collector import report
 from tidegauge.app import build_monitoring, build_services, open_database
 from tidegauge.domain.catalogue import RepositoryKind, Source, SourceType, VersionState
 from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
@@ -216,7 +217,7 @@ class Site:
         for image, score, moment in zip(images, scores, times, strict=True):
             ids.append(new_id())
             events += self.events(ids[-1], image, score, moment, attributes)
-        self.services.collector.accept(self.deployment.id, events, self.clock())
+        report(self.services.collector, self.deployment.id, events, self.clock())
         return ids
 
     def ask(
@@ -237,7 +238,7 @@ class Site:
             answer, noted = orjson.dumps(response), {STATUS: 200, LATENCY_US: latency}
             events.append(Event(ids[-1], source, REQUEST_TYPE, moment, kind, body, {}))
             events.append(Event(ids[-1], source, RESPONSE_TYPE, moment, kind, answer, noted))
-        self.services.collector.accept(self.deployment.id, events, self.clock())
+        report(self.services.collector, self.deployment.id, events, self.clock())
         return ids
 
     def events(

@@ -26,6 +26,7 @@ from tidegauge.api import metrics as metrics_api
 from tidegauge.api import monitors as monitors_api
 from tidegauge.api import pipelines as pipelines_api
 from tidegauge.api import proxy, retrainings, schemas, system, watching
+from tidegauge.collecting import build_collector
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.errors import UnavailableError
 from tidegauge.services.acceptance import Acceptance
@@ -33,10 +34,10 @@ from tidegauge.services.advice import Advice
 from tidegauge.services.alerting import Alerting
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.bundle import Services
+from tidegauge.services.captures import Captures
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.channels import Channels
 from tidegauge.services.cluster import Cluster
-from tidegauge.services.collector import Collector
 from tidegauge.services.deployments import Deployments
 from tidegauge.services.evidence import Evidences
 from tidegauge.services.example import Examples
@@ -49,6 +50,7 @@ from tidegauge.services.labels import Labels
 from tidegauge.services.letters import Letters
 from tidegauge.services.monitors import Monitors
 from tidegauge.services.notifications import Notifications
+from tidegauge.services.noting import Noting
 from tidegauge.services.observing import Observing
 from tidegauge.services.people import People
 from tidegauge.services.pictures import Pictures
@@ -56,7 +58,6 @@ from tidegauge.services.pipelines import Pipelines
 from tidegauge.services.playground import Playground
 from tidegauge.services.privacy.erasing import Erasures
 from tidegauge.services.privacy.redacting import Redacting
-from tidegauge.services.privacy.tombstones import Tombstones
 from tidegauge.services.reports import Reports
 from tidegauge.services.retraining import Retrainings
 from tidegauge.services.retraining.collecting import Collecting
@@ -65,6 +66,7 @@ from tidegauge.services.retraining.planning import Planning
 from tidegauge.services.retraining.promoting import Promoting
 from tidegauge.services.runs import Runs
 from tidegauge.services.schedule import Schedule
+from tidegauge.services.senders import Senders
 from tidegauge.services.showing import Showing
 from tidegauge.services.sources.bundle import Sources
 from tidegauge.services.sources.custom import CustomFunctions
@@ -75,6 +77,10 @@ from tidegauge.services.sources.logs import Logs
 from tidegauge.services.sources.performance import CustomPerformance, LateFiles
 from tidegauge.services.sources.places import Places
 from tidegauge.services.supervisor import Supervisor
+from tidegauge.services.traffic import Traffic
+from tidegauge.services.upkeep.compaction import Compaction
+from tidegauge.services.upkeep.keeper import Keeper
+from tidegauge.services.upkeep.retention import Retention
 from tidegauge.services.worker import Worker
 from tidegauge.settings import Settings
 from tidegauge.storage.database import Database
@@ -83,7 +89,7 @@ from tidegauge.storage.objects import ObjectStore
 from tidegauge.storage.observations import ObservationStore
 from tidegauge.ui import pages
 from tidegauge.ui import reports as report_pages
-from tidegauge.web.access import may_ingest, signed_in
+from tidegauge.web.access import sender, signed_in
 from tidegauge.web.bodies import Bounding
 from tidegauge.web.compressing import Compressing
 
@@ -116,6 +122,8 @@ class Monitoring:
     health: Health
     history: History
     labels: Labels
+    retention: Retention
+    keeper: Keeper
 
 
 def build_monitoring(
@@ -140,7 +148,7 @@ def build_monitoring(
     labels = Labels(database, now)
     sources = Sources(
         LateFiles(places, labels, store, datasets),
-        ForeignLogs(places, logs, observing),
+        ForeignLogs(places, logs, Noting(database, now)),
         CustomPerformance(functions),
         CustomDrift(functions, logs),
     )
@@ -153,7 +161,7 @@ def build_monitoring(
         sources,
         baselines,
         evidences,
-        Findings(labels, Letters(database), sources, health),
+        Findings(labels, Letters(database), sources, health, Captures(database, now)),
         Redacting(database, log, files),
         Alerting(database, notifications, now),
         history,
@@ -162,7 +170,22 @@ def build_monitoring(
     )
     grace = timedelta(seconds=settings.flush_seconds + _GRACE_SECONDS)
     schedule = Schedule(database, runs, now, grace=grace, threads=settings.workers)
-    return Monitoring(logs, files, observing, baselines, evidences, runs, schedule, health, history, labels)
+    retention = Retention(database, log, baselines, settings.keep_days, settings.keep_bytes)
+    keeper = Keeper(database, store, Compaction(database, log), retention, now)
+    return Monitoring(
+        logs,
+        files,
+        observing,
+        baselines,
+        evidences,
+        runs,
+        schedule,
+        health,
+        history,
+        labels,
+        retention,
+        keeper,
+    )
 
 
 def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) -> Services:
@@ -173,7 +196,8 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
     worker = Worker()
     people = People(database, now)
     catalogue = Catalogue(database, store, worker, home, now)
-    supervisor = Supervisor(database, catalogue, people, home, settings.address)
+    traffic = Traffic(database, InferenceLog(store), now)
+    supervisor = Supervisor(database, catalogue, people, traffic, home, settings.address)
 
     def flush() -> None:
         collector.flush()  # the collector is made last
@@ -181,15 +205,8 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
     deployments = Deployments(database, store, catalogue, supervisor, flush, now)
     notifications = Notifications(database, settings.address, now, Pictures(database, charts.of_alert).draw)
     monitoring = build_monitoring(settings, database, store, catalogue, notifications, flush, now)
-    collector = Collector(
-        home / "collector",
-        store,
-        deployments.exists,
-        deployments.find_id,
-        settings.flush_seconds,
-        wrote=monitoring.observing.note,
-        kept=Tombstones(database).kept,
-    )
+    senders = Senders(database, people)
+    collector = build_collector(settings, database, store, senders, now)
     baselines, evidences = monitoring.baselines, monitoring.evidences
     fitting = Fitting(database, catalogue, baselines)
     pipelines = Pipelines(database, catalogue, people, worker, home, settings.address, now)
@@ -218,10 +235,13 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         worker=worker,
         people=people,
         health=monitoring.health,
+        captures=Captures(database, now),
         catalogue=catalogue,
         cluster=Cluster(settings, database, collector, now),
         collector=collector,
+        senders=senders,
         supervisor=supervisor,
+        traffic=traffic,
         deployments=deployments,
         pipelines=pipelines,
         baselines=baselines,
@@ -243,6 +263,8 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         observing=monitoring.observing,
         history=monitoring.history,
         schedule=monitoring.schedule,
+        retention=monitoring.retention,
+        keeper=monitoring.keeper,
     )
 
 
@@ -260,8 +282,10 @@ def run_worker(settings: Settings, announce: Callable[[], None]) -> None:
         signal.signal(name, lambda *_: stopped.set())
     notifications.start()
     monitoring.schedule.start()
+    monitoring.keeper.start()
     announce()
     stopped.wait()
+    monitoring.keeper.close()
     monitoring.schedule.close()
     notifications.close()
     database.close()
@@ -283,11 +307,13 @@ def start(services: Services) -> None:
     services.health.start()
     services.notifications.start()
     services.schedule.start()
+    services.keeper.start()
 
 
 def stop(services: Services) -> None:
     """End the background work; nothing acknowledged is lost."""
     services.examples.close()
+    services.keeper.close()
     services.schedule.close()
     services.notifications.close()
     services.health.close()
@@ -325,7 +351,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(system.router)
     app.include_router(schemas.router)
     app.include_router(metrics_api.build_router())
-    app.include_router(collector_api.build_router(services.collector, may_ingest))
+    app.include_router(collector_api.build_router(services.collector, sender))
     closed = [Depends(signed_in)]
     for kind in RepositoryKind:
         app.include_router(catalogue_api.build_router(kind), dependencies=closed)

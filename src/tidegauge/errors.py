@@ -76,6 +76,14 @@ class UnavailableError(TidegaugeError):
     """A part that is needed is not there now; the same call may work later (HTTP 503)."""
 
 
+class TooManyError(TidegaugeError):
+    """More than is allowed of this in a time (HTTP 429); ``retry_after`` is in seconds."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 def raise_all(errors: Iterable[FieldError]) -> None:
     """Raise InvalidInputError with these errors, all at once, if there are any."""
     found = tuple(errors)

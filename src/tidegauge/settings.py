@@ -23,6 +23,10 @@ class Settings:
     store_url: str = ""  # empty: a folder in the home folder
     max_upload_bytes: int = 20 * 2**30
     flush_seconds: int = 5
+    collector_rate: int = 0  # events a second of one deployment; 0: any
+    collector_waiting_bytes: int = 2 * 2**30  # of events that wait for the store; more are refused
+    keep_days: int = 0  # of logs of deployments that say nothing of it; 0: all
+    keep_bytes: int = 0
     workers: int = 2  # threads that look at windows; 0: `tidegauge worker` does
 
     @property
@@ -80,6 +84,18 @@ def load_settings(
         raise InvalidInputError.of(
             "flush_seconds", f"flush_seconds is {settings.flush_seconds}; use 1 or more."
         )
+    if settings.collector_rate < 0:
+        raise InvalidInputError.of(
+            "collector_rate", f"collector_rate is {settings.collector_rate}; use 0 (any rate) or more."
+        )
+    if settings.collector_waiting_bytes < 2**20:
+        raise InvalidInputError.of(
+            "collector_waiting_bytes",
+            f"collector_waiting_bytes is {settings.collector_waiting_bytes}; use {2**20} or more.",
+        )
+    for name, value in (("keep_days", settings.keep_days), ("keep_bytes", settings.keep_bytes)):
+        if value < 0:
+            raise InvalidInputError.of(name, f"{name} is {value}; use 0 (all is kept) or more.")
     if not 0 <= settings.workers <= 64:
         raise InvalidInputError.of("workers", f"workers is {settings.workers}; use a number from 0 to 64.")
     return settings

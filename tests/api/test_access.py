@@ -16,7 +16,8 @@ from tidegauge.app import build_services, create_app
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.users import Role, Scope, User
 from tidegauge.settings import load_settings
-from tidegauge.web.access import COOKIE, OPEN
+from tidegauge.web.access import OPEN
+from tidegauge.web.credentials import COOKIE
 
 
 @pytest.fixture(scope="module")

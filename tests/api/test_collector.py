@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
 import os
@@ -8,7 +9,7 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,13 +19,16 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from starlette.requests import Request
 
+from parts_collector import build, principal
 from tidegauge.api import errors
 from tidegauge.api.collector import build_router
 from tidegauge.domain.cloudevents import STRUCTURED_CONTENT_TYPE
 from tidegauge.domain.events import BATCH_CONTENT_TYPE
+from tidegauge.domain.users import Principal, Role, Scope
 from tidegauge.errors import NotSignedInError
-from tidegauge.services.collector import Collector
+from tidegauge.services.collector import Collector, Limits
 from tidegauge.storage.objects import ObjectStore
 from tidegauge.web.bodies import Bounding
 
@@ -35,8 +39,7 @@ BATCH = {"content-type": BATCH_CONTENT_TYPE}
 
 @pytest.fixture
 def collector(tmp_path: Path) -> Iterator[Collector]:
-    store = ObjectStore(str(tmp_path / "store"))
-    made = Collector(tmp_path / "segments", store, {"d1"}.__contains__, lambda *_: None, 3600)
+    made = build(tmp_path / "segments", ObjectStore(str(tmp_path / "store")), {"d1"}.__contains__)
     made.start()
     yield made
     made.close()
@@ -47,14 +50,17 @@ def locked() -> list[bool]:
     return []
 
 
-@pytest.fixture
-def client(collector: Collector, locked: list[bool]) -> Iterator[httpx.Client]:
-    def require() -> None:
+@contextlib.contextmanager
+def serving(
+    collector: Collector, sender: Principal | None = None, locked: Sequence[bool] = ()
+) -> Iterator[httpx.Client]:
+    def recognise(_: Request) -> Principal:
         if locked:
             raise NotSignedInError("Send a token.")
+        return sender or principal()
 
     app = FastAPI()
-    app.include_router(build_router(collector, require, max_body=5000))
+    app.include_router(build_router(collector, recognise, max_body=5000))
     app.add_middleware(Bounding)
     errors.install(app)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
@@ -67,6 +73,12 @@ def client(collector: Collector, locked: list[bool]) -> Iterator[httpx.Client]:
             yield made
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture
+def client(collector: Collector, locked: list[bool]) -> Iterator[httpx.Client]:
+    with serving(collector, locked=locked) as made:
+        yield made
 
 
 def batch(*events: Any) -> bytes:
@@ -84,7 +96,7 @@ def test_events_of_all_modes_are_accepted(client: httpx.Client, collector: Colle
     headers = {f"ce-{name}": str(EVENT[name]) for name in ("specversion", "source", "type")} | {"ce-id": "3"}
     answers = [
         client.post("/v1/events", json=EVENT, headers={"content-type": STRUCTURED_CONTENT_TYPE}),
-        client.post("/v1/deployments/d1/events", content=batch(second, second), headers=BATCH),
+        client.post("/v1/deployments/d1/events", content=batch(second, second | {"type": "x"}), headers=BATCH),
         client.post("/v1/events", content=b"raw", headers=headers),
         client.post("/v1/events", content=iter([b"in ", b"chunks"]), headers=headers | {"ce-id": "4"}),
     ]
@@ -97,6 +109,7 @@ def test_events_of_all_modes_are_accepted(client: httpx.Client, collector: Colle
     assert sorted(logged(collector)) == [
         ("1", b'{"a":1}'),
         ("2", b"\0\1"),
+        ("2", b"\0\1"),
         ("3", b"raw"),
         ("4", b"in chunks"),
     ]
@@ -108,17 +121,67 @@ def test_202_is_answered_only_when_the_event_is_on_the_disk(client: httpx.Client
     assert b'{"a":1}' in segment.read_bytes()
 
 
-def test_a_wrong_event_is_named_by_index_and_nothing_is_accepted(
+def test_a_wrong_event_of_a_batch_is_named_by_index_and_the_others_count(
     client: httpx.Client, collector: Collector
 ) -> None:
-    answer = client.post("/v1/events", content=batch(EVENT, {**EVENT, "id": ""}), headers=BATCH)
-    assert answer.status_code == 422
-    assert [error["field"] for error in answer.json()["errors"]] == ["events[1].id"]
-    unknown = client.post("/v1/events", content=batch({**EVENT, "source": "/deployments/d9"}), headers=BATCH)
-    assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (422, "events[0].source")
-    assert client.post("/v1/deployments/d9/events", content=batch(EVENT), headers=BATCH).status_code == 404
-    assert logged(collector) == []
+    answer = client.post("/v1/events", content=batch(EVENT, {**EVENT, "id": ""}, 7), headers=BATCH)
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
+    assert [error["field"] for error in answer.json()["refused"]] == ["events[1].id", "events[2]"]
+    unknown = batch({**EVENT, "id": "2"}, {**EVENT, "source": "/deployments/d9"})
+    answer = client.post("/v1/events", content=unknown, headers=BATCH)
+    assert [error["field"] for error in answer.json()["refused"]] == ["events[1].source"]
+    assert [id_ for id_, _ in logged(collector)] == ["1", "2"]
     assert collector.counts().refused == 3
+
+
+def test_a_batch_in_which_nothing_is_right_is_refused(client: httpx.Client, collector: Collector) -> None:
+    for events in ([{**EVENT, "id": ""}], [{**EVENT, "source": "/deployments/d9"}], [1, "a"]):
+        answer = client.post("/v1/events", content=batch(*events), headers=BATCH)
+        assert (answer.status_code, answer.json()["errors"][0]["field"][:9]) == (422, "events[0]")
+    assert client.post("/v1/deployments/d9/events", content=batch(EVENT), headers=BATCH).status_code == 404
+    many = client.post("/v1/events", content=batch(*[1] * 1100), headers=BATCH)
+    assert (many.status_code, many.json()["errors"][0]["field"]) == (422, "events")
+    assert logged(collector) == []
+
+
+def test_an_event_that_is_sent_again_is_acknowledged_and_stored_once(
+    client: httpx.Client, collector: Collector
+) -> None:
+    other = {**EVENT, "type": "response"}
+    assert client.post("/v1/events", content=batch(EVENT, EVENT), headers=BATCH).json() == {
+        "accepted": 1,
+        "repeated": 1,
+    }
+    answer = client.post("/v1/events", content=batch(other, EVENT), headers=BATCH)
+    assert answer.json() == {"accepted": 1, "repeated": 1}
+    assert len(logged(collector)) == 2
+    assert collector.counts().repeated == 2
+
+
+def test_more_than_a_deployment_may_send_is_429_with_retry_after(tmp_path: Path) -> None:
+    store = ObjectStore(str(tmp_path / "store"))
+    with serving(build(tmp_path / "segments", store, limits=Limits(rate=5))) as client:
+        events = [{**EVENT, "id": str(n)} for n in range(20)]
+        assert client.post("/v1/events", content=batch(*events), headers=BATCH).status_code == 202
+        answer = client.post("/v1/events", content=batch(EVENT), headers=BATCH)
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "4")
+        assert "'d1' sends more than 5 events a second" in answer.json()["detail"]
+        other = client.post("/v1/deployments/d2/events", content=batch(EVENT), headers=BATCH)
+        assert other.status_code == 202
+
+
+def test_a_token_of_one_deployment_reports_for_no_other(tmp_path: Path) -> None:
+    store = ObjectStore(str(tmp_path / "store"))
+    only = principal(Role.USER, Scope.INGEST, "d1")
+    with serving(build(tmp_path / "segments", store), only) as client:
+        answer = client.post(
+            "/v1/events", content=batch(EVENT, {**EVENT, "source": "/deployments/d2"}), headers=BATCH
+        )
+        assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
+        assert [error["field"] for error in answer.json()["refused"]] == ["events[1].source"]
+        assert "that this token may report for" in answer.json()["refused"][0]["message"]
+        for path in ("/v1/deployments/d2/events", "/v1/deployments/nowhere/events"):
+            assert client.post(path, content=batch(EVENT), headers=BATCH).status_code == 403
 
 
 @pytest.mark.parametrize("size", [5001, 20_000])
@@ -142,7 +205,7 @@ def test_a_packed_body_is_unpacked(
 ) -> None:
     headers = BATCH | {"content-encoding": encoding}
     answer = client.post("/v1/events", content=pack(batch(EVENT)), headers=headers)
-    assert (answer.status_code, answer.json()) == (202, {"accepted": 1})
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 1, "repeated": 0})
     for body, status, said in (
         (pack(bytes(20_000)), 413, "5000 bytes"),  # small until it is unpacked
         (pack(batch(EVENT))[:-9], 422, "ends too early"),

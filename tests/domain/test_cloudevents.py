@@ -5,6 +5,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from cloudevents.core.bindings import http
 from cloudevents.core.formats.json import JSONFormat
@@ -12,8 +13,15 @@ from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegauge.domain.cloudevents import STRUCTURED_CONTENT_TYPE, decode_http, decode_json, encode_batch
-from tidegauge.domain.events import BATCH_CONTENT_TYPE, Event
+from tidegauge.domain.cloudevents import (
+    STRUCTURED_CONTENT_TYPE,
+    Decoded,
+    decode_http,
+    decode_json,
+    encode_batch,
+)
+from tidegauge.domain.events import BATCH_CONTENT_TYPE, REQUEST_TYPE, RESPONSE_TYPE, Event
+from tidegauge.domain.inference import decode_event
 from tidegauge.errors import InvalidInputError, UnsupportedMediaError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -39,14 +47,18 @@ extension_names = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, ma
 )
 times = st.datetimes(
     min_value=datetime(1000, 1, 2),  # noqa: DTZ001 - hypothesis adds the zone
-    max_value=datetime(9999, 12, 30),  # noqa: DTZ001
+    max_value=NOW.replace(tzinfo=None),
     timezones=st.sampled_from([UTC, datetime.strptime("+0530", "%z").tzinfo]),
 )
 
 
 def one(**attributes: Any) -> Event:
-    (event,) = decode_json(json.dumps({**REQUIRED, **attributes}).encode(), batch=False, now=NOW)
+    (event,) = decode_json(json.dumps({**REQUIRED, **attributes}).encode(), batch=False, now=NOW).events
     return event
+
+
+def batch_of(*items: Any) -> Decoded:
+    return decode_json(json.dumps(items).encode(), batch=True, now=NOW)
 
 
 def refused(body: Any, *, batch: bool = False) -> InvalidInputError:
@@ -80,9 +92,9 @@ def test_what_the_cloudevents_package_sends_is_read_back_equal(
     structured, binary = http.to_structured(sent, JSONFormat()), http.to_binary(sent, JSONFormat())
     batch = b"[" + structured.body + b"," + structured.body + b"]"
     read = [
-        *decode_http(structured.headers, structured.body, NOW),
-        *decode_http(binary.headers, binary.body, NOW),
-        *decode_http({"content-type": BATCH_CONTENT_TYPE}, batch, NOW),
+        *decode_http(structured.headers, structured.body, NOW).events,
+        *decode_http(binary.headers, binary.body, NOW).events,
+        *decode_http({"content-type": BATCH_CONTENT_TYPE}, batch, NOW).events,
     ]
     assert len(read) == 4
     for event in read:
@@ -98,7 +110,7 @@ def test_a_batch_that_we_encode_is_read_back_equal_and_by_the_package_too(
 ) -> None:
     event = Event(event_id, "/d", "request", time.astimezone(UTC), "a/b", data, extensions)
     body = encode_batch([event, event])
-    assert decode_json(body, batch=True, now=NOW) == [event, event]
+    assert decode_json(body, batch=True, now=NOW).events == [event, event]
     foreign = JSONFormat().read(None, json.dumps(json.loads(body)[0]))
     assert (foreign.get_data(), foreign.get_id(), foreign.get_time()) == (data, event_id, event.time)
     assert {name: foreign.get_extension(name) for name in extensions} == extensions
@@ -172,16 +184,91 @@ def test_an_event_without_a_time_happened_now() -> None:
 def test_a_wrong_attribute_is_named_with_the_index_of_its_event(
     change: dict[str, Any], attribute: str, says: str
 ) -> None:
-    error = refused([REQUIRED, {**REQUIRED, **change}], batch=True)
-    assert [each.field for each in error.errors] == [f"events[1].{attribute}"]
+    decoded = batch_of(REQUIRED, {**REQUIRED, **change}, REQUIRED)
+    assert ([event.id for event in decoded.events], decoded.places) == (["1", "1"], [0, 2])
+    (error,) = decoded.errors
+    assert error.field == f"events[1].{attribute}"
     assert "event 1" in error.message
     assert says in error.message
+    alone = refused({**REQUIRED, **change})
+    assert alone.errors[0].field == f"events[0].{attribute}"
 
 
 def test_every_wrong_event_of_a_batch_is_listed_up_to_a_limit() -> None:
-    error = refused([REQUIRED, 7, {**REQUIRED, "id": ""}, None], batch=True)
-    assert [each.field for each in error.errors] == ["events[1]", "events[2].id", "events[3]"]
-    assert len(refused([1] * 100, batch=True).errors) == 20
+    decoded = batch_of(REQUIRED, 7, {**REQUIRED, "id": ""}, None)
+    assert [each.field for each in decoded.errors] == ["events[1]", "events[2].id", "events[3]"]
+    assert len(batch_of(*[1] * 1000).errors) == 1000
+    assert "More than 1000 events are wrong" in refused([1] * 1001, batch=True).message
+
+
+@pytest.mark.parametrize(
+    ("change", "attribute", "says"),
+    [
+        ({"id": "x" * 2049}, "id", "2049 characters; send 2048 at most"),
+        ({"patient": "x" * 2049}, "patient", "2048 at most"),
+        ({"datacontenttype": "x" * 2049}, "datacontenttype", "2048 at most"),
+        ({f"a{n}": 1 for n in range(65)}, "", "65 extensions; send 64 at most"),
+        ({"time": "9999-12-31T00:00:00Z"}, "time", "more than a day ahead"),
+    ],
+)
+def test_attributes_are_bounded(change: dict[str, Any], attribute: str, says: str) -> None:
+    error = refused({**REQUIRED, **change})
+    assert error.errors[0].field.removeprefix("events[0]").lstrip(".") == attribute
+    assert says in error.message
+
+
+IMAGE = [[[n % 256] for n in range(60)] for _ in range(50)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"instances": [IMAGE, IMAGE]},
+        {"instances": [{"a": IMAGE, "b": IMAGE}]},
+        {"inputs": {"a": [IMAGE], "b": [IMAGE]}},
+        {"inputs": [IMAGE]},
+        {"signature_name": "serving_default", "instances": [IMAGE]},
+    ],
+)
+@pytest.mark.parametrize("mode", ["structured", "batch", "binary"])
+def test_images_in_json_become_bytes_and_decode_to_the_same_tensors(data: Any, mode: str) -> None:
+    event = {**REQUIRED, "type": REQUEST_TYPE, "note": "é"}
+    body = json.dumps(data).encode()
+    if mode == "binary":
+        headers = {f"ce-{name}": value for name, value in event.items() if name != "note"}
+        (small,) = decode_http({**headers, "content-type": "application/json"}, body, NOW).events
+    else:
+        text = json.dumps([{**event, "data": data}] if mode == "batch" else {**event, "data": data}).encode()
+        (small,) = decode_json(text, batch=mode == "batch", now=NOW).events
+    plain = Event("1", "/d", REQUEST_TYPE, NOW, "application/json", body)
+    assert len(small.data) < len(body) / 3
+    assert small.content_type == "application/octet-stream"
+    found, wanted = decode_event(small), decode_event(plain)
+    assert list(found) == list(wanted)
+    for name, tensor in wanted.items():
+        assert found[name].dtype == tensor.dtype
+        assert np.array_equal(found[name], tensor)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "data"),
+    [
+        ({"type": RESPONSE_TYPE}, {"instances": [IMAGE]}),
+        ({"headerlength": 5}, {"instances": [IMAGE]}),
+        ({}, {"instances": [[[[0.5]] * 60] * 50]}),
+        ({}, {"instances": [[[[256]] * 60] * 50]}),
+        ({}, {"instances": [[1] * 3000]}),
+        ({}, {"instances": [IMAGE, IMAGE[:-1]]}),
+        ({}, {"instances": [IMAGE], "more": 1}),
+        ({}, {"instances": [IMAGE], "signature_name": "other"}),
+        ({}, {"inputs": {"(unnamed)": [IMAGE]}}),
+        ({"note": "["}, {"instances": [IMAGE]}),
+    ],
+)
+def test_what_is_not_images_of_bytes_is_kept_as_it_came(attributes: dict[str, Any], data: Any) -> None:
+    event = one(**{"type": REQUEST_TYPE, **attributes}, data=data)
+    assert json.loads(event.data) == data
+    assert event.content_type == "application/json"
 
 
 @pytest.mark.parametrize(
@@ -203,7 +290,7 @@ def test_what_is_not_json_is_refused(body: bytes) -> None:
 def test_the_shape_must_match_the_mode() -> None:
     assert "array" in refused(REQUIRED, batch=True).message
     assert "not a JSON object" in refused([REQUIRED]).message
-    assert decode_json(b"[]", batch=True, now=NOW) == []
+    assert decode_json(b"[]", batch=True, now=NOW).events == []
 
 
 def test_binary_headers_are_unquoted_and_percent_decoded() -> None:
@@ -218,7 +305,7 @@ def test_binary_headers_are_unquoted_and_percent_decoded() -> None:
         "ce-endpoint": "",
         "x-unrelated": "y",
     }
-    (event,) = decode_http(headers, b'{ "kept": "as it came" }', NOW)
+    (event,) = decode_http(headers, b'{ "kept": "as it came" }', NOW).events
     assert (event.id, event.source, event.data) == ("café %", 'a "quoted" one', b'{ "kept": "as it came" }')
     assert event.extensions == {"latencyus": 1500, "other": "7", "endpoint": ""}
 
@@ -258,7 +345,7 @@ def test_what_is_no_cloudevent_is_an_unsupported_medium(headers: dict[str, str])
 @given(st.binary(max_size=60) | json_values.map(lambda value: json.dumps(value).encode()), st.booleans())
 def test_a_malformed_body_is_refused_and_never_breaks(body: bytes, batch: bool) -> None:
     try:
-        fields = [json.dumps(event.id) for event in decode_json(body, batch=batch, now=NOW)]
+        fields = [json.dumps(event.id) for event in decode_json(body, batch=batch, now=NOW).events]
         assert fields == []  # only an empty batch is right
     except InvalidInputError as error:
         fields = [each.field for each in error.errors]

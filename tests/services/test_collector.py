@@ -1,22 +1,18 @@
 from __future__ import annotations
 
-import json
-import random
-import signal
-import subprocess
-import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow.dataset as ds
 import pytest
 
+from parts_collector import build, report
 from tidegauge.domain.events import Event
 from tidegauge.errors import InvalidInputError, NotFoundError, UnavailableError
-from tidegauge.services.collector import Collector
+from tidegauge.services.collector import Collector, Limits, Taken
 from tidegauge.storage.objects import ObjectStore
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -39,17 +35,15 @@ def store(tmp_path: Path) -> FlakyStore:
     return FlakyStore(str(tmp_path / "store"))
 
 
-def make(
-    tmp_path: Path, store: ObjectStore, flush_seconds: float = 3600.0, max_waiting_bytes: int = 1 << 20
-) -> Collector:
+def make(tmp_path: Path, store: ObjectStore, flush_seconds: float = 3600.0, **more: Any) -> Collector:
     services = {("xray", "ward"): "d2"}
-    return Collector(
+    return build(
         tmp_path / "segments",
         store,
         {"d1", "d2"}.__contains__,
         lambda name, namespace: services.get((name, namespace)),
         flush_seconds,
-        max_waiting_bytes=max_waiting_bytes,
+        **more,
     )
 
 
@@ -70,7 +64,7 @@ def logged(collector: Collector, deployment: str = "d1") -> list[str]:
 
 
 def test_accepted_events_are_in_the_log_after_a_flush(collector: Collector, tmp_path: Path) -> None:
-    assert collector.accept("d1", [event("a"), event("b")], NOW) == 2
+    assert report(collector, "d1", [event("a"), event("b")], NOW) == Taken(2, 0)
     assert logged(collector) == []
     collector.flush()
     assert logged(collector) == ["a", "b"]
@@ -82,7 +76,7 @@ def test_accepted_events_are_in_the_log_after_a_flush(collector: Collector, tmp_
 def test_the_flusher_writes_by_itself(tmp_path: Path, store: FlakyStore) -> None:
     collector = make(tmp_path, store, flush_seconds=0.02)
     collector.start()
-    collector.accept("d1", [event("a")], NOW)
+    report(collector, "d1", [event("a")], NOW)
     deadline = time.monotonic() + 10
     while logged(collector) != ["a"] and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -93,11 +87,11 @@ def test_the_flusher_writes_by_itself(tmp_path: Path, store: FlakyStore) -> None
 def test_close_writes_what_there_is(tmp_path: Path, store: FlakyStore) -> None:
     collector = make(tmp_path, store)
     collector.start()
-    collector.accept("d1", [event("a")], NOW)
+    report(collector, "d1", [event("a")], NOW)
     collector.close()
     assert logged(collector) == ["a"]
     with pytest.raises(UnavailableError, match="closed"):
-        collector.accept("d1", [event("b")], NOW)
+        report(collector, "d1", [event("b")], NOW)
 
 
 def test_an_event_names_its_deployment_by_source_or_service(collector: Collector) -> None:
@@ -106,27 +100,28 @@ def test_an_event_names_its_deployment_by_source_or_service(collector: Collector
         event("b", "https://models.example/deployments/d2"),
         event("c", "http://localhost:9081/", inferenceservicename="xray", namespace="ward"),
     ]
-    collector.accept(None, sent, NOW)
+    report(collector, None, sent, NOW)
     collector.flush()
     assert (logged(collector, "d1"), logged(collector, "d2")) == (["a"], ["b", "c"])
 
 
-def test_an_unknown_deployment_is_named_and_nothing_is_accepted(collector: Collector) -> None:
-    sent = [
-        event("a", "/deployments/d1"),
-        event("b", "/deployments/d9"),
-        event("c", inferenceservicename="xray", namespace="elsewhere"),
-    ]
+def test_an_unknown_deployment_is_named_and_the_others_count(collector: Collector) -> None:
+    wrong = [event("b", "/deployments/d9"), event("c", inferenceservicename="xray", namespace="elsewhere")]
+    taken = report(collector, None, [event("a", "/deployments/d1"), *wrong], NOW)
+    assert (taken.accepted, [error.field for error in taken.refused]) == (
+        1,
+        ["events[1].source", "events[2].source"],
+    )
+    assert "'/deployments/d9'" in taken.refused[0].message
+    assert "'elsewhere'" in taken.refused[1].message
     with pytest.raises(InvalidInputError) as caught:
-        collector.accept(None, sent, NOW)
-    assert [error.field for error in caught.value.errors] == ["events[1].source", "events[2].source"]
-    assert "'/deployments/d9'" in caught.value.message
-    assert "'elsewhere'" in caught.value.errors[1].message
+        report(collector, None, wrong, NOW)
+    assert [error.field for error in caught.value.errors] == ["events[0].source", "events[1].source"]
     with pytest.raises(NotFoundError, match="'d9'"):
-        collector.accept("d9", [event("a")], NOW)
+        report(collector, "d9", [event("a")], NOW)
     collector.flush()
-    assert logged(collector) == []
-    assert (collector.counts().received, collector.counts().refused) == (0, 4)
+    assert logged(collector) == ["a"]
+    assert (collector.counts().received, collector.counts().refused) == (1, 5)
 
 
 def test_a_store_that_is_away_costs_nothing_but_time(
@@ -134,7 +129,7 @@ def test_a_store_that_is_away_costs_nothing_but_time(
 ) -> None:
     store.down = True
     for name in ("a", "b"):
-        collector.accept("d1", [event(name)], NOW)
+        report(collector, "d1", [event(name)], NOW)
         with pytest.raises(UnavailableError, match="connection refused"):
             collector.flush()
     assert (collector.counts().pending, collector.counts().failure) == (2, "connection refused")
@@ -146,7 +141,7 @@ def test_a_store_that_is_away_costs_nothing_but_time(
 
 def test_start_goes_on_although_the_store_is_away(tmp_path: Path, store: FlakyStore) -> None:
     first = make(tmp_path, store)
-    first.accept("d1", [event("a")], NOW)
+    report(first, "d1", [event("a")], NOW)
     store.down = True
     first.close()
     second = make(tmp_path, store)
@@ -159,7 +154,7 @@ def test_start_goes_on_although_the_store_is_away(tmp_path: Path, store: FlakySt
 
 def test_a_crash_between_put_and_delete_leaves_each_event_once(tmp_path: Path, store: FlakyStore) -> None:
     first = make(tmp_path, store)
-    first.accept("d1", [event("a"), event("b")], NOW)
+    report(first, "d1", [event("a"), event("b")], NOW)
     (segment,) = (tmp_path / "segments").glob("*.segment")
     kept = segment.read_bytes()
     first.close()
@@ -175,7 +170,7 @@ def test_a_damaged_segment_is_kept_and_the_rest_is_written(
 ) -> None:
     first = make(tmp_path, store)
     for name in ("a", "b", "c"):
-        first.accept("d1", [event(name, "/source-of-" + name)], NOW)
+        report(first, "d1", [event(name, "/source-of-" + name)], NOW)
     store.down = True
     first.close()
     store.down = False
@@ -191,7 +186,7 @@ def test_a_damaged_segment_is_kept_and_the_rest_is_written(
 
 
 def test_memory_for_requests_is_bounded(tmp_path: Path, store: FlakyStore) -> None:
-    collector = make(tmp_path, store, max_waiting_bytes=100)
+    collector = make(tmp_path, store, limits=Limits(waiting_bytes=100))
     with collector.room(200):  # a single request always finds room
         pass
     with collector.room(60), collector.room(40):
@@ -201,56 +196,3 @@ def test_memory_for_requests_is_bounded(tmp_path: Path, store: FlakyStore) -> No
     with collector.room(100):
         pass
     collector.close()
-
-
-WRITER = """
-import os, sys, threading
-from datetime import datetime, timedelta, UTC
-from pathlib import Path
-from tidegauge.domain.events import Event
-from tidegauge.services.collector import Collector
-from tidegauge.storage.objects import ObjectStore
-
-home, run = Path(sys.argv[1]), sys.argv[2]
-collector = Collector(home / "segments", ObjectStore(str(home / "store")), lambda _: True,
-                      lambda *_: None, 0.05, segment_bytes=200_000)
-collector.start()
-acknowledged = os.open(home / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-start = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-def load(worker):
-    for n in range(1_000_000):
-        names = [f"{run}-{worker}-{n}-{k}" for k in range(5)]
-        events = [Event(name, "/s", "request", start + timedelta(minutes=n % 120), "a/b", os.urandom(900))
-                  for name in names]
-        collector.accept(f"d{n % 2}", events, start)
-        os.write(acknowledged, ("\\n".join(names) + "\\n").encode())
-
-for worker in range(6):
-    threading.Thread(target=load, args=(worker,), daemon=True).start()
-print("running", flush=True)
-threading.Event().wait()
-"""
-
-
-def test_kill_9_under_load_loses_no_acknowledged_event_and_doubles_none(tmp_path: Path) -> None:
-    rng = random.Random(2)
-    for run in range(5):
-        command = [sys.executable, "-c", WRITER, str(tmp_path), str(run)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
-            assert writer.stdout is not None
-            assert writer.stdout.readline() == b"running\n"
-            time.sleep(rng.uniform(0.05, 0.4))
-            writer.send_signal(signal.SIGKILL)
-    collector = Collector(
-        tmp_path / "segments", ObjectStore(str(tmp_path / "store")), lambda _: True, lambda *_: None
-    )
-    collector.start()
-    collector.close()
-    acknowledged = (tmp_path / "acknowledged").read_text().split()
-    rows = Counter(ds.dataset(tmp_path / "store").to_table(columns=["event_id"])["event_id"].to_pylist())
-    print(json.dumps({"acknowledged": len(acknowledged), "rows": rows.total()}))
-    assert len(acknowledged) > 500
-    assert {run.split("-")[0] for run in acknowledged} == set("01234")
-    assert [name for name in acknowledged if rows[name] != 1] == []
-    assert set(rows.values()) == {1}

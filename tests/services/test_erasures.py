@@ -14,6 +14,7 @@ import pytest
 
 from parts import CLASSES, SIDE, image
 from simulated import OWNER, START, Site
+from parts_collector import report
 from tidegauge.domain.monitor import Cause, Monitor, MonitorRun
 from tidegauge.errors import InvalidInputError, NotFoundError
 from tidegauge.services.labels import PostedLabel
@@ -125,10 +126,10 @@ def test_a_deleted_event_that_is_sent_again_stays_away(clinic: Clinic) -> None:
     ids = clinic.go(0)
     clinic.delete(ids[0])
     clinic.look(0)
-    held = clinic.services.collector._segments
+    held = clinic.services.collector._journal
     images, _ = draw(1, clinic.rng)
     events = clinic.site.events(ids[0], images[0], SURE[0], START + STEP / 3)
-    clinic.services.collector.accept(clinic.site.deployment.id, events, clinic.site.clock())
+    report(clinic.services.collector, clinic.site.deployment.id, events, clinic.site.clock())
     clinic.look(0)
     assert held.sealed() == []
     assert clinic.places(ids[0]) == []
@@ -138,10 +139,10 @@ def test_a_deleted_event_that_is_sent_again_stays_away(clinic: Clinic) -> None:
 def test_an_event_that_waits_for_its_other_half_is_deleted(clinic: Clinic) -> None:
     images, _ = draw(1, clinic.rng)
     request, response = clinic.site.events("half-of-it", images[0], SURE[0], START + STEP / 3)
-    clinic.services.collector.accept(clinic.site.deployment.id, [request], clinic.site.clock())
+    report(clinic.services.collector, clinic.site.deployment.id, [request], clinic.site.clock())
     clinic.look(0)
     clinic.delete("half-of-it")
-    clinic.services.collector.accept(clinic.site.deployment.id, [response], clinic.site.clock())
+    report(clinic.services.collector, clinic.site.deployment.id, [response], clinic.site.clock())
     clinic.look(0)
     assert clinic.places("half-of-it") == []
 
@@ -149,7 +150,7 @@ def test_an_event_that_waits_for_its_other_half_is_deleted(clinic: Clinic) -> No
 def test_an_event_that_was_given_up_is_not_named_any_more(clinic: Clinic) -> None:
     images, _ = draw(1, clinic.rng)
     request, _response = clinic.site.events("lonely", images[0], SURE[0], START + STEP / 3)
-    clinic.services.collector.accept(clinic.site.deployment.id, [request], clinic.site.clock())
+    report(clinic.services.collector, clinic.site.deployment.id, [request], clinic.site.clock())
     clinic.look(0)
     clinic.site.clock.now = START + 21 * STEP  # more than an hour later
     clinic.go(20)
@@ -240,7 +241,7 @@ def test_the_problems_of_other_events_stay(clinic: Clinic) -> None:
     (run,) = clinic.database.monitor_runs.where(monitor_id=clinic.monitor.id)
     images, _ = draw(1, clinic.rng)
     events = clinic.site.events("1", images[0], SURE[0], START + STEP / 3)
-    clinic.services.collector.accept(clinic.site.deployment.id, events, clinic.site.clock())
+    report(clinic.services.collector, clinic.site.deployment.id, events, clinic.site.clock())
     clinic.look(0)
     problems = ("Event 1: no.", "Event 12: 1 of 1.")
     clinic.database.monitor_runs.update(run.id, problems=problems)

@@ -15,6 +15,7 @@ import pytest
 
 from parts import CLASSES, SIDE, image
 from simulated import OWNER, START, Site
+from parts_collector import report
 from tidegauge.domain.monitor import Monitor, MonitorRun, MonitorState
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 
@@ -46,7 +47,7 @@ class Practice:
             for k, id_ in enumerate(ids):
                 score = SURE[int(labels[k] == "PNEUMONIA")]
                 events = self.site.events(id_, images[k], score, start + STEP * (k + 1) / (n + 1))
-                self.services.collector.accept(monitor.deployment_id, events, self.site.clock())
+                report(self.services.collector, monitor.deployment_id, events, self.site.clock())
         return ids
 
     def look(self, window: int) -> tuple[MonitorRun, MonitorRun]:
@@ -140,7 +141,7 @@ def test_an_image_whose_answer_comes_later_is_read_before_it_goes(practice: Prac
     practice.site.deployment = practice.database.deployments.get(practice.forgets.deployment_id)
     request, response = practice.site.events("slow", images[0], SURE[0], START + STEP / 2)
     for part in (request, response):
-        practice.services.collector.accept(practice.forgets.deployment_id, [part], practice.site.clock())
+        report(practice.services.collector, practice.forgets.deployment_id, [part], practice.site.clock())
         practice.site.clock.now = START + STEP - timedelta(seconds=10)
         practice.site.work()
     _, run = practice.look(0)
@@ -184,18 +185,17 @@ def test_an_event_that_is_deleted_while_its_file_is_redacted_stays_away(
     ids = practice.send(0)
     deployment = practice.database.deployments.get(practice.forgets.deployment_id)
     log = practice.services.runs._redacting._log
-    write = log.redact
+    read = log._store.get_tagged
 
-    def overtaken(deployment_id: str, path: str, spared: frozenset[str]) -> bool:
-        held = practice.services.store.get(path)
+    def overtaken(path: str) -> tuple[bytes, str]:
+        found = read(path)
+        monkeypatch.setattr(log._store, "get_tagged", read)
         practice.services.erasures.begin(deployment, ids[:1], OWNER, "")
         while practice.database.erasures.where(done_at=None):
             time.sleep(0.02)
-        practice.services.store.put(path, held)  # as it was read before the deletion
-        monkeypatch.setattr(log, "redact", write)
-        return write(deployment_id, path, spared)
+        return found  # as it was before the deletion
 
-    monkeypatch.setattr(log, "redact", overtaken)
+    monkeypatch.setattr(log._store, "get_tagged", overtaken)
     practice.look(0)
     logged = [
         record.event.id for path in log.files(deployment.id) for record in log.file(deployment.id, path)

@@ -23,7 +23,7 @@ from tidegauge.domain.monitor import Metric, MonitorState
 from tidegauge.domain.status import Status
 from tidegauge.errors import InvalidInputError
 from tidegauge.settings import load_settings
-from tidegauge.web.access import COOKIE
+from tidegauge.web.credentials import COOKIE
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from parts import running_server
 from tidegauge.client import Client
 from tidegauge.ui import live
-from tidegauge.web.access import COOKIE
+from tidegauge.web.credentials import COOKIE
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from tidegauge.domain.strict import STRICT
 from tidegauge.errors import InvalidInputError
 from tidegauge.storage.rows import Page
 from tidegauge.web.access import Caller, Everything, Listing
-from tidegauge.web.bodies import spool, uploaded
+from tidegauge.web.uploads import spool, uploaded
 
 #: The form is read once it is known who sends it, by the route itself: FastAPI would read it before.
 _UPLOAD: Mapping[str, Any] = {

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+import orjson
+from fastapi import APIRouter, Depends
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
 
-from tidegauge.domain.cloudevents import STRUCTURED_CONTENT_TYPE, decode_http
+from tidegauge.domain.cloudevents import STRUCTURED_CONTENT_TYPE, Decoded, decode_http
 from tidegauge.domain.events import BATCH_CONTENT_TYPE
-from tidegauge.domain.packing import unpack
+from tidegauge.domain.packing import IDENTITY, unpack
+from tidegauge.domain.users import Principal
 from tidegauge.errors import InvalidInputError
-from tidegauge.services.collector import Collector
+from tidegauge.services.collector import Collector, Taken
 from tidegauge.serving.bodies import encoding_of
 from tidegauge.web.bodies import BodyTooLargeError, read_body
 
 MAX_BODY = 32 << 20  # bytes of one request: 500 images of 200 x 200 in base64
 _MOST_DEFLATED = 1032  # bytes that one byte can stand for
+_AT_ONCE = 1 << 20  # bytes that are decoded so fast that nobody else has to wait for it
 _REMEDY = "send fewer events in a request"
 _BODY = {
     "requestBody": {
@@ -33,48 +39,69 @@ _BODY = {
     }
 }
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    202: {"description": "All events are durable."},
+    202: {
+        "description": "What was accepted is durable; `repeated` events were so before. Of a batch, "
+        "`refused` names the events that are wrong; they are not logged."
+    },
+    403: {"description": "The token is for another deployment, or the deployment's log is switched off."},
     413: {"description": "The body is larger than the limit."},
     415: {
         "description": "The body is no CloudEvent that this door reads, or packed in a way it does not know."
     },
-    422: {"description": "At least one event is wrong; none was accepted."},
+    422: {"description": "The event is wrong, or every event of the batch is; nothing was accepted."},
+    429: {"description": "The deployment sends more events a second than it may; nothing was accepted."},
     503: {"description": "The disk refuses, or too much waits for it; nothing was accepted."},
 }
 
 
-def build_router(collector: Collector, require: Callable[..., Any], max_body: int = MAX_BODY) -> APIRouter:
-    """Return the routes of the collector; ``require`` is the dependency that lets a sender in."""
-    router = APIRouter(tags=["collector"], dependencies=[Depends(require)])
+class _Straight(APIRoute):
+    """A route that is documented as any other, and called without FastAPI's solving of parameters.
 
-    async def take(request: Request, deployment_id: str | None) -> dict[str, int]:
+    That takes as long as all else that is done for a small event.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return endpoint
+
+
+def build_router(
+    collector: Collector, recognise: Callable[[Request], Principal], max_body: int = MAX_BODY
+) -> APIRouter:
+    """Return the routes of the collector; ``recognise`` says who sends, or raises what keeps them out."""
+    # The dependency stands in the documents, and for those who look which routes are open.
+    router = APIRouter(tags=["collector"], dependencies=[Depends(recognise)], route_class=_Straight)
+
+    async def answer(request: Request, deployment_id: str | None) -> Response:
+        sender = recognise(request)
         with _counted(collector):
             encoding = encoding_of(request.headers)
             size = _room(request, encoding, max_body)
-
-        def accept() -> int:
-            with _counted(collector):
-                now = datetime.now(UTC)
-                events = decode_http(dict(request.headers), unpack(body, encoding, max_body), now)
-            return collector.accept(deployment_id, events, now)
-
         with collector.room(size):
             with _counted(collector):
                 body = await read_body(request, max_body, _REMEDY)
-            accepted = await run_in_threadpool(accept)
-        return {"accepted": accepted}
+                now = datetime.now(UTC)
+                if encoding == IDENTITY and len(body) <= _AT_ONCE:
+                    decoded = decode_http(dict(request.headers), body, now)
+                else:
+                    decoded = await run_in_threadpool(_decode, request, body, encoding, max_body, now)
+            taken = await collector.take(sender, deployment_id, decoded, now)
+        return Response(orjson.dumps(_shown(taken)), 202, media_type="application/json")
 
     @router.post("/v1/events", status_code=202, responses=_ANSWERS, openapi_extra=_BODY)
-    async def collect_events(request: Request) -> dict[str, int]:
+    async def collect_events(request: Request) -> Response:
         """Log events; each names its deployment by source ``/deployments/<id>`` or by its KServe service."""
-        return await take(request, None)
+        return await answer(request, None)
 
     @router.post(
-        "/v1/deployments/{deployment_id}/events", status_code=202, responses=_ANSWERS, openapi_extra=_BODY
+        "/v1/deployments/{deployment_id}/events",  # noqa: FAST003 - it is taken from the request
+        status_code=202,
+        responses=_ANSWERS,
+        openapi_extra=_BODY,
     )
-    async def collect_deployment_events(deployment_id: str, request: Request) -> dict[str, int]:
+    async def collect_deployment_events(request: Request) -> Response:
         """Log events of one deployment, whatever their source says."""
-        return await take(request, deployment_id)
+        return await answer(request, request.path_params["deployment_id"])
 
     return router
 
@@ -89,10 +116,21 @@ def _counted(collector: Collector) -> Iterator[None]:
         raise
 
 
+def _decode(request: Request, body: bytes, encoding: str, max_body: int, now: datetime) -> Decoded:
+    return decode_http(dict(request.headers), unpack(body, encoding, max_body), now)
+
+
 def _room(request: Request, encoding: str, max_body: int) -> int:
     """Return the bytes to hold room for: the announced length, or the limit, and what it may be unpacked."""
     length = request.headers.get("content-length", "")
     size = int(length) if length.isdecimal() else max_body
     if size > max_body:
         raise BodyTooLargeError(max_body, _REMEDY)
-    return size if encoding == "identity" else size + min(max_body, _MOST_DEFLATED * size)
+    return size if encoding == IDENTITY else size + min(max_body, _MOST_DEFLATED * size)
+
+
+def _shown(taken: Taken) -> dict[str, Any]:
+    """Return the answer; ``refused`` stands only where something was."""
+    refused = [{"field": error.field, "message": error.message} for error in taken.refused]
+    shown: dict[str, Any] = {"accepted": taken.accepted, "repeated": taken.repeated}
+    return {**shown, "refused": refused} if refused else shown

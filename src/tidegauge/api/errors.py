@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
@@ -10,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from tidegauge.errors import FieldError, TidegaugeError
+from tidegauge.errors import FieldError, TidegaugeError, TooManyError
 from tidegauge.web.errors import UNEXPECTED, status_of
 
 _log = logging.getLogger(__name__)
@@ -39,7 +40,10 @@ async def _on_error(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, TidegaugeError):
         _log.error("unexpected error", exc_info=error)
         return problem(500, "Internal server error", UNEXPECTED)
-    return problem(*status_of(error), error.message, error.errors)
+    answer = problem(*status_of(error), error.message, error.errors)
+    if isinstance(error, TooManyError):
+        answer.headers["Retry-After"] = str(math.ceil(error.retry_after))
+    return answer
 
 
 async def _on_http(_request: Request, error: Exception) -> JSONResponse:

@@ -70,6 +70,32 @@ def worker(
     )
 
 
+def collector(
+    home: Home = None,
+    host: Host = None,
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 32223,
+    database_url: DatabaseUrl = None,
+    store_url: StoreUrl = None,
+    fleet: Annotated[
+        bool, typer.Option(help="Acknowledge when events are in the store, not on this disk.")
+    ] = False,
+) -> None:
+    """Take events beside a server: as many as wanted, on any machine that has its database and store."""
+    settings = server_settings(home, host, port, database_url, store_url)
+
+    from tidegauge.collecting import run
+
+    safe = f"in {settings.store}" if fleet else f"on the disk of {settings.home}"
+    run(
+        settings,
+        lambda: typer.echo(f"Collecting at {settings.address}; events are acknowledged when safe {safe}."),
+        fleet=fleet,
+    )
+
+
+_SAMPLING = typer.Option(help="Share of the requests that is logged, 0.1 for 1 in 10; failed ones all are.")
+
+
 def serve(
     model_dir: Annotated[Path, typer.Argument(help="Folder with model.onnx.", exists=True, file_okay=False)],
     name: Annotated[str | None, typer.Option(help="Default: that in model.json, or the folder's.")] = None,
@@ -81,6 +107,7 @@ def serve(
         str | None, typer.Option(help="Collector: URL/v1/deployments/ID/events; token: TIDEGAUGE_LOG_TOKEN.")
     ] = None,
     deployment_id: Annotated[str, typer.Option(help="Deployment that the log speaks of.")] = "local",
+    sampling: Annotated[float, _SAMPLING] = 1.0,
 ) -> None:
     """Serve one model, without the platform."""
     from tidegauge.serving.options import ServeOptions, log_token_from_environment
@@ -97,6 +124,7 @@ def serve(
             log_url=log_url,
             log_token=log_token_from_environment(),
             deployment_id=deployment_id,
+            sampling=sampling,
         )
     )
 
@@ -113,6 +141,7 @@ def record(
     predictions: Annotated[
         str | None, typer.Option(help="Regular expression of the paths to log; default: the usual ones.")
     ] = None,
+    sampling: Annotated[float, _SAMPLING] = 1.0,
 ) -> None:
     """Stand before a model server that cannot log: pass everything on, and log what is inferred."""
     from tidegauge.serving.options import log_token_from_environment
@@ -126,6 +155,7 @@ def record(
         name,
         version,
         predictions=PREDICTIONS if predictions is None else predictions,
+        sampling=sampling,
     )
     run_recorder(
         options,

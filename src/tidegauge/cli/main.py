@@ -76,8 +76,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    local.up, local.worker, demo, local.serve, local.record, doctor, local.backup, local.restore,
-    local.token, local.login, local.logout,
+    local.up, local.worker, local.collector, demo, local.serve, local.record, doctor,
+    local.backup, local.restore, local.token, local.login, local.logout,
 ):  # fmt: skip
     app.command()(command)
 for kind in RepositoryKind:

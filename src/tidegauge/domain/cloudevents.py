@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,15 +19,30 @@ import orjson
 import pybase64
 import simdjson
 
-from tidegauge.domain.events import BATCH_CONTENT_TYPE, HEADER_LENGTH, LATENCY_US, STATUS, Event
+from tidegauge.domain.compacting import CONTENT_TYPE as COMPACT_TYPE
+from tidegauge.domain.compacting import compact, compact_body
+from tidegauge.domain.events import (
+    BATCH_CONTENT_TYPE,
+    HEADER_LENGTH,
+    LATENCY_US,
+    REQUEST_TYPE,
+    SAMPLED_RATE,
+    STATUS,
+    Event,
+)
+from tidegauge.domain.nested import FastDocument
 from tidegauge.errors import FieldError, InvalidInputError, UnsupportedMediaError
 
 STRUCTURED_CONTENT_TYPE = "application/cloudevents+json"
-MAX_ERRORS = 20  # of one batch that are listed; the rest would only repeat them
+MAX_ERRORS = 1000  # of one batch; past that it is no batch of events
+_LONGEST = 2048  # characters of an attribute
+_MOST_EXTENSIONS = 64
+_AHEAD = timedelta(days=1)  # that a clock may be: time makes the folders of the log
 
 _REQUIRED = ("id", "source", "type")
 CORE = frozenset({*_REQUIRED, "specversion", "time", "datacontenttype", "data", "data_base64"})
-_INTEGERS = frozenset({HEADER_LENGTH, STATUS, LATENCY_US})  # strings in binary mode, integers inside
+# Strings in binary mode, integers inside.
+_INTEGERS = frozenset({HEADER_LENGTH, STATUS, LATENCY_US, SAMPLED_RATE})
 _NAME = re.compile(r"[a-z0-9]+")
 _INTEGER = re.compile(r"-?[0-9]{1,10}")
 _RFC3339 = re.compile(
@@ -40,11 +56,21 @@ _FORBIDDEN = re.compile(  # CloudEvents 1.0.2, type system, String
 _QUOTED = re.compile(r"\\(.)")
 
 
-def decode_http(headers: Mapping[str, str], body: bytes, now: datetime) -> list[Event]:
+@dataclass(frozen=True)
+class Decoded:
+    """The events of one request, their places in a batch, and what is wrong with its other events."""
+
+    events: list[Event]
+    places: list[int]
+    errors: list[FieldError] = field(default_factory=list)
+
+
+def decode_http(headers: Mapping[str, str], body: bytes, now: datetime) -> Decoded:
     """Return the events of one HTTP request in any of the three modes; ``headers`` in lower case.
 
-    ``now`` is the time of events that have none. Raises UnsupportedMediaError for a body that is no
-    CloudEvent, and InvalidInputError with one field error (``events[index].attribute``) per wrong event.
+    ``now`` is the time of events that have none. Images in JSON become bytes (``compacting``). Raises
+    UnsupportedMediaError for a body that is no CloudEvent, and InvalidInputError for a single event that is
+    wrong; a batch tells with a field error (``events[index].attribute``) which of its events are.
     """
     content_type = headers.get("content-type", "")
     media, _, parameters = content_type.partition(";")
@@ -57,7 +83,7 @@ def decode_http(headers: Mapping[str, str], body: bytes, now: datetime) -> list[
             )
         return decode_json(body, batch=media == BATCH_CONTENT_TYPE, now=now)
     if "ce-specversion" in headers and not media.startswith("application/cloudevents"):
-        return [_decode_binary(headers, body, now)]
+        return Decoded([compact(_decode_binary(headers, body, now))], [0])
     raise UnsupportedMediaError.of(
         "content-type",
         f"The content type is {content_type!r}; send {STRUCTURED_CONTENT_TYPE}, {BATCH_CONTENT_TYPE}, "
@@ -65,25 +91,32 @@ def decode_http(headers: Mapping[str, str], body: bytes, now: datetime) -> list[
     )
 
 
-def decode_json(body: bytes, *, batch: bool, now: datetime) -> list[Event]:
+def decode_json(body: bytes, *, batch: bool, now: datetime) -> Decoded:
     """Return the events of a JSON body: an array of events if ``batch``, else a single event."""
-    parsed = _parse(body)
+    document: FastDocument | None = None
+    try:
+        document = FastDocument(body)
+        parsed = document.root
+    except (ValueError, RuntimeError):
+        # What simdjson refuses may still be right: integers past 64 bits, deep nesting.
+        parsed = _parse(body)
     if not batch:
-        parsed = [parsed]
-    elif not isinstance(parsed, list | simdjson.Array):
+        return Decoded([_decode_one(parsed, 0, now, document)], [0])
+    if not isinstance(parsed, list | simdjson.Array):
         raise InvalidInputError.of("events", "The body is not a JSON array; a batch is an array of events.")
-    events: list[Event] = []
-    errors: list[FieldError] = []
+    decoded = Decoded([], [])
     for index, item in enumerate(parsed):
         try:
-            events.append(_decode_one(item, index, now))
+            decoded.events.append(compact(_decode_one(item, index, now)))
+            decoded.places.append(index)
         except InvalidInputError as error:
-            errors.extend(error.errors)
-            if len(errors) >= MAX_ERRORS:
-                break
-    if errors:
-        raise InvalidInputError(errors[0].message, tuple(errors[:MAX_ERRORS]))
-    return events
+            decoded.errors.extend(error.errors)
+            if len(decoded.errors) > MAX_ERRORS:
+                raise InvalidInputError.of(
+                    "events",
+                    f"More than {MAX_ERRORS} events are wrong; the first: {decoded.errors[0].message}",
+                ) from error
+    return decoded
 
 
 def encode_batch(events: Iterable[Event]) -> bytes:
@@ -106,11 +139,6 @@ def encode_batch(events: Iterable[Event]) -> bytes:
 
 
 def _parse(body: bytes) -> Any:
-    """Parse with simdjson; what it refuses may still be right: integers past 64 bits, deep nesting."""
-    try:
-        return simdjson.Parser().parse(body)
-    except (ValueError, RuntimeError):
-        pass
     try:
         return json.loads(body.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -121,7 +149,8 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _decode_one(item: Any, index: int, now: datetime) -> Event:
+def _decode_one(item: Any, index: int, now: datetime, document: FastDocument | None = None) -> Event:
+    """Return an event of a JSON body; ``document`` is that body where it is all of it."""
     if not isinstance(item, dict | simdjson.Object):
         raise _wrong(index, "", "is not a JSON object")
     # Not items(): it would turn the whole payload into Python objects.
@@ -129,8 +158,22 @@ def _decode_one(item: Any, index: int, now: datetime) -> Event:
     values = {name: value for name, value in values.items() if value is not None or name == "data"}
     if "specversion" not in values:
         raise _wrong(index, "specversion", "is missing; send '1.0'")
+    small = _compact_data(document, values) if document is not None else None
+    if small is not None:
+        return _event({**values, HEADER_LENGTH: small[1]}, COMPACT_TYPE, small[0], index, now)
     content_type = values.get("datacontenttype", "application/json")
     return _event(values, content_type, _json_data(values, content_type, index), index, now)
+
+
+def _compact_data(document: FastDocument, values: Mapping[str, Any]) -> tuple[bytes, int] | None:
+    """Return the images of a request as bytes; None where the payload is something else."""
+    if values.get("type") != REQUEST_TYPE or HEADER_LENGTH in values or "data_base64" in values:
+        return None
+    # Lists are told by their brackets, so there may be none before the payload.
+    others = (text for name, value in values.items() if name != "data" for text in (name, str(value)))
+    if not isinstance(values.get("data"), simdjson.Object) or any("[" in text for text in others):
+        return None
+    return compact_body(document.within("data"))
 
 
 def _json_data(values: Mapping[str, Any], content_type: Any, index: int) -> bytes:
@@ -191,6 +234,9 @@ def _event(values: Mapping[str, Any], content_type: Any, data: bytes, index: int
     """Check the attributes that all modes share."""
     if values.get("specversion") != "1.0":
         raise _wrong(index, "specversion", f"is {values.get('specversion')!r}; send '1.0'")
+    extensions = values.keys() - CORE
+    if len(extensions) > _MOST_EXTENSIONS:
+        raise _wrong(index, "", f"has {len(extensions)} extensions; send {_MOST_EXTENSIONS} at most")
     for name in _REQUIRED:
         if not _text(values.get(name, ""), index, name):
             raise _wrong(index, name, "is missing or empty; every event needs one")
@@ -200,7 +246,7 @@ def _event(values: Mapping[str, Any], content_type: Any, data: bytes, index: int
         id=values["id"],
         source=values["source"],
         type=values["type"],
-        time=_time(values["time"], index) if "time" in values else now.astimezone(UTC),
+        time=_time(values["time"], index, now) if "time" in values else now.astimezone(UTC),
         content_type=content_type,
         data=data,
         extensions={
@@ -212,6 +258,8 @@ def _event(values: Mapping[str, Any], content_type: Any, data: bytes, index: int
 def _text(value: Any, index: int, name: str) -> str:
     if not isinstance(value, str):
         raise _wrong(index, name, f"is {_shown(value)}; send a string")
+    if len(value) > _LONGEST:
+        raise _wrong(index, name, f"has {len(value)} characters; send {_LONGEST} at most")
     if not (value.isascii() and value.isprintable()) and _FORBIDDEN.search(value):
         raise _wrong(index, name, "holds a control character or a code point that is no character")
     return value
@@ -228,13 +276,16 @@ def parse_time(text: str) -> datetime:
         raise ValueError(text) from error
 
 
-def _time(value: Any, index: int) -> datetime:
+def _time(value: Any, index: int, now: datetime) -> datetime:
     try:
-        return parse_time(_text(value, index, "time"))
+        time = parse_time(_text(value, index, "time"))
     except ValueError as error:
         raise _wrong(
             index, "time", f"is {value!r}; send RFC 3339 such as '2026-01-31T12:00:00.5Z'"
         ) from error
+    if time - now > _AHEAD:
+        raise _wrong(index, "time", f"is {value!r}, more than a day ahead; set the sender's clock right")
+    return time
 
 
 def _extension(name: str, value: Any, index: int) -> str | int | bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tidegauge.services.acceptance import Acceptance
 from tidegauge.services.advice import Advice
 from tidegauge.services.baselines import Baselines
+from tidegauge.services.captures import Captures
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.channels import Channels
 from tidegauge.services.cluster import Cluster
@@ -27,8 +28,12 @@ from tidegauge.services.reports import Reports
 from tidegauge.services.retraining import Retrainings
 from tidegauge.services.runs import Runs
 from tidegauge.services.schedule import Schedule
+from tidegauge.services.senders import Senders
 from tidegauge.services.showing import Showing
 from tidegauge.services.supervisor import Supervisor
+from tidegauge.services.traffic import Traffic
+from tidegauge.services.upkeep.keeper import Keeper
+from tidegauge.services.upkeep.retention import Retention
 from tidegauge.services.worker import Worker
 from tidegauge.settings import Settings
 from tidegauge.storage.database import Database
@@ -43,10 +48,13 @@ class Services:
     worker: Worker
     people: People
     health: Health
+    captures: Captures
     catalogue: Catalogue
     cluster: Cluster
     collector: Collector
+    senders: Senders
     supervisor: Supervisor
+    traffic: Traffic
     deployments: Deployments
     pipelines: Pipelines
     baselines: Baselines
@@ -66,3 +74,5 @@ class Services:
     observing: Observing
     history: History
     schedule: Schedule
+    retention: Retention
+    keeper: Keeper

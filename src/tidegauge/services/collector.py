@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 
+from tidegauge.domain.cloudevents import Decoded
+from tidegauge.domain.deployment import Deployment, Origin
 from tidegauge.domain.events import Event
-from tidegauge.errors import FieldError, InvalidInputError, NotFoundError, UnavailableError
+from tidegauge.domain.users import Principal
+from tidegauge.errors import (
+    FieldError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    TooManyError,
+    UnavailableError,
+)
+from tidegauge.services.commits import Commits
+from tidegauge.services.repeats import Key, Repeats, key_of
 from tidegauge.storage.log import InferenceLog
-from tidegauge.storage.objects import ObjectStore
-from tidegauge.storage.segments import Record, Segments, read_segment
+from tidegauge.storage.segments import Journal, Record
 
 _SOURCE = re.compile(r"(?:https?://[^/]+)?/deployments/([A-Za-z0-9_-]+)/?")
-_MAX_DELAY = 60.0  # seconds between tries while the store cannot be reached
-_MAX_ERRORS = 20
+_MAX_DELAY = 5.0  # seconds between tries while the store cannot be reached
 _log = logging.getLogger(__name__)
 
 
@@ -27,13 +38,14 @@ _log = logging.getLogger(__name__)
 class CollectorCounts:
     """What a collector did since its start, for metrics.
 
-    ``received`` events (``bytes`` of payload) are durable, ``refused`` were answered with an error,
-    ``written`` reached the inference log (a replay after a crash counts again), ``damaged`` spans of
-    segments could not be read, ``pending`` segments wait for the store, ``failure`` says why the last
-    write to the store failed, or is empty.
+    ``received`` events (``bytes`` of payload) are durable, ``repeated`` came once more, ``refused`` were
+    answered with an error, ``written`` reached the inference log (a replay after a crash counts again),
+    ``damaged`` spans of segments could not be read, ``pending`` segments wait for the store, ``failure`` says
+    why the last write to the store failed, or is empty.
     """
 
     received: int = 0
+    repeated: int = 0
     refused: int = 0
     bytes: int = 0
     written: int = 0
@@ -42,43 +54,71 @@ class CollectorCounts:
     failure: str = ""
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What became of the events of a request: durable now, durable before, and what is wrong with others."""
+
+    accepted: int
+    repeated: int
+    refused: tuple[FieldError, ...] = ()
+
+
+@dataclass(frozen=True)
+class Directory:
+    """How a collector finds the deployment with an id, or that of an (inferenceservicename, namespace)."""
+
+    deployment: Callable[[str], Deployment | None]
+    serving: Callable[[str, str], Deployment | None]
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Who hears of what is written to the log, by deployment and path, and of the records themselves.
+
+    ``kept`` leaves out the events that were deleted; ``recent`` yields the keys of the log's newest events.
+    """
+
+    wrote: Callable[[Sequence[tuple[str, str]]], None] = lambda _files: None
+    noted: Callable[[Sequence[Record]], None] = lambda _records: None
+    kept: Callable[[Sequence[Record]], Sequence[Record]] = lambda records: records
+    recent: Callable[[], Iterator[Key]] = lambda: iter(())
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a collector: bytes of requests in memory, and events a second of one deployment (0: any)."""
+
+    waiting_bytes: int = 64 << 20
+    rate: int = 0
+
+
 class Collector:
     """Accepts events durably and flushes them to the inference log in the background."""
 
     def __init__(
         self,
-        segments_dir: Path,
-        store: ObjectStore,
-        exists: Callable[[str], bool],
-        find_service: Callable[[str, str], str | None],
+        journal: Journal,
+        log: InferenceLog,
+        directory: Directory,
         flush_seconds: float = 5.0,
         *,
-        wrote: Callable[[Sequence[tuple[str, str]]], None] = lambda _files: None,
-        kept: Callable[[Sequence[Record]], Sequence[Record]] = lambda records: records,
-        segment_bytes: int = 32 << 20,
-        max_waiting_bytes: int = 128 << 20,
+        hooks: Hooks = Hooks(),
+        limits: Limits = Limits(),
     ) -> None:
         """Wire the collector; nothing runs before ``start``.
 
-        Args:
-            segments_dir: folder of the write-ahead segments, for this process alone.
-            store: where the inference log goes.
-            exists: says whether there is a deployment with this id.
-            find_service: deployment id of an (inferenceservicename, namespace), or None.
-            flush_seconds: how long an event may wait before it is written to the log.
-            wrote: hears the deployment and the path of each file that was written to the log.
-            kept: leaves out the events that were deleted.
-            segment_bytes: a segment is closed and written at this size.
-            max_waiting_bytes: of requests in memory at a time; more are refused as unavailable.
+        ``journal`` is where events are safe until they are in ``log``, which gets them after
+        ``flush_seconds`` at most.
         """
-        self.log = InferenceLog(store)
-        self._exists = exists
-        self._find_service = find_service
+        self.log = log
+        self._journal = journal
+        self._directory = directory
         self._flush_seconds = flush_seconds
-        self._wrote = wrote
-        self._kept = kept
-        self._max_waiting = max_waiting_bytes
-        self._segments = Segments(segments_dir, segment_bytes, flush_seconds)
+        self._hooks = hooks
+        self._limits = limits
+        self._commits = Commits(journal.append, journal.at_once)
+        self._repeats = Repeats()
+        self._rates = _Rates(limits.rate)
         self._flushing = threading.Lock()
         self._lock = threading.Lock()  # guards the counts and _waiting
         self._counts = CollectorCounts()
@@ -93,51 +133,65 @@ class Collector:
         """
         with contextlib.suppress(UnavailableError):
             self.flush()
+        with contextlib.suppress(UnavailableError):
+            self._repeats.fill(self._hooks.recent())
         self._thread = threading.Thread(target=self._run, name="collector-flush", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop the flusher, write what there is, and give the folder free; segments outlive a failure."""
+        """Stop the flusher, write what there is, and give the journal free; segments outlive a failure."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+        self._commits.close()
         with contextlib.suppress(UnavailableError):
             self.flush()
-        self._segments.close()
+        self._journal.close()
 
-    def accept(self, deployment_id: str | None, events: Sequence[Event], now: datetime) -> int:
-        """Make the events durable and return how many there are; all of them count, or none.
+    async def take(
+        self, sender: Principal, deployment_id: str | None, decoded: Decoded, now: datetime
+    ) -> Taken:
+        """Make the events durable, and say what became of each.
 
-        With ``deployment_id`` None each event names its own deployment: by source ``/deployments/<id>``,
-        or by the extensions inferenceservicename and namespace. Raises NotFoundError for an unknown
-        ``deployment_id``, InvalidInputError for an event of an unknown deployment, UnavailableError when
-        the disk refuses.
+        With ``deployment_id`` None each event names its own deployment: by source ``/deployments/<id>``, or
+        by the extensions inferenceservicename and namespace. Events of a batch that are wrong, or of no
+        deployment that ``sender`` may report for, are told; the others count. Raises InvalidInputError where
+        none is right, NotFoundError and ForbiddenError for ``deployment_id``, TooManyError past the rate of a
+        deployment, UnavailableError when the journal refuses; nothing counts then.
         """
         try:
-            owners = self._owners(deployment_id, events)
-            self._segments.append(
-                [Record(owner, now, event) for owner, event in zip(owners, events, strict=True)]
-            )
+            owned, errors = self._owned(sender, deployment_id, decoded)
+            self._rates.spend([owner for owner, _ in owned])
+            fresh, repeated = await self._commit(owned, now)
         except Exception:
-            self.refuse(len(events))
+            self.refuse(len(decoded.events) + len(decoded.errors))
             raise
-        self._add(received=len(events), bytes=sum(len(event.data) for event in events))
-        return len(events)
+        self._add(received=len(fresh), repeated=repeated, bytes=sum(len(event.data) for event in fresh))
+        self.refuse(len(errors))
+        return Taken(len(fresh), repeated, tuple(errors))
 
     def refuse(self, events: int = 1) -> None:
-        """Count events that a door refused before they came here."""
+        """Count events that are answered with an error."""
         self._add(refused=events)
+
+    def refusal(self) -> str:
+        """Say why nothing can be taken now; empty where something can."""
+        return self._journal.refusal()
 
     @contextlib.contextmanager
     def room(self, size: int) -> Iterator[None]:
         """Hold room in memory for a request of ``size`` bytes; UnavailableError when there is none."""
+        refusal = self.refusal()
         with self._lock:
-            if self._waiting and self._waiting + size > self._max_waiting:
-                self._counts = replace(self._counts, refused=self._counts.refused + 1)
-                raise UnavailableError(
+            most = self._limits.waiting_bytes
+            if not refusal and self._waiting and self._waiting + size > most:
+                refusal = (
                     f"The collector holds {self._waiting} bytes of requests that wait for the disk, "
-                    f"of at most {self._max_waiting}; send the events again later."
+                    f"of at most {most}; send the events again later."
                 )
+            if refusal:
+                self._counts = replace(self._counts, refused=self._counts.refused + 1)
+                raise UnavailableError(refusal)
             self._waiting += size
         try:
             yield
@@ -150,17 +204,23 @@ class Collector:
 
         Raises UnavailableError when the store or the disk fails; nothing is lost, and it is tried again.
         """
-        self._segments.seal()
+        self._journal.seal()
         failures: list[Exception] = []
         with self._flushing:
-            for path in self._segments.sealed():
+            try:
+                names = self._journal.sealed()
+            except UnavailableError as error:
+                names, failures = [], [error]
+            for name in names:
                 try:
-                    self._flush_segment(path)
+                    self._flush_segment(name)
                 except Exception as error:
-                    _log.error("Segment %s cannot be written to the log: %s", path, error)
+                    _log.error("Segment %s cannot be written to the log: %s", name, error)
                     failures.append(error)
         with self._lock:
-            self._counts = replace(self._counts, failure=str(failures[0]) if failures else "")
+            self._counts = replace(
+                self._counts, pending=len(failures), failure=str(failures[0]) if failures else ""
+            )
         if failures:
             raise UnavailableError(
                 f"The inference log cannot be written now: {failures[0]}. "
@@ -169,17 +229,42 @@ class Collector:
 
     def counts(self) -> CollectorCounts:
         """Return the counts up to now."""
-        pending = len(self._segments.sealed())
         with self._lock:
-            return replace(self._counts, pending=pending)
+            return self._counts
 
-    def _flush_segment(self, path: Path) -> None:
-        segment = read_segment(path)
-        self._wrote(self.log.write(segment.id, self._kept(segment.records)))
-        if segment.damaged:
-            path.rename(path.with_suffix(".damaged"))  # kept: someone may want to look at what is left
-        else:
-            path.unlink()
+    async def _commit(
+        self, owned: Sequence[tuple[Deployment, Event]], now: datetime
+    ) -> tuple[list[Event], int]:
+        """Wait until all events are safe; return those that are new, and how many came before."""
+        fresh: list[tuple[Key, Record]] = []
+        waited: set[asyncio.Future[None]] = set()
+        known: set[Key] = set()
+        for deployment, event in owned:
+            key = key_of(deployment.id, event.source, event.id, event.type)
+            before = key in known or self._repeats.before(key)
+            if before is False:
+                known.add(key)
+                fresh.append((key, Record(deployment.id, now, event)))
+            elif before is not True:
+                waited.add(before)
+        if fresh:
+            group = self._commits.add([record for _, record in fresh])
+            for key, _ in fresh:
+                self._repeats.put(key, group)
+            waited.add(group)
+        for group in waited:
+            await asyncio.shield(group)  # others wait for it, too
+        return [record.event for _, record in fresh], len(owned) - len(fresh)
+
+    def _flush_segment(self, name: str) -> None:
+        segment = self._journal.read(name)
+        served = {record.deployment_id for record in segment.records}
+        served = {id_ for id_ in served if self._directory.deployment(id_) is not None}
+        # What was deleted meanwhile has no log any more.
+        records = [record for record in self._hooks.kept(segment.records) if record.deployment_id in served]
+        self._hooks.wrote(self.log.write(segment.id, records))
+        self._hooks.noted(records)
+        self._journal.discard(name, damaged=bool(segment.damaged))
         self._add(written=len(segment.records), damaged=len(segment.damaged))
 
     def _run(self) -> None:
@@ -191,33 +276,56 @@ class Collector:
             except UnavailableError:
                 delay = min(delay * 2, max(_MAX_DELAY, self._flush_seconds))
 
-    def _owners(self, deployment_id: str | None, events: Sequence[Event]) -> list[str]:
-        """Return the deployment of each event; each distinct sender is looked up once."""
+    def _owned(
+        self, sender: Principal, deployment_id: str | None, decoded: Decoded
+    ) -> tuple[list[tuple[Deployment, Event]], list[FieldError]]:
+        """Return the events with their deployments; each distinct source is looked up once."""
+        errors = list(decoded.errors)
         if deployment_id is not None:
-            if not self._exists(deployment_id):
-                raise NotFoundError(f"There is no deployment {deployment_id!r}.")
-            return [deployment_id] * len(events)
-        known: dict[tuple[str, str, str], str | None] = {}
-        owners: list[str] = []
-        errors: list[FieldError] = []
-        for index, event in enumerate(events):
-            sender = _sender(event)
-            if sender not in known:
-                known[sender] = self._find(*sender)
-            owner = known[sender]
-            if owner is not None:
-                owners.append(owner)
-            elif len(errors) < _MAX_ERRORS:
-                errors.append(_unknown(index, *sender))
-        if errors:
+            deployment = self._named(sender, deployment_id)
+            if errors and not decoded.events:
+                raise InvalidInputError(errors[0].message, tuple(errors))
+            return [(deployment, event) for event in decoded.events], errors
+        known: dict[tuple[str, str, str], Deployment | None] = {}
+        owned: list[tuple[Deployment, Event]] = []
+        for index, event in zip(decoded.places, decoded.events, strict=True):
+            source = _source(event)
+            if source not in known:
+                known[source] = self._find(sender, *source)
+            found = known[source]
+            if found is None:
+                errors.append(_unknown(index, *source))
+            else:
+                owned.append((found, event))
+        if errors and not owned:
             raise InvalidInputError(errors[0].message, tuple(errors))
-        return owners
+        return owned, errors
 
-    def _find(self, source: str, service: str, namespace: str) -> str | None:
+    def _named(self, sender: Principal, deployment_id: str) -> Deployment:
+        deployment = self._directory.deployment(deployment_id)
+        # Whoever may report for anything of theirs learns which ids there are by asking; the others do not.
+        if not sender.may_ingest(deployment_id, deployment.owner if deployment else sender.name):
+            raise ForbiddenError(
+                "This token reports events of another deployment; use the one that was issued for it."
+            )
+        if deployment is None:
+            raise NotFoundError(f"There is no deployment {deployment_id!r}.")
+        if deployment.origin is Origin.EXTERNAL and not deployment.logging:
+            raise ForbiddenError(
+                f"The log of the deployment {deployment.name!r} is switched off; switch it on with: "
+                f"tidegauge deployment update {deployment.name} --logging"
+            )
+        return deployment
+
+    def _find(self, sender: Principal, source: str, service: str, namespace: str) -> Deployment | None:
+        """Return the deployment of a source, if there is one that the sender may report for."""
         named = _SOURCE.fullmatch(source)
-        if named is not None and self._exists(named[1]):
-            return named[1]
-        return self._find_service(service, namespace) if service else None
+        found = self._directory.deployment(named[1]) if named else None
+        if found is None and service:
+            found = self._directory.serving(service, namespace)
+        if found is None or not sender.may_ingest(found.id, found.owner):
+            return None
+        return found if found.origin is not Origin.EXTERNAL or found.logging else None
 
     def _add(self, **more: int) -> None:
         with self._lock:
@@ -227,7 +335,47 @@ class Collector:
             )
 
 
-def _sender(event: Event) -> tuple[str, str, str]:
+@dataclass
+class _Bucket:
+    """Events that a deployment may still send, at most those of a second."""
+
+    left: float
+    at: float = field(default_factory=time.monotonic)
+
+
+class _Rates:
+    """A bound of events a second for each deployment; what is not spent in a second is gone."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._buckets: dict[str, _Bucket] = {}
+
+    def spend(self, owners: Sequence[Deployment]) -> None:
+        """Take these events off their deployments' bounds; TooManyError where one has none left, taking none.
+
+        A deployment may overdraw once: a batch that is larger than the bound would never pass.
+        """
+        if not self._rate:
+            return
+        now = time.monotonic()
+        names: dict[str, int] = {}
+        for owner in owners:
+            names[owner.id] = names.get(owner.id, 0) + 1
+        for id_ in names:
+            bucket = self._buckets.setdefault(id_, _Bucket(float(self._rate), now))
+            bucket.left = min(float(self._rate), bucket.left + (now - bucket.at) * self._rate)
+            bucket.at = now
+            if bucket.left <= 0:
+                raise TooManyError(
+                    f"The deployment {id_!r} sends more than {self._rate} events a second, the bound "
+                    "(collector_rate); send them later, or raise it.",
+                    retry_after=-bucket.left / self._rate + 1,
+                )
+        for id_, count in names.items():
+            self._buckets[id_].left -= count
+
+
+def _source(event: Event) -> tuple[str, str, str]:
     extensions = event.extensions
     return (
         event.source,
@@ -240,6 +388,6 @@ def _unknown(index: int, source: str, service: str, namespace: str) -> FieldErro
     service = f" and inferenceservicename {service!r} in namespace {namespace!r}" if service else ""
     return FieldError(
         f"events[{index}].source",
-        f"There is no deployment for source {source!r}{service} of event {index}; "
-        "send to /v1/deployments/<id>/events, or use the source /deployments/<id>.",
+        f"There is no deployment that this token may report for with source {source!r}{service} of event "
+        f"{index}; send to /v1/deployments/<id>/events, or use the source /deployments/<id>.",
     )

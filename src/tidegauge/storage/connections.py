@@ -14,6 +14,7 @@ class Connections:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.writes = 0  # of this process: what was remembered before one of them may have changed
         self._local = threading.local()
 
     @contextmanager
@@ -22,15 +23,18 @@ class Connections:
         if getattr(self._local, "current", None) is not None:
             yield
             return
-        with self._engine.begin() as connection:
-            if connection.dialect.name == "sqlite":
-                # At once, so that what is read in the block is still so when it writes.
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            self._local.current = connection
-            try:
-                yield
-            finally:
-                self._local.current = None
+        try:
+            with self._engine.begin() as connection:
+                if connection.dialect.name == "sqlite":
+                    # At once, so that what is read in the block is still so when it writes.
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                self._local.current = connection
+                try:
+                    yield
+                finally:
+                    self._local.current = None
+        finally:
+            self.writes += 1
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -39,8 +43,11 @@ class Connections:
         if current is not None:
             yield current
             return
-        with self._engine.begin() as connection:
-            yield connection
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        finally:
+            self.writes += 1
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:

@@ -21,6 +21,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from tidegauge.domain.alert import Alert, AlertEvent
+from tidegauge.domain.capture import Capture
 from tidegauge.domain.catalogue import Repository, Version
 from tidegauge.domain.channel import Channel, Delivery
 from tidegauge.domain.deployment import Deployment
@@ -160,8 +161,14 @@ class Database:
         self.labels = Rows(connections, tables.labels, Label, "label")
         self.label_files = Rows(connections, tables.label_files, LabelFile, "label file")
         self.health_samples = Rows(connections, tables.health_samples, HealthSample, "health sample")
+        self.captures = Rows(connections, tables.captures, Capture, "capture")
         self.erasures = Rows(connections, tables.erasures, Erasure, "erasure")
         self.retrainings = Rows(connections, tables.retrainings, Retraining, "retraining")
+
+    @property
+    def writes(self) -> int:
+        """How often this process has written: what it remembered before may have changed since."""
+        return self._connections.writes
 
     def windows_touched(
         self, monitor_id: str, moments: Sequence[datetime]

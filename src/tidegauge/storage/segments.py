@@ -20,9 +20,10 @@ import threading
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import orjson
 
@@ -63,30 +64,41 @@ class Segment:
     damaged: tuple[tuple[int, int], ...] = ()
 
 
-@dataclass(frozen=True)
-class _Payload:
-    """A record ready for the disk, in parts: joined only once, with those of the whole group."""
+class Journal(Protocol):
+    """Where records are safe until they are in the inference log: a folder, or a bucket.
 
-    parts: tuple[bytes, ...]
-    length: int
-    crc: int
+    What waits is told by name. ``append`` returns when the records are safe, and raises UnavailableError when
+    nothing of them is; ``at_once`` threads may call it. ``refusal`` says why nothing more can be taken now.
+    """
 
+    at_once: int
 
-@dataclass
-class _Group:
-    """Appends that share one write and one fsync; the first to join does the work for all."""
-
-    payloads: list[_Payload] = field(default_factory=list)
-    done: threading.Event = field(default_factory=threading.Event)
-    error: BaseException | None = field(default_factory=lambda: OSError("the write was interrupted"))
+    def append(self, records: Sequence[Record]) -> None: ...
+    def refusal(self) -> str: ...
+    def seal(self) -> None: ...
+    def sealed(self) -> list[str]: ...
+    def read(self, name: str) -> Segment: ...
+    def discard(self, name: str, *, damaged: bool) -> None: ...
+    def close(self) -> None: ...
 
 
 class Segments:
-    """The folder of segments of one collector; appends from many threads share their fsyncs."""
+    """The folder of segments of one collector. One thread appends at a time; others may read and discard."""
 
-    def __init__(self, folder: Path, max_bytes: int = 32 << 20, max_age: float = 60.0) -> None:
+    at_once = 1
+
+    def __init__(
+        self,
+        folder: Path,
+        max_bytes: int = 16 << 20,
+        max_age: float = 60.0,
+        max_waiting_bytes: int = 2 << 30,
+        reserve_bytes: int | None = None,
+    ) -> None:
         """Open ``folder``; a segment is closed at ``max_bytes`` or after ``max_age`` seconds.
 
+        Nothing is taken past ``max_waiting_bytes`` of segments, nor where less than ``reserve_bytes`` would
+        be left on the disk: by default twice a segment, so that a log on the same disk can be written.
         Raises ConflictError when another process has the folder: its open segment looks like one left
         by a crash, and would be deleted under its hands.
         """
@@ -94,15 +106,16 @@ class Segments:
         self._folder = folder
         self._max_bytes = max_bytes
         self._max_age = max_age
-        self._lock = threading.Lock()  # guards _group
+        self._max_waiting = max_waiting_bytes
+        self._reserve = 2 * max_bytes if reserve_bytes is None else reserve_bytes
         self._io = threading.Lock()  # guards everything below
-        self._group: _Group | None = None
         self._file: int | None = None
         self._path = folder
         self._size = 0
         self._opened = 0.0
         self._closed = False
         self._guard = _claim(folder)
+        self._sealed = {path.stem: path.stat().st_size for path in folder.glob(f"*{SUFFIX}")}
 
     def append(self, records: Sequence[Record]) -> None:
         """Write the records and return when they are safe on the disk.
@@ -110,34 +123,46 @@ class Segments:
         Raises UnavailableError when the disk refuses; nothing of these records counts then, and the
         next append starts a new segment.
         """
-        payloads = [_encode(record) for record in records]
-        if not payloads:
+        if not records:
             return
-        with self._lock:
-            group = self._group
-            leads = group is None
-            if group is None:
-                group = self._group = _Group()
-            group.payloads.extend(payloads)
-        if leads:
-            self._commit(group)
-        group.done.wait()
-        if group.error is not None:
+        payloads = [_encode(record) for record in records]
+        try:
+            with self._io:
+                self._write(payloads)
+        except OSError as error:
             raise UnavailableError(
-                f"The collector cannot write to {self._folder}: {group.error}. "
+                f"The collector cannot write to {self._folder}: {error.strerror or error}. "
                 "Nothing was accepted; free the disk and send the events again."
-            ) from group.error
+            ) from error
+
+    def refusal(self) -> str:
+        """Say why nothing more can be taken now; empty where there is room."""
+        with self._io:
+            return self._refusal(0)
 
     def seal(self) -> None:
         """Close the open segment, if there is one, so that it can be read and flushed."""
         with self._io:
             self._close_file()
 
-    def sealed(self) -> list[Path]:
+    def sealed(self) -> list[str]:
         """Return the closed segments, oldest first; those of an earlier process are among them."""
         with self._io:
-            current = self._path if self._file is not None else None
-            return sorted(path for path in self._folder.glob(f"*{SUFFIX}") if path != current)
+            return sorted(self._sealed)
+
+    def read(self, name: str) -> Segment:
+        """Read a closed segment."""
+        return parse_segment(name, self._place(name).read_bytes())
+
+    def discard(self, name: str, *, damaged: bool) -> None:
+        """Forget a segment that is in the log; a damaged one is kept for somebody to look at."""
+        path = self._place(name)
+        if damaged:
+            path.rename(path.with_suffix(".damaged"))
+        else:
+            path.unlink(missing_ok=True)
+        with self._io:
+            self._sealed.pop(name, None)
 
     def close(self) -> None:
         """Close the open segment and let another process have the folder."""
@@ -147,24 +172,33 @@ class Segments:
                 self._closed = True
                 os.close(self._guard)
 
-    def _commit(self, group: _Group) -> None:
-        try:
-            with self._io:
-                with self._lock:
-                    self._group = None  # later appends gather in the next group while this one syncs
-                self._write(group.payloads)
-            group.error = None
-        except OSError as error:
-            group.error = error
-        finally:
-            group.done.set()
+    def _place(self, name: str) -> Path:
+        return self._folder / f"{name}{SUFFIX}"
+
+    def _refusal(self, size: int) -> str:
+        waiting = sum(self._sealed.values()) + (self._size if self._file is not None else 0)
+        if waiting + size > self._max_waiting:
+            return (
+                f"{waiting} bytes of events wait to be written to the inference log, of at most "
+                f"{self._max_waiting}; see why the store takes none, and send the events again."
+            )
+        disk = os.statvfs(self._folder)
+        free = disk.f_bavail * disk.f_frsize
+        if free - size < self._reserve:
+            return (
+                f"The disk of {self._folder} has {free} bytes left, of which {self._reserve} are kept for "
+                "writing the log; free the disk and send the events again."
+            )
+        return ""
 
     def _write(self, payloads: list[_Payload]) -> None:
         if self._closed:
             raise OSError("the collector is closed")
+        refusal = self._refusal(sum(payload.length for payload in payloads))
+        if refusal:
+            raise UnavailableError(refusal)
         file = self._file if self._file is not None else self._open()
-        seed = zlib.crc32(self._path.stem.encode())
-        content = b"".join(part for payload in payloads for part in (_frame(payload, seed), *payload.parts))
+        content = _frames(self._path.stem, payloads)
         try:
             _write_all(file, content)
             os.fsync(file)
@@ -176,7 +210,7 @@ class Segments:
             self._close_file()
 
     def _open(self) -> int:
-        path = self._folder / f"{new_id()}{SUFFIX}"
+        path = self._place(new_id())
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         try:
             _sync_folder(self._folder)
@@ -191,22 +225,43 @@ class Segments:
         with contextlib.suppress(OSError):  # replay drops the tail if it cannot be cut off here
             os.ftruncate(file, self._size)
             os.fsync(file)
-        if self._size == 0:
-            with contextlib.suppress(OSError):
-                self._path.unlink()
         self._close_file()
 
     def _close_file(self) -> None:
-        if self._file is not None:
-            file, self._file = self._file, None
-            with contextlib.suppress(OSError):  # all that counts was synced before
-                os.close(file)
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        with contextlib.suppress(OSError):  # all that counts was synced before
+            os.close(file)
+        if self._size:
+            self._sealed[self._path.stem] = self._size
+        else:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
 
 
-def read_segment(path: Path) -> Segment:
+@dataclass(frozen=True)
+class _Payload:
+    """A record ready for the disk, in parts: joined only once, with those of the whole group."""
+
+    parts: tuple[bytes, ...]
+    length: int
+    crc: int
+
+
+def build_segment(id_: str, records: Sequence[Record]) -> bytes:
+    """Return a whole segment of these records."""
+    return _frames(id_, [_encode(record) for record in records])
+
+
+def _frames(id_: str, payloads: Sequence[_Payload]) -> bytes:
+    seed = zlib.crc32(id_.encode())
+    return b"".join(part for payload in payloads for part in (_frame(payload, seed), *payload.parts))
+
+
+def parse_segment(id_: str, content: bytes) -> Segment:
     """Read a closed segment; a torn end and damaged spans are left out and reported."""
-    content = path.read_bytes()
-    seed = zlib.crc32(path.stem.encode())
+    seed = zlib.crc32(id_.encode())
     records: list[Record] = []
     damaged: list[tuple[int, int]] = []
     offset = 0
@@ -225,8 +280,8 @@ def read_segment(path: Path) -> Segment:
         offset = following
     torn = len(content) - offset
     if damaged:
-        _log.error("Segment %s is damaged at (offset, length) %s; the rest was read.", path, damaged)
-    return Segment(path.stem, records, torn, tuple(damaged))
+        _log.error("Segment %s is damaged at (offset, length) %s; the rest was read.", id_, damaged)
+    return Segment(id_, records, torn, tuple(damaged))
 
 
 def _record_end(content: bytes, offset: int, seed: int) -> int | None:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from tidegauge.errors import ConflictError, FieldError, InvalidInputError, TidegaugeError
-from tidegauge.web.bodies import uploaded
+from tidegauge.web.uploads import uploaded
 
 T = TypeVar("T")
 #: What to do about what pydantic finds, by its types of errors.

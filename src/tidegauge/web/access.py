@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Query
 from starlette.requests import HTTPConnection
 
 from tidegauge.domain.users import Principal, Scope
 from tidegauge.errors import ForbiddenError
 from tidegauge.services.bundle import Services
 from tidegauge.storage.rows import Query as ListQuery
-
-COOKIE = "tidegauge_token"
-
-COLLECTOR = "/v1/"
-
-#: Where programs come in; everywhere else people do, in a browser.
-PROGRAMS = ("/api/", COLLECTOR, "/serve/")
+from tidegauge.web.credentials import secret_of
 
 #: Declares that a route needs no token, e.g. ``@router.get("/healthz", openapi_extra=OPEN)``.
 OPEN = {"x-access": "open"}
@@ -30,35 +23,9 @@ def services_of(connection: HTTPConnection) -> Services:
     return services
 
 
-def _secret(connection: HTTPConnection) -> str:
-    scheme, _, value = connection.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return value.strip()
-    if scheme.lower() == "basic" and connection.url.path.startswith(COLLECTOR):
-        return _of_basic(value)
-    # Browsers send cookies by themselves, so a cookie changes things only through the pages' own forms,
-    # which check where they come from.
-    changes = connection.scope.get("method") not in ("GET", "HEAD")
-    if changes and connection.url.path.startswith(PROGRAMS):
-        return ""
-    return connection.cookies.get(COOKIE, "")
-
-
-def _of_basic(credentials: str) -> str:
-    """Return the token of user information in a URL, which is all that KServe's logger can send.
-
-    It is the password beside any name, or the name where there is no password.
-    """
-    try:
-        name, _, password = b64decode(credentials, validate=True).decode().partition(":")
-    except ValueError:
-        return ""
-    return password or name
-
-
 def principal(connection: HTTPConnection) -> Principal:
     """Recognise the caller by bearer token or by the sign-in cookie."""
-    return services_of(connection).people.authenticate(_secret(connection))
+    return services_of(connection).people.authenticate(secret_of(connection))
 
 
 def signed_in(connection: HTTPConnection) -> Principal:
@@ -69,17 +36,9 @@ def signed_in(connection: HTTPConnection) -> Principal:
     return caller
 
 
-def may_ingest(request: Request) -> Principal:
-    """Recognise a caller that may report events of the deployment in the path (or of any, without one)."""
-    caller = principal(request)
-    deployment_id = request.path_params.get("deployment_id", "")
-    owner = services_of(request).deployments.owner_of(deployment_id) if deployment_id else None
-    # A full token is told by the collector that there is no such deployment.
-    if not caller.may_ingest(deployment_id, caller.name if owner is None else owner):
-        raise ForbiddenError(
-            "This token reports events of another deployment; use the one that was issued for it."
-        )
-    return caller
+def sender(connection: HTTPConnection) -> Principal:
+    """Recognise who reports events; of which deployments they may, the collector knows."""
+    return services_of(connection).senders.recognise(secret_of(connection))
 
 
 def list_query(

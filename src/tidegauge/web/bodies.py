@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegauge.errors import FieldError, TooLargeError
-from tidegauge.web.access import Caller, Everything
 
 _LIMIT = 2 << 20  # bytes; what no route has allowed more of
-_ENVELOPE = 1 << 20  # of a form around its archive
 _BOUND = "tidegauge.bound"  # in the scope of a request
 
 
@@ -80,22 +73,3 @@ async def read_body(request: Request, limit: int, remedy: str = _Bound.remedy) -
     """Return the whole body, or raise TooLargeError past ``limit`` bytes."""
     allow(request, limit, remedy)
     return await request.body()
-
-
-async def uploaded(request: Request, services: Everything, _: Caller) -> AsyncIterator[FormData]:
-    """Read a form with an archive, of somebody who is signed in; its files are closed with the answer."""
-    most = services.settings.max_upload_bytes + _ENVELOPE
-    allow(request, most, "raise max_upload_bytes to allow it")
-    async with request.form(max_files=1, max_fields=100) as form:
-        yield form
-
-
-def spool(archive: UploadFile, folder: Path) -> Path:
-    """Write an upload to a file of the home, whole or not at all."""
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-        try:
-            shutil.copyfileobj(archive.file, file)
-        except BaseException:
-            Path(file.name).unlink()
-            raise
-    return Path(file.name)

@@ -12,6 +12,7 @@ from tidegauge.errors import (
     NotSignedInError,
     TidegaugeError,
     TooLargeError,
+    TooManyError,
     UnavailableError,
     UnsupportedMediaError,
 )
@@ -27,6 +28,7 @@ _STATUS: Mapping[type[TidegaugeError], tuple[int, str]] = {
     ConflictError: (409, "Conflict"),
     NotSignedInError: (401, "Not signed in"),
     ForbiddenError: (403, "Forbidden"),
+    TooManyError: (429, "Too many requests"),
     UnavailableError: (503, "Unavailable"),
 }
 

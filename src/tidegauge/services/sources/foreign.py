@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tidegauge.domain.monitor import Monitor
 from tidegauge.errors import TidegaugeError, UnavailableError
-from tidegauge.services.observing import Observing
+from tidegauge.services.noting import Noting
 from tidegauge.services.sources.logs import Logs
 from tidegauge.services.sources.places import Places
 
@@ -14,10 +14,10 @@ _PLACE = "drift.predict_dataset"
 class ForeignLogs:
     """Takes down what has come to the Dataset with the logs of another cluster."""
 
-    def __init__(self, places: Places, logs: Logs, observing: Observing) -> None:
+    def __init__(self, places: Places, logs: Logs, noting: Noting) -> None:
         self._places = places
         self._logs = logs
-        self._observing = observing
+        self._noting = noting
 
     def take_down(self, monitor: Monitor) -> bool:
         """Have new files read, some at once; return whether these are all.
@@ -33,7 +33,7 @@ class ForeignLogs:
             self._places.tell(deployment_id, "event", _PLACE, error.message)
             return True
         self._places.tell(deployment_id, "event", _PLACE, "")
-        self._observing.note([(deployment_id, id_) for id_ in found])
+        self._noting.note([(deployment_id, id_) for id_ in found])
         return is_all
 
     def tell(self, monitor: Monitor, error: UnavailableError) -> None:

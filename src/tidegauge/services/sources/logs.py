@@ -15,7 +15,8 @@ from tidegauge.domain.observation import LogFile
 from tidegauge.errors import InvalidInputError, NotFoundError
 from tidegauge.services.sources.files import DatasetFiles, Datasets
 from tidegauge.storage.database import Database
-from tidegauge.storage.log import InferenceLog, parse_log_file
+from tidegauge.storage.log import InferenceLog, is_merged
+from tidegauge.storage.log_file import parse_log_file
 from tidegauge.storage.objects import ObjectInfo
 from tidegauge.storage.segments import Record
 
@@ -100,8 +101,12 @@ class Logs:
         self._lock = Lock()
 
     def files(self, deployment_id: str) -> list[str]:
-        """Return the paths of all files of this cluster's log."""
-        return self._log.files(deployment_id)
+        """Return the paths of all files of this cluster's log that stand for themselves."""
+        return [path for path in self._log.files(deployment_id) if not is_merged(path)]
+
+    def begin(self, deployment_id: str) -> datetime | None:
+        """Return the first hour that this cluster's log has something of; None where it has nothing."""
+        return self._log.begin(deployment_id)
 
     def file(self, deployment_id: str, id_: str) -> list[Record]:
         """Return the events of one file; NotFoundError where it is there no more."""
@@ -111,7 +116,7 @@ class Logs:
         """Return what one file holds; NotFoundError where it is there no more."""
         piece = Piece.parse(id_)
         if piece is None:
-            return LogContent(self._log.file(deployment_id, id_))
+            return LogContent(self._own(deployment_id, id_))
         known = self._database.log_files.find(id=id_)
         if known is None:
             raise NotFoundError(f"There is no file {id_!r} in the log.")
@@ -125,7 +130,25 @@ class Logs:
     def erase(self, id_: str, event_ids: set[str]) -> None:
         """Take events out of a file of this cluster's log; a Dataset's files are its owner's."""
         if Piece.parse(id_) is None:
-            self._log.erase(id_, event_ids)
+            known = self._database.log_files.find(id=id_)
+            self._log.erase((known and known.merged_into) or id_, event_ids)
+
+    def _own(self, deployment_id: str, path: str) -> list[Record]:
+        """Return the events of a file of this cluster's log, wherever they are by now."""
+        known = self._database.log_files.find(id=path)
+        within = known.merged_into if known else ""
+        try:
+            return self._log.file(deployment_id, path, within)
+        except NotFoundError:
+            known = self._database.log_files.find(id=path)
+            if known is None or known.merged_into == within:
+                raise NotFoundError(
+                    f"The log file {path} was deleted, with all events of its hour, since the log is kept "
+                    f"for a limited time or size (at {known.gone_at.isoformat()})."
+                    if known and known.gone_at
+                    else f"There is no log file {path} any more."
+                ) from None
+            return self._log.file(deployment_id, path, known.merged_into)  # it was merged meanwhile
 
     def scan(self, monitor: Monitor) -> tuple[list[str], bool]:
         """Return the ids of what has come to the Dataset of a monitor since, by hour, some at once.
@@ -239,11 +262,13 @@ def _lines(piece: Piece, data: bytes, known: LogFile) -> LogContent:
         if not text:
             continue
         try:
-            events = decode_json(text, batch=text.startswith(b"["), now=known.written_at)
+            decoded = decode_json(text, batch=text.startswith(b"["), now=known.written_at)
         except InvalidInputError as error:
-            faults.append(f"Line {number} from byte {piece.start} on: {error.message}")
-            continue
-        records += (Record(piece.deployment, known.written_at, event) for event in events)
+            wrong = [error.message]
+        else:
+            wrong = [error.message for error in decoded.errors]
+            records += (Record(piece.deployment, known.written_at, event) for event in decoded.events)
+        faults += (f"Line {number} from byte {piece.start} on: {message}" for message in wrong)
     more = len(faults) - _LISTED
     return LogContent(records, (*faults[:_LISTED], *([f"{more} more lines like these."] if more > 0 else [])))
 

@@ -18,6 +18,7 @@ from tidegauge.ui.pages import (
     dashboard,
     deployments,
     example,
+    external,
     help_pages,
     ide,
     monitor_config,
@@ -39,7 +40,7 @@ from tidegauge.ui.pages import (
 )
 from tidegauge.ui.site import HERE, told, use_version
 from tidegauge.ui.static_files import VersionedFiles, version_of
-from tidegauge.web.access import PROGRAMS
+from tidegauge.web.credentials import PROGRAMS
 
 _Handler = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -63,6 +64,7 @@ def install(app: FastAPI) -> None:
         live,
         dashboard,
         choices,
+        external,
         deployments,
         monitor_config,
         monitor_list,

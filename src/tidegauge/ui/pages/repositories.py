@@ -14,7 +14,7 @@ from tidegauge.storage.rows import Query
 from tidegauge.ui.forms import Archived, Form, parse
 from tidegauge.ui.site import Pages, go, refuse, render
 from tidegauge.web.access import Caller, Everything
-from tidegauge.web.bodies import spool
+from tidegauge.web.uploads import spool
 
 _TITLES = {
     RepositoryKind.CODE: "Code",

@@ -8,7 +8,8 @@ from tidegauge.errors import TidegaugeError
 from tidegauge.storage.rows import Query
 from tidegauge.ui.forms import Filled, Form
 from tidegauge.ui.site import Pages, go, refuse, render
-from tidegauge.web.access import COOKIE, Caller, Everything
+from tidegauge.web.access import Caller, Everything
+from tidegauge.web.credentials import COOKIE
 
 PATH = "/settings/developer"
 _ROWS = 50

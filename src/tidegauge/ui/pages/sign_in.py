@@ -10,7 +10,8 @@ from fastapi.responses import RedirectResponse
 from tidegauge.errors import NotSignedInError
 from tidegauge.ui import words
 from tidegauge.ui.site import HEADERS, Pages, render
-from tidegauge.web.access import COOKIE, OPEN, Caller, Everything
+from tidegauge.web.access import OPEN, Caller, Everything
+from tidegauge.web.credentials import COOKIE
 
 router = Pages()
 

@@ -1,0 +1,59 @@
+"""Images that came as numbers in JSON, as the bytes they are: a sixth of the size, and decoded once.
+
+What a request held is kept bit for bit: ``decode_event`` returns the same tensors of either form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tidegauge.domain.events import HEADER_LENGTH, REQUEST_TYPE, Event
+from tidegauge.domain.inference import UNNAMED, UNNAMED_SENT, InferenceRequest, fast_v1
+from tidegauge.domain.nested import FastDocument
+from tidegauge.domain.tensors import Array, as_bytes_if_whole, encode_binary
+from tidegauge.errors import InvalidInputError
+
+CONTENT_TYPE = "application/octet-stream"
+FORM = "form"  # in the header of what was compacted: how the request worded its tensors
+_FROM_BYTES = 2048
+_IMAGE = 3  # dimensions, at least
+
+
+def compact(event: Event) -> Event:
+    """Return a request of images in the Open Inference Protocol's binary form; any other event as it is."""
+    if event.type != REQUEST_TYPE or HEADER_LENGTH in event.extensions or len(event.data) < _FROM_BYTES:
+        return event
+    try:
+        document = FastDocument(event.data)
+    except (ValueError, RuntimeError):
+        return event
+    found = compact_body(document)
+    if found is None:
+        return event
+    data, length = found
+    return replace(
+        event, content_type=CONTENT_TYPE, data=data, extensions={**event.extensions, HEADER_LENGTH: length}
+    )
+
+
+def compact_body(document: FastDocument) -> tuple[bytes, int] | None:
+    """Return the binary body of TensorFlow Serving's JSON, and the length of its header.
+
+    None where it has anything but images of whole numbers from 0 to 255.
+    """
+    try:
+        request = fast_v1(document)
+    except InvalidInputError:
+        return None  # what is wrong with a payload is told by those who read it
+    if request is None or not all(map(_is_image, request.inputs.values())) or UNNAMED_SENT in request.inputs:
+        return None
+    return encode_binary(_named(request), "inputs", compact=True, header={FORM: request.form})
+
+
+def _is_image(array: Array) -> bool:
+    return array.ndim >= _IMAGE and as_bytes_if_whole(array) is not None
+
+
+def _named(request: InferenceRequest) -> Mapping[str, Array]:
+    return {UNNAMED_SENT if name == UNNAMED else name: array for name, array in request.inputs.items()}
