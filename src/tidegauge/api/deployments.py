@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 
+from tidegauge.domain.capture import SpanCoverage
 from tidegauge.domain.deployment import Deployment, DeploymentChanges
 from tidegauge.domain.erasure import Erasure
 from tidegauge.domain.log_size import LogSize
@@ -136,6 +138,21 @@ def deployment_log(caller: Caller, services: Everything, deployment_id: str) -> 
 def show_inference_log(caller: Caller, services: Everything, deployment_id: str) -> LogSize:
     """Tell how large the inference log is, how much of it was merged, and what was deleted with its hour."""
     return services.retention.size(services.deployments.get(caller.name, deployment_id))
+
+
+@router.get("/{deployment_id}/captures")
+def show_captures(
+    caller: Caller,
+    services: Everything,
+    deployment_id: str,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> SpanCoverage:
+    """Compare what was served in [start, end), by default the last day, with what the log has.
+
+    Counts are of the whole minutes that the span meets; `start` and `end` of the answer say which.
+    """
+    return services.captures.of_span(services.deployments.get(caller.name, deployment_id).id, start, end)
 
 
 @router.put("/{deployment_id}/livedata/{file}", status_code=201)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -194,6 +196,36 @@ def inference_log(context: typer.Context, name: Name, as_json: Json = False) -> 
 
 
 @app.command()
+def captures(
+    context: typer.Context,
+    name: Name,
+    last: Annotated[str, typer.Option(help="How far back: minutes, hours or days (30m, 1h, 7d).")] = "24h",
+    as_json: Json = False,
+) -> None:
+    """Compare what was served with what the log has, and say why requests are missing."""
+    now = datetime.now(UTC)
+    found = connect(context).deployments.captures(name, now - _span(last), now)
+    if as_json:
+        print_json(found)
+        return
+    show_list(
+        list(found.senders.items()),
+        [
+            ("sender", lambda s: s[0]),
+            ("served", lambda s: s[1].served),
+            ("in the log", lambda s: s[1].captured),
+            ("overflowed", lambda s: s[1].overflow),
+            ("refused", lambda s: s[1].refused),
+            ("never arrived", lambda s: s[1].missing),
+        ],
+        as_json=False,
+        empty=f"Nobody numbered what was served in the last {last}.",
+    )
+    if found.total.served:
+        say(found.total.loss() or f"All {found.total.served:,} served requests are in the log.")
+
+
+@app.command()
 def delete(context: typer.Context, name: Name, yes: Yes = False) -> None:
     """Delete a deployment with its inference log and labels."""
     client = connect(context)
@@ -344,6 +376,24 @@ def read_scores(scores: Any, classes: Sequence[str]) -> dict[str, Any]:
         "confidence": scores[best],
         "scores": dict(zip(names, scores, strict=True)),
     }
+
+
+def _span(text: str) -> timedelta:
+    """Return the span that a number and a unit stand for; InvalidInputError for others, and past 31 days.
+
+    >>> _span("90m"), _span("7d")
+    (datetime.timedelta(seconds=5400), datetime.timedelta(days=7))
+    """
+    found = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", text)
+    if found:
+        unit = {"m": "minutes", "h": "hours", "d": "days"}[found[2]]
+        span = timedelta(**{unit: int(found[1])})
+        if span <= timedelta(days=31):
+            return span
+    raise InvalidInputError.of(
+        "last",
+        f"--last is {text!r}; give a number of minutes, hours or days such as 30m, 1h or 7d, 31d at most.",
+    )
 
 
 def _settled(client: Client, deployment: Deployment, *, wait: bool) -> Deployment:

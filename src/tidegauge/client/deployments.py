@@ -7,7 +7,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tidegauge.client.connection import Connection, wait_for
@@ -16,6 +16,9 @@ from tidegauge.domain.erasure import Erasure
 from tidegauge.domain.log_size import LogSize
 from tidegauge.domain.users import IngestToken
 from tidegauge.errors import ConflictError, TidegaugeError
+
+if TYPE_CHECKING:
+    from tidegauge.domain.capture import SpanCoverage
 
 
 class Deployments:
@@ -99,6 +102,18 @@ class Deployments:
     def inference_log(self, name_or_id: str) -> LogSize:
         """Tell how large its inference log is, and what has become of the files."""
         return self._client.read(LogSize, "GET", f"{self._at(name_or_id)}/inference-log")
+
+    def captures(
+        self, name_or_id: str, start: datetime | None = None, end: datetime | None = None
+    ) -> SpanCoverage:
+        """Compare what was served in [start, end), by default the last day, with what the log has.
+
+        Counts are of the whole minutes that the span meets.
+        """
+        from tidegauge.domain.capture import SpanCoverage
+
+        params = {name: time.isoformat() for name, time in (("start", start), ("end", end)) if time}
+        return self._client.read(SpanCoverage, "GET", f"{self._at(name_or_id)}/captures", params=params)
 
     def tokens(self, name_or_id: str) -> builtins.list[IngestToken]:
         """List the tokens that report events of it, without their secrets."""
