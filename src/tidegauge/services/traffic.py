@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tidegauge.domain.events import SERVED_TYPE
 from tidegauge.errors import NotFoundError
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
@@ -51,7 +52,8 @@ class Traffic:
             if file.written_at < since:
                 break
             try:
-                seen |= {(source, event_id) for source, event_id, _ in self._log.keys(file.id)}
+                keys = self._log.keys(file.id)
+                seen |= {(source, event_id) for source, event_id, type_ in keys if type_ != SERVED_TYPE}
             except NotFoundError:
                 continue  # deleted meanwhile
         return Flow(newest[0].written_at if newest else None, len(seen), _SPAN.total_seconds() / 60)

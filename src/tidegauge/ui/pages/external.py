@@ -86,7 +86,13 @@ def deployment_traffic(caller: Caller, services: Everything, name: str) -> Respo
     """How much comes alone, which refreshes itself."""
     deployment = services.deployments.get(caller.name, name)
     flow = services.traffic.flow(deployment.id)
-    return render("deployments/traffic.html", deployment=deployment, flow=flow, kept=_kept(deployment))
+    return render(
+        "deployments/traffic.html",
+        deployment=deployment,
+        flow=flow,
+        kept=_kept(deployment),
+        coverage=services.captures.of_span(deployment.id).total,
+    )
 
 
 @router.get("/{name}/tokens/new")
