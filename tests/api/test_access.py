@@ -55,18 +55,22 @@ def test_nobody_gets_in_anywhere(api: TestClient, token: str) -> None:
             assert answer.status_code in (303, 401, 403), (method, path, answer.text)
 
 
+def report(api: TestClient, path: str, headers: dict[str, str], source: str = "s") -> int:
+    """Report an event; return what the collector answers."""
+    event = {"specversion": "1.0", "id": "1", "source": source, "type": "t", "data": {}}
+    told = {**headers, "Content-Type": "application/cloudevents+json"}
+    return int(api.post(path, headers=told, json=event).status_code)
+
+
 def test_a_token_for_the_log_is_good_for_nothing_else(api: TestClient) -> None:
     people = api.app.state.services.people
     _, secret = people.issue(people.owner("operator"), "log", Scope.INGEST, "some-deployment")
     headers = {"Authorization": f"Bearer {secret}"}
     assert api.get("/api/v1/me", headers=headers).status_code == 403
-    assert api.post("/v1/deployments/other/events", headers=headers, json=[]).status_code == 403
-    assert api.post("/v1/events", headers=headers, json=[]).status_code == 403
-    # Its own deployment: let in, and told that there is none of that name, or that the body is wrong.
-    assert api.post("/v1/deployments/some-deployment/events", headers=headers, json=[]).status_code in (
-        404,
-        415,
-    )
+    theirs = add_deployment(api.app.state.services, "other").id  # type: ignore[attr-defined]
+    assert report(api, f"/v1/deployments/{theirs}/events", headers) == 403
+    assert report(api, "/v1/events", headers, source=f"/deployments/{theirs}") == 422
+    assert report(api, "/v1/deployments/some-deployment/events", headers) == 404  # its own, which is gone
 
 
 def test_a_full_token_reports_for_its_own_users_deployments_and_an_operators_for_any(api: TestClient) -> None:
@@ -77,10 +81,7 @@ def test_a_full_token_reports_for_its_own_users_deployments_and_an_operators_for
 
     def answer(user: User, deployment_id: str) -> int:
         headers = {"Authorization": f"Bearer {services.people.issue(user, 'script')[1]}"}
-        event = {"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": {}}
-        url = f"/v1/deployments/{deployment_id}/events"
-        headers["Content-Type"] = "application/cloudevents+json"
-        return int(api.post(url, headers=headers, json=event).status_code)
+        return report(api, f"/v1/deployments/{deployment_id}/events", headers)
 
     assert answer(ward, theirs) == 202
     assert answer(other, theirs) == 403
@@ -93,14 +94,12 @@ def test_the_collector_takes_a_token_as_user_information_of_its_url(
     api: TestClient, credentials: str
 ) -> None:
     services = api.app.state.services
-    _, secret = services.people.issue(
-        services.people.owner("operator"), "log", Scope.INGEST, "some-deployment"
-    )
+    own, other = (add_deployment(services, f"{name}-{new_id()}").id for name in ("own", "other"))
+    _, secret = services.people.issue(services.people.owner("operator"), "log", Scope.INGEST, own)
     packed = b64encode(credentials.format(secret).encode()).decode()
     headers = {"Authorization": f"Basic {packed}"}
-    # Let in, and told that an empty list is no event.
-    assert api.post("/v1/deployments/some-deployment/events", headers=headers, json=[]).status_code == 415
-    assert api.post("/v1/deployments/other/events", headers=headers, json=[]).status_code == 403
+    assert report(api, f"/v1/deployments/{own}/events", headers) == 202
+    assert report(api, f"/v1/deployments/{other}/events", headers) == 403
 
 
 @pytest.mark.parametrize("credentials", ["", "%", "w6", "/w==", "OmE=\n"])

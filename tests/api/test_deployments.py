@@ -77,6 +77,15 @@ def test_one_of_another_server_runs_once_something_comes(server: Client) -> None
     assert server.request("GET", "/metrics").text.count('deployment_id="' + made.id) > 0
 
 
+def test_with_logging_off_events_are_refused(server: Client) -> None:
+    made = server.deployments.register("muted")
+    assert report(server, made.id, server.token) == 202
+    server.deployments.update("muted", logging=False)
+    assert report(server, made.id, server.token) == 403
+    server.deployments.update("muted", logging=True)
+    assert report(server, made.id, server.token) == 202
+
+
 def test_what_is_given_is_changed_and_the_rest_stays(server: Client) -> None:
     server.deployments.register("patched", sampling=0.5, keep_days=30)
     changed = server.deployments.update("patched", keep_bytes=10**9)

@@ -85,7 +85,6 @@ def test_what_is_refused_says_why(run: Run) -> None:
         (("register", "other", "--sampling", "7"), 2, "sampling is 7; give the share"),
         (("register", "refused"), 5, "choose another name"),
         (("update", "refused", "--keep-days", "soon"), 2, "keep_days is 'soon'; give a number"),
-        (("update", "refused", "--no-logging"), 5, "its server is not ours"),
         (("stop", "refused"), 5, "its server is not ours"),
         (("update", "refused"), 2, "Nothing to change"),
         (("token", "create", "refused", "inference log"), 2, "choose another name"),

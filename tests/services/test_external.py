@@ -250,6 +250,8 @@ def test_nobody_takes_the_events_of_a_deployment_by_naming_them_first(site: Site
         ({"predict_url": "models.example"}, "predict_url"),
         ({"predict_url": "ftp://models.example/x"}, "predict_url"),
         ({"predict_url": "http://[::1"}, "predict_url"),
+        ({"predict_url": "http://models.example/a\x00b"}, "predict_url"),
+        ({"predict_url": "http://models.example:99999/"}, "predict_url"),
         ({"keep_days": -1}, "keep_days"),
         ({"keep_days": 10**6}, "keep_days"),
         ({"keep_bytes": -1}, "keep_bytes"),
@@ -289,7 +291,7 @@ def test_what_its_server_does_is_not_done_here(site: Site, tmp_path: Path) -> No
     update = site.services.deployments.update
     for changes, reason in (
         ({"wanted": DeploymentState.STOPPED}, "its server is not ours; do it there"),
-        ({"logging": False}, "refused once its tokens are revoked"),
+        ({"wanted": DeploymentState.RUNNING}, "refused while its logging is off"),
         ({"version": 2}, "the model of 'elsewhere' is none of those here"),
     ):
         with pytest.raises(ConflictError, match=reason) as refused:
@@ -299,6 +301,7 @@ def test_what_its_server_does_is_not_done_here(site: Site, tmp_path: Path) -> No
         site.deployment, classes=("a", "b"), service="s", namespace="n", sampling=0.5, keep_days=7
     )
     assert (changed.classes, changed.service, changed.sampling) == (("a", "b"), "s", 0.5)
+    assert not update(changed, logging=False).logging
     assert update(changed, keep_days=None).keep_days is None
     assert update(changed, service="s").service == "s"  # its own is not taken
 

@@ -109,6 +109,13 @@ def test_a_token_is_shown_once_reports_and_is_revoked(pages: Visitor) -> None:
     assert report(pages, url, Authorization=f"Bearer {secret}") == 401
 
 
+def test_its_log_is_switched_off(pages: Visitor) -> None:
+    registered(pages, "muted")
+    assert "Switch logging off" in pages.text("/deployments/muted")
+    assert pages.post("/deployments/muted/logging", {"logging": "off"}).status_code == 303
+    assert not pages.services.deployments.get("operator", "muted").logging
+
+
 def test_what_is_told_of_it_is_changed(pages: Visitor) -> None:
     registered(pages, "changed", classes=("a", "b"), sampling=0.5)
     dialog = pages.text("/deployments/changed/change")

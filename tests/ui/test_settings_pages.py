@@ -142,7 +142,7 @@ def test_tokens_for_reporting_events_are_told_apart(pages: TestClient) -> None:
     people = services_of(pages).people
     token, _ = people.issue(people.owner("operator"), "inference log", Scope.INGEST, "some-deployment")
     assert 'href="/deployments/some-deployment"' in pages.get(TOKENS).text
-    assert "reports its events with it" in pages.get(f"{TOKENS}/{token.id}/revoke").text
+    assert "until the deployment is started again" in pages.get(f"{TOKENS}/{token.id}/revoke").text
 
 
 def test_every_kind_has_the_settings_that_its_link_knows() -> None:

@@ -55,7 +55,8 @@ DeploymentChanges.__pydantic_config__ = STRICT  # type: ignore[attr-defined]  # 
 _CHANGEABLE: Mapping[Origin, frozenset[str]] = {
     Origin.LOCAL: _OF_LOG | {"version", "logging", "wanted", "sampling"},
     Origin.IMPORTED: _OF_LOG,
-    Origin.EXTERNAL: _OF_LOG | {"version", "service", "namespace", "classes", "predict_url", "sampling"},
+    Origin.EXTERNAL: _OF_LOG
+    | {"version", "logging", "service", "namespace", "classes", "predict_url", "sampling"},
 }
 
 
@@ -64,7 +65,8 @@ class Deployment:
     """A served model. ``wanted`` is what its owner asked for; ``state`` is what is so.
 
     An external one is nothing but its events: no process of ours serves it, and without a ``model_id`` nobody
-    but its ``classes`` knows the model. It is running while events come, else its state is unknown.
+    but its ``classes`` knows the model. It is running while events come, else its state is unknown; with
+    ``logging`` off its events are refused.
 
     ``service`` and ``namespace`` are the names under which KServe's logger reports an external one,
     ``classes`` those of its answers where no model of ours says so, ``predict_url`` where others serve it.
@@ -173,13 +175,14 @@ class Deployment:
             return f"the deployment {self.name!r} is served here, which says so itself."
         return (
             f"the deployment {self.name!r} is {self.origin.value}, and its server is not ours; "
-            "do it there. What is sent is refused once its tokens are revoked."
+            "do it there. What is sent is refused while its logging is off."
         )
 
 
 def _is_web_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_whole = url.isprintable() and " " not in url  # urlsplit leaves such characters out
+        return is_whole and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False

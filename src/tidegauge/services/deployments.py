@@ -22,12 +22,13 @@ from tidegauge.errors import (
     raise_all,
 )
 from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.senders import reported_as
 from tidegauge.services.supervisor import Supervisor
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectStore
 from tidegauge.storage.rows import Page, Query
 
-_OF_PROCESS = frozenset({"version", "logging", "wanted"})  # it is started anew with them
+_OF_PROCESS = frozenset({"version", "logging", "wanted", "sampling"})  # it is started anew with them
 
 
 class Deployments:
@@ -158,8 +159,8 @@ class Deployments:
         """Say of a service that KServe's logger reports another deployment by it."""
         if not deployment.service:
             return []
-        found = self.find_id(deployment.service, deployment.namespace)
-        if found in (None, deployment.id):
+        found = reported_as(self._database, deployment.service, deployment.namespace)
+        if found is None or found.id == deployment.id:
             return []
         message = (
             f"service is {deployment.service!r} in namespace {deployment.namespace!r}, by which another "
@@ -220,24 +221,6 @@ class Deployments:
     def log(self, deployment: Deployment) -> str:
         """Return the end of what the served process has written."""
         return self._supervisor.log(deployment.id)
-
-    def exists(self, deployment_id: str) -> bool:
-        """Tell whether there is a deployment with this id, whoever owns it."""
-        return self.owner_of(deployment_id) is not None
-
-    def owner_of(self, deployment_id: str) -> str | None:
-        """Return the name of the user that has the deployment with this id, None where there is none."""
-        found = self._database.deployments.find(id=deployment_id)
-        return found.owner if found else None
-
-    def find_id(self, service: str, namespace: str) -> str | None:
-        """Find a deployment by what KServe's logger reports: its name and owner, or else what it is told by.
-
-        In this order, or somebody could have another's events by naming them first.
-        """
-        rows = self._database.deployments
-        found = rows.find(name=service, owner=namespace) or rows.find(service=service, namespace=namespace)
-        return found.id if found else None
 
     def put_labels(self, deployment: Deployment, file_name: str, data: bytes) -> str:
         """Drop a label file below the deployment's livedata prefix; return its path in the store."""
