@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from parts import CLASSES, SIDE, image
-from simulated import OWNER, START, Site
 from parts_collector import report
+from simulated import OWNER, START, Site
 from tidegauge.domain.monitor import Monitor, MonitorRun, MonitorState
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 
