@@ -53,7 +53,7 @@ def answering() -> Iterator[None]:
         # A bucket that is gone and a proxy without a server behind it say 404 too, and are no absent object.
         if "non-2xx" in str(error) and not any(sign in str(error) for sign in _ABSENT):
             raise UnavailableError(f"The object store does not answer: {_reason(error)}.") from error
-        raise NotFoundError(f"The store has no such object: {error}") from error
+        raise NotFoundError(f"The store has no such object: {_reason(error)}.") from error
     except (OSError, obstore.exceptions.BaseError) as error:
         raise UnavailableError(f"The object store does not answer: {_reason(error)}.") from error
 

@@ -132,8 +132,8 @@ class ObjectStore:
                 if time.time() - file.stat().st_mtime > _STAGED_SECONDS:
                     file.unlink()
 
-    def _is_staged(self, path: str) -> bool:
-        """Tell whether a path is of what is being written; only a folder has that."""
+    def _is_inner(self, path: str) -> bool:
+        """Tell whether a path is of what is being written, or of the lock; only a folder has these."""
         return self._folder is not None and path.partition("/")[0] in (_STAGED, _LOCK)
 
     def sync(self, path: str) -> None:
@@ -189,14 +189,14 @@ class ObjectStore:
         with answering():
             found = [meta for batch in obstore.list(self._store, prefix or None) for meta in batch]
         for meta in sorted(found, key=lambda meta: meta["path"]):
-            if not self._is_staged(meta["path"]):
+            if not self._is_inner(meta["path"]):
                 yield ObjectInfo(meta["path"], meta["size"], meta["last_modified"])
 
     def folders(self, prefix: str = "") -> tuple[str, ...]:
         """Return the paths of the folders directly below the folder ``prefix``, sorted."""
         with answering():
             found = obstore.list_with_delimiter(self._store, prefix or None)
-        return tuple(sorted(path for path in found["common_prefixes"] if not self._is_staged(path)))
+        return tuple(sorted(path for path in found["common_prefixes"] if not self._is_inner(path)))
 
     def delete(self, path: str) -> None:
         """Delete one object; an absent one is no error, so that a deletion can be repeated."""
