@@ -27,9 +27,9 @@ class Connection:
         self.latencies: list[float] = []
         self.failed = 0
 
-    def exchange(self) -> bytes:
-        """Send the request, read the whole answer and return it."""
-        self._socket.sendall(self._request)
+    def exchange(self, request: bytes | bytearray | None = None) -> bytes:
+        """Send the request, or another one, read the whole answer and return it."""
+        self._socket.sendall(self._request if request is None else request)
         answer = self._socket.recv(_CHUNK)
         while b"\r\n\r\n" not in answer:
             answer += self._more()

@@ -30,6 +30,7 @@ import onnxruntime as ort
 import orjson
 from onnx import TensorProto, helper, numpy_helper
 
+from _collector import DEPLOYMENT, collecting
 from _shared import Claim, report
 from tidegauge.domain.tensors import encode_binary
 from tidegauge.links.processes import free_port
@@ -145,24 +146,18 @@ def get(port: int, path: str) -> bytes:
         return bytes(answer.read())
 
 
-def ours(folder: Path, log_url: str | None = None) -> contextlib.AbstractContextManager[int]:
+def ours(folder: Path, log_url: str | None = None, token: str = "") -> contextlib.AbstractContextManager[int]:
     port = free_port()
     command = [sys.executable, "-m", "tidegauge.serving", "--model-dir", str(folder), "--name", "bench"]
-    command += ["--port", str(port), "--threads", "1", "--deployment-id", "bench"]
+    command += ["--port", str(port), "--threads", "1", "--deployment-id", DEPLOYMENT]
     command += ["--log-url", log_url] if log_url else []
-    return running(on_core(SERVER_CORE, *command), port, "/v2/health/ready", {"TIDEGAUGE_LOG_TOKEN": "bench"})
+    return running(on_core(SERVER_CORE, *command), port, "/v2/health/ready", {"TIDEGAUGE_LOG_TOKEN": token})
 
 
 def kserve(folder: Path) -> contextlib.AbstractContextManager[int]:
     port = free_port()
     script = [str(KSERVE / "bin" / "python"), str(HERE / "_kserve.py"), str(folder / "model.onnx"), str(port)]
     return running(on_core(SERVER_CORE, *script), port, "/v2/health/ready", {})
-
-
-def collector(folder: Path) -> contextlib.AbstractContextManager[int]:
-    port = free_port()
-    script = [sys.executable, str(HERE / "_collector.py"), str(folder), str(port)]
-    return running(on_core(OTHER_CORE, *script), port, "/openapi.json", {})
 
 
 def make_kserve() -> None:
@@ -211,9 +206,9 @@ def against_kserve(model: Path, requests: Mapping[str, Path], rounds: int, secon
 
 def cost_of_logging(model: Path, scratch: Path, request: Path, rounds: int, seconds: float) -> list[Claim]:
     """Compare two servers in turn; a round with the log lasts until the collector has it all."""
-    with collector(scratch) as collector_port:
-        url = f"http://127.0.0.1:{collector_port}/v1/deployments/bench/events"
-        with ours(model) as silent, ours(model, url) as logging:
+    with collecting(scratch, OTHER_CORE) as collector:
+        url = f"http://127.0.0.1:{collector.port}/v1/deployments/{DEPLOYMENT}/events"
+        with ours(model) as silent, ours(model, url, collector.token) as logging:
             without, with_log, backlog = [], [], []
             for _ in range(rounds):
                 without.append(rate(silent, request, seconds))

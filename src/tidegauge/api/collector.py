@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +12,6 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Depends
 from fastapi.routing import APIRoute
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -69,6 +70,8 @@ def build_router(
     collector: Collector, recognise: Callable[[Request], Principal], max_body: int = MAX_BODY
 ) -> APIRouter:
     """Return the routes of the collector; ``recognise`` says who sends, or raises what keeps them out."""
+    # One thread: parsers keep what they need for the largest body, and two would only wait for each other.
+    aside = ThreadPoolExecutor(1, "collector-decode")
     # The dependency stands in the documents, and for those who look which routes are open.
     router = APIRouter(tags=["collector"], dependencies=[Depends(recognise)], route_class=_Straight)
 
@@ -84,7 +87,11 @@ def build_router(
                 if encoding == IDENTITY and len(body) <= _AT_ONCE:
                     decoded = decode_http(dict(request.headers), body, now)
                 else:
-                    decoded = await run_in_threadpool(_decode, request, body, encoding, max_body, now)
+                    loop = asyncio.get_running_loop()
+                    decoded = await loop.run_in_executor(
+                        aside, _decode, request, body, encoding, max_body, now
+                    )
+                del body  # what its events need of it has been copied
             taken = await collector.take(sender, deployment_id, decoded, now)
         return Response(orjson.dumps(_shown(taken)), 202, media_type="application/json")
 
@@ -121,12 +128,12 @@ def _decode(request: Request, body: bytes, encoding: str, max_body: int, now: da
 
 
 def _room(request: Request, encoding: str, max_body: int) -> int:
-    """Return the bytes to hold room for: the announced length, or the limit, and what it may be unpacked."""
+    """Return the bytes to hold room for: of the announced length, or of the limit, and of its events."""
     length = request.headers.get("content-length", "")
     size = int(length) if length.isdecimal() else max_body
     if size > max_body:
         raise BodyTooLargeError(max_body, _REMEDY)
-    return size if encoding == IDENTITY else size + min(max_body, _MOST_DEFLATED * size)
+    return 2 * (size if encoding == IDENTITY else size + min(max_body, _MOST_DEFLATED * size))
 
 
 def _shown(taken: Taken) -> dict[str, Any]:

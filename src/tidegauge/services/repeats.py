@@ -20,7 +20,7 @@ def key_of(deployment_id: str, source: str, event_id: str, type_: str) -> Key:
 class Repeats:
     """Remembers the newest keys: ``most`` of them for sure, twice as many at most."""
 
-    def __init__(self, most: int = 200_000) -> None:
+    def __init__(self, most: int = 100_000) -> None:
         self._most = most
         self._young: dict[Key, Future[None] | None] = {}
         self._old: dict[Key, Future[None] | None] = {}

@@ -70,6 +70,7 @@ def allow(request: Request, limit: int, remedy: str) -> None:
 
 
 async def read_body(request: Request, limit: int, remedy: str = _Bound.remedy) -> bytes:
-    """Return the whole body, or raise TooLargeError past ``limit`` bytes."""
+    """Return the whole body, once, or raise TooLargeError past ``limit`` bytes."""
     allow(request, limit, remedy)
-    return await request.body()
+    # Not body(): the request would hold it for as long as it lives.
+    return b"".join([chunk async for chunk in request.stream()])
