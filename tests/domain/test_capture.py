@@ -168,6 +168,7 @@ def test_earlier_rows_are_asked_for_only_where_they_could_explain_something():
     assert needs_more([of(-1, 3), of(0, 5, 6)], START)
     assert not needs_more([of(-1, 1, 3, 4), of(0, 5, 6)], START)
     assert not needs_more([of(0, served=3, overflow=3)], START)
+    assert not needs_more([of(-1, 1), of(0, 3, served=1), of(1, 4)], START)
 
 
 def response(**extensions: object) -> Event:

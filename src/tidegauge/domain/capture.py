@@ -159,7 +159,6 @@ def coverage_of(rows: Sequence[Capture], start: datetime, end: datetime) -> Cove
     the number after it. Numbers below the lowest say nothing, for a sender may begin anywhere.
     """
     inside = [row for row in rows if start <= row.minute < end]
-    # A report that is as new as the log explains every gap that belongs to its minute.
     gaps = {} if all(row.is_settled for row in inside) else _unexplained(rows)
     served = sum(row.known_served + gaps.get(row.minute, 0) for row in inside)
     captured = sum(row.captured for row in inside)
@@ -172,13 +171,11 @@ def needs_more(rows: Sequence[Capture], start: datetime) -> bool:
 
     ``rows`` begin some time before ``start`` and hold all since.
     """
-    inside = [row for row in rows if row.minute >= start]
-    if all(row.is_settled for row in inside):
-        return False
-    lowest = min(((row.numbers[0][0], row.minute) for row in rows if row.numbers), default=None)
-    if lowest is None:
-        return False
-    return lowest[1] >= start or any(minute >= start for _, minute in _gaps(rows))
+    unsettled = {row.minute for row in rows if row.minute >= start and not row.is_settled}
+    numbered = ((row.numbers[0][0], row.minute) for row in rows if row.numbers)
+    if not unsettled or min(numbered, default=(0, None))[1] in unsettled:
+        return bool(unsettled)
+    return any(minute in unsettled for _, minute in _gaps(rows))
 
 
 def numbered(deployment_id: str, event: Event) -> Capture | None:
@@ -244,14 +241,15 @@ def _gaps(rows: Iterable[Capture]) -> list[tuple[int, datetime]]:
 def _unexplained(rows: Iterable[Capture]) -> Mapping[datetime, int]:
     """Return by minute the numbers that are missing and that no report tells of.
 
-    A report tells of all that was served before it: what none tells of is the newest.
+    A report tells of all that was served before it. So what none tells of is the newest, and never before a
+    number of a minute whose report is as new as the log.
     """
     gaps = _gaps(rows)
     left = sum(size for size, _ in gaps) - sum(row.known_served - row.captured for row in rows)
+    settled = {row.minute for row in rows if row.is_settled}
     found: Counter[datetime] = Counter()
     for size, minute in reversed(gaps):
-        if left <= 0:
-            break
-        found[minute] += min(size, left)
-        left -= size
+        if left > 0 and minute not in settled:
+            found[minute] += min(size, left)
+            left -= size
     return found
