@@ -12,6 +12,7 @@ from tidegauge.domain.verdicts import judge_segment
 from tidegauge.domain.windows import Window
 from tidegauge.services import measuring, segments
 from tidegauge.services.baselines import Baseline
+from tidegauge.services.captures import LOSS, Captures
 from tidegauge.services.health import Health
 from tidegauge.services.labels import Labels
 from tidegauge.services.letters import Letters
@@ -42,11 +43,14 @@ class Found:
 class Findings:
     """Measures health, drift and performance by the configuration of a monitor."""
 
-    def __init__(self, labels: Labels, letters: Letters, sources: Sources, health: Health) -> None:
+    def __init__(
+        self, labels: Labels, letters: Letters, sources: Sources, health: Health, captures: Captures
+    ) -> None:
         self._labels = labels
         self._letters = letters
         self._sources = sources
         self._health = health
+        self._captures = captures
 
     def look(
         self,
@@ -64,6 +68,7 @@ class Findings:
         metrics, images, problems = self._measure(monitor, baseline, window, observed, labels, evidence)
         if config.health.enabled:
             metrics += self._health.of_window(monitor.deployment_id, *window, config.health.frequency_minutes)
+            metrics.append(self._captures.of_window(monitor.deployment_id, *window))
         problems = [*_failures(metrics), *problems]
         events, left_out = self._letters.of_window(monitor.deployment_id, *window)
         problems = [*events, *problems, *(left_out if judging else ())]
@@ -188,4 +193,5 @@ def _without_labels(metrics: Iterable[Metric]) -> list[Metric]:
 
 
 def _failures(metrics: Iterable[Metric]) -> list[str]:
-    return [metric.detail[FAILED] for metric in metrics if FAILED in metric.detail]
+    names = (FAILED, LOSS)
+    return [metric.detail[name] for metric in metrics for name in names if name in metric.detail]

@@ -141,6 +141,7 @@ class ModelServer:
         counts = {
             "served": self._metrics.served,
             "logging": self._log is not None,
+            "sender": self._log.sender if self._log else "",
             **asdict(self._log_counts()),
         }
         return _json({**state, **counts})

@@ -125,8 +125,9 @@ class Recorder:
 
     async def health(self, _: Request) -> Response:
         """Tell what was recorded, and what became of it."""
-        counts = {"status": "ok", "upstream": self._upstream, "served": self._metrics.served}
-        return Response(orjson.dumps(counts | asdict(self._log.counts)), media_type=_JSON)
+        state = {"status": "ok", "upstream": self._upstream, "sender": self._log.sender}
+        counts = {"served": self._metrics.served, **asdict(self._log.counts)}
+        return Response(orjson.dumps(state | counts), media_type=_JSON)
 
     async def metrics(self, _: Request) -> Response:
         """Answer Prometheus."""
