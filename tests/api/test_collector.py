@@ -96,7 +96,9 @@ def test_events_of_all_modes_are_accepted(client: httpx.Client, collector: Colle
     headers = {f"ce-{name}": str(EVENT[name]) for name in ("specversion", "source", "type")} | {"ce-id": "3"}
     answers = [
         client.post("/v1/events", json=EVENT, headers={"content-type": STRUCTURED_CONTENT_TYPE}),
-        client.post("/v1/deployments/d1/events", content=batch(second, second | {"type": "x"}), headers=BATCH),
+        client.post(
+            "/v1/deployments/d1/events", content=batch(second, second | {"type": "x"}), headers=BATCH
+        ),
         client.post("/v1/events", content=b"raw", headers=headers),
         client.post("/v1/events", content=iter([b"in ", b"chunks"]), headers=headers | {"ce-id": "4"}),
     ]
