@@ -106,11 +106,12 @@ class Retention:
         if any(info.path not in known and info.modified > now - _NOTED for info in plain):
             return False  # it was written just now, and nobody can have read it
         living = [file for file in files if file.gone_at is None]
-        if any(file.number > read for file in living):
-            return False
+        places = {file.merged_into for file in living}
+        if any(file.number > read for file in living) or not places <= {"", *(info.path for info in infos)}:
+            return False  # not read yet, or merged meanwhile
         try:
             with self._database.transaction():
-                for place in {file.merged_into for file in living}:
+                for place in places:
                     self._let_go([file for file in living if file.merged_into == place], place, now)
         except _ChangedError:
             return False
