@@ -72,6 +72,7 @@ def build_collector(
         settings.flush_seconds,
         hooks=Hooks(
             wrote=noting.note,
+            known=noting.known,
             noted=Captures(database, now).note,
             kept=Tombstones(database).kept,
             recent=lambda: noting.recent(log),

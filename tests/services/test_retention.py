@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tidegauge.services.upkeep.keeper import Keeper
 from tidegauge.services.upkeep.retention import Retention
 from tidegauge.storage.leases import Leases
 from tidegauge.storage.log import InferenceLog
+from tidegauge.storage.objects import ObjectInfo
 
 DAY = timedelta(days=1)
 HOURS = 5
@@ -82,10 +84,10 @@ def test_nothing_goes_without_a_bound_and_a_bound_of_the_deployment_is_its_own(s
     assert bound(site, now, days=30, keep_days=1) == []
 
 
-def test_what_an_active_monitor_has_not_read_stays(site: LogSite) -> None:
+def test_what_an_active_monitor_has_not_read_stays(site: LogSite, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[float] = [3]
     retention = Retention(site.database, site.log, Baselines(site.store), 1, 0)
-    retention._read = lambda _deployment_id: read[0]  # type: ignore[method-assign]
+    monkeypatch.setattr(retention, "_read", lambda _deployment_id: read[0])
     deployment = site.database.deployments.get(DEPLOYMENT)
     retention.work(deployment, START + 10 * DAY, NEVER)
     assert left(site) == ["13", "14"]
@@ -155,10 +157,17 @@ def test_a_crash_at_any_step_is_taken_up(tmp_path: Path, *, late: bool) -> None:
     assert place > 1
 
 
-def test_an_hour_that_is_merged_meanwhile_waits(local: LogSite) -> None:
+def test_an_hour_that_is_merged_meanwhile_waits(local: LogSite, monkeypatch: pytest.MonkeyPatch) -> None:
     local.fill(5)
-    # After the files of the hour were listed, and before they are taken down as gone.
-    local.log.hours = _then(local.log.hours, lambda: _compact(local))  # type: ignore[method-assign]
+    listed, calls = local.log.hours, count()
+
+    def hours(deployment_id: str) -> dict[datetime, list[ObjectInfo]]:
+        found = listed(deployment_id)
+        if next(calls) == 0:  # before they are taken down as gone
+            Compaction(local.database, InferenceLog(local.store)).work(DEPLOYMENT, START + DAY, NEVER)
+        return found
+
+    monkeypatch.setattr(local.log, "hours", hours)
     assert bound(local, START + DAY + HOUR, days=1) == ["10"]
     assert all(row.merged_into and row.gone_at is None for row in local.rows())
     assert bound(local, START + DAY + HOUR, days=1) == []
@@ -173,25 +182,6 @@ def test_an_hour_that_goes_meanwhile_is_not_merged(local: LogSite, place: int) -
     assert all(row.gone_at for row in local.rows())
     local.sweep()
     assert local.log.files(DEPLOYMENT) == []
-
-
-def _compact(site: LogSite) -> None:
-    Compaction(site.database, InferenceLog(site.store)).work(DEPLOYMENT, START + DAY, NEVER)
-
-
-def _then(function, act):  # type: ignore[no-untyped-def]
-    """Return a function that has something done after its first call."""
-    called = False
-
-    def wrapped(*args: object):  # type: ignore[no-untyped-def]
-        nonlocal called
-        found = function(*args)
-        if not called:
-            called = True
-            act()
-        return found
-
-    return wrapped
 
 
 def test_the_size_of_a_log_tells_what_has_become_of_its_files(site: LogSite) -> None:
@@ -209,7 +199,7 @@ def test_the_size_of_a_log_tells_what_has_become_of_its_files(site: LogSite) -> 
 
 
 class Clock:
-    now = START + DAY
+    now: datetime = START + DAY
 
     def __call__(self) -> datetime:
         return self.now

@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import IO, Any
@@ -23,8 +23,10 @@ import orjson
 
 from tidegauge import __version__
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from tidegauge.services.upkeep.compaction import Compaction
 from tidegauge.storage import dumps
 from tidegauge.storage.database import Database
+from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.objects import ObjectInfo, ObjectStore
 from tidegauge.storage.segments import SUFFIX
 
@@ -102,7 +104,7 @@ def _fill(
     now: datetime,
     tell: Tell,
 ) -> Manifest:
-    copied = _copy_objects(out, store, {}, tell)
+    copied, _ = _copy_objects(out, store, {}, tell)
     for path in sorted(segments.glob(f"*{SUFFIX}")):
         try:
             out.add(f"{_SEGMENTS}{path.name}", path.read_bytes())
@@ -112,7 +114,9 @@ def _fill(
     for path in sorted(scratch.iterdir()):
         with path.open("rb") as file:
             out.stream(f"{_TABLES}{path.name}", file, path.stat().st_size)
-    left = _copy_objects(out, store, copied, tell)
+    left, missed = _copy_objects(out, store, copied, tell)
+    while missed:  # of the log, and merged into a file that is newer than the list
+        left, missed = _copy_objects(out, store, {**copied, **left}, tell)
     gone = {f"{_OBJECTS}{path}" for path in copied.keys() - left.keys() if _LOGGED.match(path)}
     digests = {name: digest for name, digest in out.digests.items() if name not in gone}
     manifest = Manifest(_FORMAT, __version__, schema, now.isoformat(), rows, digests)
@@ -122,8 +126,8 @@ def _fill(
 
 def _copy_objects(
     out: _Writer, store: ObjectStore, known: Mapping[str, ObjectInfo], tell: Tell
-) -> dict[str, ObjectInfo]:
-    """Add the objects that are not known as they are; return all that there are."""
+) -> tuple[dict[str, ObjectInfo], int]:
+    """Add the objects that are not known as they are; return what there is, and how many went meanwhile."""
     found = {info.path: info for info in store.list("")}
     wanted = [info for info in found.values() if known.get(info.path) != info]
     for done, info in enumerate(wanted):
@@ -134,12 +138,14 @@ def _copy_objects(
                 file.seek(0)
                 out.stream(f"{_OBJECTS}{info.path}", file, size)
         except NotFoundError:
-            continue  # deleted meanwhile: no row of later names it
-    return found
+            del found[info.path]
+    return found, len(wanted) - sum(info.path in found for info in wanted)
 
 
 def restore(database: Database, store: ObjectStore, segments: Path, source: Path, tell: Tell) -> Manifest:
     """Bring a backup into an empty home; the rows come last, so that one that failed can be begun again.
+
+    Files of the log that were merged after the moment of the rows are found in the merged one.
 
     Everything is checked before anything is written. Raises InvalidInputError for a file that is no backup
     or a damaged one, ConflictError where the database has rows.
@@ -214,6 +220,9 @@ def _write(
                     folder = segments if name.startswith(_SEGMENTS) else Path(scratch)
                     (folder / Path(name).name).write_bytes(file.read())
         dumps.load(database, manifest.schema, Path(scratch), lambda name: tell(f"rows of {name}", 0, 0))
+    compaction = Compaction(database, InferenceLog(store))
+    for deployment in database.deployments.where():
+        compaction.sweep(deployment.id, datetime.max.replace(tzinfo=UTC))
 
 
 def _file(tar: tarfile.TarFile, member: tarfile.TarInfo) -> io.BufferedReader:

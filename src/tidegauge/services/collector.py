@@ -8,7 +8,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -75,11 +75,13 @@ class Directory:
 class Hooks:
     """Who hears of what is written to the log, by deployment and path, and of the records themselves.
 
+    ``known`` says which files were taken down before: a segment written again does not bring them back.
     ``kept`` leaves out the events that were deleted; ``recent`` yields the keys of the log's newest events.
     """
 
     wrote: Callable[[Sequence[tuple[str, str]]], None] = lambda _files: None
     noted: Callable[[Sequence[Record]], None] = lambda _records: None
+    known: Callable[[Collection[str]], Container[str]] = lambda _paths: ()
     kept: Callable[[Sequence[Record]], Sequence[Record]] = lambda records: records
     recent: Callable[[], Iterator[Key]] = lambda: iter(())
 
@@ -135,6 +137,8 @@ class Collector:
             self.flush()
         with contextlib.suppress(UnavailableError):
             self._repeats.fill(self._hooks.recent())
+        with contextlib.suppress(UnavailableError):
+            self._repeats.fill(self._waiting_keys())
         self._thread = threading.Thread(target=self._run, name="collector-flush", daemon=True)
         self._thread.start()
 
@@ -256,13 +260,20 @@ class Collector:
             await asyncio.shield(group)  # others wait for it, too
         return [record.event for _, record in fresh], len(owned) - len(fresh)
 
+    def _waiting_keys(self) -> Iterator[Key]:
+        """Yield the keys of the events that wait for the store, newest segment first."""
+        for name in reversed(self._journal.sealed()):
+            for record in self._journal.read(name).records:
+                event = record.event
+                yield key_of(record.deployment_id, event.source, event.id, event.type)
+
     def _flush_segment(self, name: str) -> None:
         segment = self._journal.read(name)
         served = {record.deployment_id for record in segment.records}
         served = {id_ for id_ in served if self._directory.deployment(id_) is not None}
         # What was deleted meanwhile has no log any more.
         records = [record for record in self._hooks.kept(segment.records) if record.deployment_id in served]
-        self._hooks.wrote(self.log.write(segment.id, records))
+        self._hooks.wrote(self.log.write(segment.id, records, self._hooks.known))
         self._hooks.noted(records)
         self._journal.discard(name, damaged=bool(segment.damaged))
         self._add(written=len(segment.records), damaged=len(segment.damaged))

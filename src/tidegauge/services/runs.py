@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ from tidegauge.storage.observations import Observations, ObservationStore, micro
 
 _TRIES = 5
 _PROBLEMS_LISTED = 20
+_HOUR = timedelta(hours=1)
 _RUNNABLE = (MonitorState.READY, MonitorState.ACTIVE)
 _PARTS = (MetricType.HEALTH, MetricType.DRIFT, MetricType.PERFORMANCE)
 
@@ -195,6 +196,9 @@ class Runs:
         found = self._findings.look(
             monitor, baseline, (start, end), observed, evidence, _standing(state, monitor, last)
         )
+        unknown: tuple[str, ...] = ()
+        if not len(observed) and end < self._now() - _HOUR:  # its log may have gone before it was read
+            unknown = self._observing.before_log(monitor.deployment_id, extraction, end)
         run = MonitorRun(
             id=new_id(),
             monitor_id=monitor.id,
@@ -209,7 +213,7 @@ class Runs:
             performance=Status.UNKNOWN,
             metrics=found.metrics,
             images=found.images,
-            problems=_listed(found.problems),
+            problems=_listed((*unknown, *found.problems)),
             cause=cause,
             evidence=evidence,
             segments=found.segments,
