@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
-from tidegauge.domain.events import LATENCY_US, REQUEST_TYPE, RESPONSE_TYPE, STATUS, Event
+from tidegauge.domain.events import LATENCY_US, REQUEST_TYPE, RESPONSE_TYPE, SAMPLED_RATE, STATUS, Event
 from tidegauge.domain.monitor_config import ImageShape
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.extraction import Extraction
@@ -214,9 +214,9 @@ def test_a_slower_reader_of_the_same_files_gives_way(part: Part) -> None:
     reads = iter([lambda: other.advance("d1", EXTRACTION, lambda _: None), lambda: None])
     read = part.log.file
 
-    def overtaken(deployment_id: str, path: str) -> list[Record]:
+    def overtaken(*args: str) -> list[Record]:
         next(reads)()
-        return read(deployment_id, path)
+        return read(*args)
 
     part.log.file = overtaken  # type: ignore[method-assign]
     assert part.advance() == []
@@ -355,6 +355,25 @@ def test_files_that_another_worker_has_joined_meanwhile_stay_as_it_left_them(par
     assert part.window(NOW - 4 * HOUR, NOW).event_id.tolist() == [f"e{k}" for k in range(6)]
 
 
+@pytest.mark.parametrize(("origin", "unstated"), [(Origin.EXTERNAL, 4.0), (Origin.LOCAL, 1.0)])
+def test_observations_stand_for_what_their_event_says_or_else_the_owner(
+    part: Part, origin: Origin, unstated: float
+) -> None:
+    part.database.deployments.update("d1", origin=origin, sampling=0.25)
+    stated = [replace(half, extensions={**half.extensions, SAMPLED_RATE: 10}) for half in pair("b")]
+    wrong = replace(request("c"), extensions={SAMPLED_RATE: 0})
+    part.write("s1", *pair("a"), *stated, wrong, response("c"), request("d"), replace(stated[1], id="d"))
+    part.advance()
+    part.database.deployments.update("d1", sampling=1.0)  # what was read stays what it was
+    seen = part.window()
+    assert dict(zip(seen.event_id, seen.weight.tolist(), strict=True)) == {
+        "a": unstated,
+        "b": 10,
+        "c": unstated,
+        "d": 10,
+    }
+
+
 SOURCES = ("http://hospital-1:9081/", "http://hospital-2:9081/")
 
 
@@ -405,7 +424,7 @@ def test_what_earlier_versions_remembered_and_observed_is_read_on(part: Part, tm
     part.write("s1", *first, second[0])
     part.advance()
     (file,) = part.database.observation_files.where()
-    table = pq.read_table(part.store.open(file.id)).drop_columns(["event_source"])
+    table = pq.read_table(part.store.open(file.id)).drop_columns(["event_source", "weight"])
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     part.store.put(file.id, bytes(sink.getvalue()))
@@ -418,5 +437,6 @@ def test_what_earlier_versions_remembered_and_observed_is_read_on(part: Part, tm
     seen = part.window()
     assert seen.event_id.tolist() == ["1", "2"]
     assert seen.event_source.tolist() == ["", SOURCES[0]]
+    assert seen.weight.tolist() == [1, 1]
     (reader,) = part.database.readers.where()
     assert dict(reader.halves) == {}

@@ -40,7 +40,7 @@ def observed(*rows: tuple[str, int, str | None]) -> Observations:
     names = np.array([event for event, _, _ in rows], object)
     texts = np.array(["a.parquet"] * n, object)
     plain = {"event_id": names, "time": times, "received": times, "scores": scores}
-    plain |= {"seen": np.ones(n, bool), "images": None}
+    plain |= {"weight": np.ones(n), "seen": np.ones(n, bool), "images": None}
     for name in ("event_source", "log_file", "source", "segment"):
         plain[name] = texts
     for name in ("index", "sequence", "status", "latency"):

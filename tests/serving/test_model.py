@@ -92,14 +92,19 @@ def test_a_wrong_log_url_or_port_or_number_of_threads_refuses_to_start(tmp_path)
         serve(ServeOptions(folder, port=70000))
     with pytest.raises(InvalidInputError, match="threads is 0"):
         create_app(ServeOptions(folder, threads=0))
+    for share in (0, -0.5, 1.5, float("nan")):
+        with pytest.raises(InvalidInputError, match="sampling is"):
+            create_app(ServeOptions(folder, sampling=share))
 
 
 def test_the_command_line_knows_every_option(tmp_path, monkeypatch):
     monkeypatch.setenv("TIDEGAUGE_LOG_TOKEN", "secret")
     flags = "--name n --version 2 --host ::1 --port 0 --deployment-id d --namespace s --log-url http://c/"
-    flags += " --threads 2 --max-body-bytes 9 --parent-pid 1"
+    flags += " --threads 2 --max-body-bytes 9 --parent-pid 1 --sampling 0.1"
     options = parse(["--model-dir", str(tmp_path), *flags.split()])
-    assert options == ServeOptions(tmp_path, "n", "2", "::1", 0, "d", "s", "http://c/", "secret", 2, 9, 1)
+    assert options == ServeOptions(
+        tmp_path, "n", "2", "::1", 0, "d", "s", "http://c/", "secret", 2, 9, 1, 0.1
+    )
 
 
 def test_a_start_that_fails_says_why_in_its_last_line(tmp_path):

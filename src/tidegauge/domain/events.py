@@ -19,6 +19,7 @@ STATUS = "status"  # HTTP status of the response, integer
 LATENCY_US = "latencyus"  # time the model server took, integer microseconds
 SENDER = "sender"  # the process that served the request, text
 SEQUENCE = "sequence"  # which of its requests this is, integer
+SAMPLED_RATE = "sampledrate"  # CloudEvents' own: it is one of so many that were not sent, integer
 REDACTED = "redacted"  # true: the payload was taken out, since no images are kept
 
 Key = tuple[str, str]  # source and id of an event
@@ -44,3 +45,9 @@ class Event:
     def key(self) -> Key:
         """What tells events apart: ``source`` and ``id``; ids of two sources may be equal."""
         return self.source, self.id
+
+    @property
+    def sampled_rate(self) -> int | None:
+        """How many requests it stands for, where the sender says so."""
+        rate = self.extensions.get(SAMPLED_RATE)
+        return rate if type(rate) is int and rate > 0 else None

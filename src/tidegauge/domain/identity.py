@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import uuid_utils
@@ -14,6 +15,12 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 def new_id() -> str:
     """Return a UUIDv7 as text: unique, and sorted by the time of its making."""
     return str(uuid_utils.uuid7())
+
+
+def chance_of(*texts: str) -> float:
+    """Return a number in [0, 1) that looks drawn by chance, and is the same wherever the texts are."""
+    digest = hashlib.blake2b("\n".join(texts).encode(), digest_size=8).digest()
+    return (int.from_bytes(digest) >> 11) / 2**53
 
 
 def check_name(name: str, field: str = "name") -> str:

@@ -129,7 +129,7 @@ class Acceptance:
 
     def _observed(self, monitor: Monitor, start: datetime, end: datetime) -> Observations:
         extraction = extraction_for(monitor, self._baselines)
-        return self._files.window(monitor.deployment_id, extraction.id, start, end)
+        return self._files.window(monitor.deployment_id, extraction.id, start, end).evenly()
 
     def _acknowledgement(self, monitor: Monitor, by: str, note: str) -> Acknowledgement:
         alpha = monitor.config.evidence.alpha  # of the whole and of all segments together

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import threading
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
+from tidegauge.domain.identity import chance_of
 from tidegauge.domain.monitor import EvidenceResult, EvidenceState, Monitor
 from tidegauge.errors import NotFoundError
 from tidegauge.services import segments
@@ -24,6 +24,7 @@ from tidegauge.storage.observations import Observations, ObservationStore, micro
 
 _EVERY = 2000  # observations between checkpoints: what a crash makes a worker take in again
 _CACHED = 64  # monitors whose evidence a worker keeps in memory
+_DAY = 86_400_000_000  # microseconds
 _WHOLE = ""  # in the place of the name of a segment
 
 
@@ -37,6 +38,7 @@ class _Fold:
     counts: list[int]
     times: list[npt.NDArray[np.int64]]
     saved: int = 0  # observations at the last checkpoint
+    heaviest: tuple[float, int] = (1.0, 0)  # weight of what came lately, and when the last of it was
 
     def time_of(self, index: int | None) -> datetime | None:
         if index is None or not self.counts or index < self.counts[0]:
@@ -200,6 +202,7 @@ class Evidences:
         arrays["marks.lengths"] = np.array([len(times) for times in fold.times], np.int64)
         arrays["marks.times"] = np.concatenate([*fold.times, np.empty(0, np.int64)])
         arrays["marks.sequence"] = np.array(fold.sequence)
+        arrays["marks.heaviest"] = np.array(fold.heaviest)
         sink = io.BytesIO()
         np.savez_compressed(sink, allow_pickle=False, **arrays)
         place = f"segment-{number:02d}/" if number else ""
@@ -219,8 +222,9 @@ class Evidences:
         times = np.split(arrays.pop("marks.times"), np.cumsum(lengths)[:-1]) if len(lengths) else []
         counts = arrays.pop("marks.counts").tolist()
         sequence = int(arrays.pop("marks.sequence"))
+        weight, time = arrays.pop("marks.heaviest", (1.0, 0))  # an earlier version knew no sampling
         fold = _Fold(Evidence.from_arrays(arrays), monitor.baseline, sequence, counts, times)
-        fold.saved = _seen(fold)
+        fold.saved, fold.heaviest = _seen(fold), (float(weight), int(time))
         return fold
 
     def _lock(self, monitor_id: str) -> threading.Lock:
@@ -256,6 +260,7 @@ def _goes_on(
 
 
 def _take_in(fold: _Fold, baseline: Baseline, batch: Observations) -> None:
+    batch = _evenly(fold, batch) if len(batch) else batch
     rows = np.flatnonzero(batch.seen)
     features = baseline.observe(batch) if len(rows) else None
     if features is None:
@@ -264,17 +269,22 @@ def _take_in(fold: _Fold, baseline: Baseline, batch: Observations) -> None:
     fold.times.append(batch.time[rows])
     del fold.counts[:-1024], fold.times[:-1024]
     places = zip(batch.event_id[rows], batch.index[rows], batch.time[rows], strict=True)
-    chance = np.array([_chance(event_id, index, time) for event_id, index, time in places])
+    # The same wherever the event is looked at; its time tells events of two sources with one id apart.
+    chance = np.array([chance_of(event_id, str(index), str(time)) for event_id, index, time in places])
     fold.evidence.update(features, batch.source[rows].tolist(), chance)
 
 
-def _chance(event_id: str, index: int, time: int) -> float:
-    """Return a number in [0, 1) that is the same wherever the same event is looked at.
+def _evenly(fold: _Fold, batch: Observations) -> Observations:
+    """Return observations that stand for as many requests each as the heaviest of the last day.
 
-    The time tells events of two sources apart that have one id, whatever a deployment calls its source.
+    Among servers of which different shares are logged, all count by their traffic. A share that is no longer
+    in use is forgotten: it would thin what comes for nothing.
     """
-    digest = hashlib.blake2b(f"{event_id}/{index}/{time}".encode(), digest_size=8).digest()
-    return (int.from_bytes(digest) >> 11) / 2**53
+    newest = int(batch.time.max())
+    weight, last = fold.heaviest
+    if batch.heaviest >= weight or newest - last > _DAY:
+        fold.heaviest = batch.heaviest, max(newest, last)
+    return batch.evenly(fold.heaviest[0])
 
 
 def _seen(fold: _Fold) -> int:

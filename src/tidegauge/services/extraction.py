@@ -94,6 +94,11 @@ class Exchange:
         # KServe's logger reports only answered requests and no status.
         return int(self.response.event.extensions.get(STATUS, 200))
 
+    @property
+    def sampled_rate(self) -> int | None:
+        """How many requests it stands for, where the sender says so."""
+        return self.request.event.sampled_rate or self.response.event.sampled_rate
+
     def decode(self, extraction: Extraction) -> tuple[Scores, Image | None, Table | None]:
         """Return the scores ``[n, classes]``, the images ``[n, h, w, c]`` and the columns ``[n]``, if any."""
         if self.status >= 400:
@@ -124,8 +129,8 @@ class Answered:
     table: Table | None
 
 
-def observed(answered: Sequence[Answered], extraction: Extraction) -> Observations:
-    """Return a row for each answer, without the features of images."""
+def observed(answered: Sequence[Answered], extraction: Extraction, weight: float) -> Observations:
+    """Return a row for each answer, without the features of images; ``weight`` is of those that have none."""
     counts = [len(one.scores) for one in answered]
     requests = [one.exchange.request for one in answered]
     events = [request.event for request in requests]
@@ -149,6 +154,7 @@ def observed(answered: Sequence[Answered], extraction: Extraction) -> Observatio
         log_file=texts(one.exchange.path for one in answered),
         source=texts(str(event.extensions.get(extraction.source, "")) for event in events),
         segment=texts(str(event.extensions.get(extraction.segment, "")) for event in events),
+        weight=np.repeat([float(one.exchange.sampled_rate or weight) for one in answered], counts),
         scores=join_scores([one.scores for one in answered]),
         seen=np.repeat([one.seen or one.table is not None for one in answered], counts),
         images=None,

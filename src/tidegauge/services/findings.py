@@ -69,7 +69,7 @@ class Findings:
         if config.health.enabled:
             metrics += self._health.of_window(monitor.deployment_id, *window, config.health.frequency_minutes)
             metrics.append(self._captures.of_window(monitor.deployment_id, *window))
-        problems = [*_failures(metrics), *problems]
+        problems = [*_sentences(metrics), *problems]
         events, left_out = self._letters.of_window(monitor.deployment_id, *window)
         problems = [*events, *problems, *(left_out if judging else ())]
         parts, unclear = _divided(monitor, baseline, observed, labels, standing)
@@ -111,7 +111,7 @@ class Findings:
                 own += self._performance(monitor, baseline, window, part.observed, part.labels)[0]
             found.append(judge_segment(monitor, segment.name, segment.n, own, segment.evidence))
         events, left_out = self._letters.of_window(monitor.deployment_id, *window)
-        said = (*events, *_failures(metrics), *problems, *left_out)
+        said = (*events, *_sentences(metrics), *problems, *left_out)
         return Found(metrics, last.images, tuple(found), (*said, *unclear))
 
     def _measure(
@@ -130,18 +130,19 @@ class Findings:
         problems: list[str] = []
         if config.health.enabled:
             metrics += measuring.health(observed, *window)
+        even = observed.evenly()
         if config.drift.enabled:
             of_predictions = monitor.watches_predictions()
             moved, images = measuring.drift(
-                config.drift.algorithm, baseline, observed, of_predictions=of_predictions
+                config.drift.algorithm, baseline, even, of_predictions=of_predictions
             )
             if config.drift.algorithm == "custom":
-                moved = self._sources.drift.measure(monitor, baseline, observed, moved)
+                moved = self._sources.drift.measure(monitor, baseline, even, moved)
             metrics += moved
             if of_predictions and not baseline.knows_predictions:
                 problems.append(_UNCOMPARED)
         if config.performance.enabled:
-            metrics += measuring.expected(baseline, observed, alarm=bool(evidence and evidence.alarm))
+            metrics += measuring.expected(baseline, even, alarm=bool(evidence and evidence.alarm))
             measured, unmeasured = self._performance(monitor, baseline, window, observed, labels)
             metrics += measured
             problems += unmeasured
@@ -192,6 +193,7 @@ def _without_labels(metrics: Iterable[Metric]) -> list[Metric]:
     return [m for m in metrics if m.type is not MetricType.PERFORMANCE or m.name in EXPECTED]
 
 
-def _failures(metrics: Iterable[Metric]) -> list[str]:
-    names = (FAILED, LOSS)
+def _sentences(metrics: Iterable[Metric]) -> list[str]:
+    """Return what metrics themselves say: why one has no value, what it was scaled by, what was lost."""
+    names = (FAILED, measuring.SAMPLING, LOSS)
     return [metric.detail[name] for metric in metrics for name in names if name in metric.detail]

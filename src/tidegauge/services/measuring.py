@@ -32,6 +32,7 @@ from tidegauge.storage.observations import Observations, moment
 
 #: Of all days of a year together: a confidence sequence a day, each for a share of it.
 SURE = 0.05 / 365
+SAMPLING = "sampling"  # in the detail of the number of requests: a sentence on what part of them is logged
 _DRAWS = 250  # of a window's labels: a dozen images leave the interval wide anyhow
 _STRANGERS = 5  # unknown classes that are named
 _PERMUTATIONS = 199  # of a window's p-value: evidence, not it, decides on alarms
@@ -40,28 +41,54 @@ Counts = dict[str, tuple[int, int]]
 
 
 def health(observed: Observations, start: datetime, end: datetime) -> list[Metric]:
-    """Measure the answers of a window."""
+    """Measure the answers of a window: of all requests, where a part of them is logged.
+
+    Each counts for as many as it stands for; the samples of a metric are those that were observed.
+    """
     first = observed.take(np.flatnonzero(observed.index == 0))  # one row a request
     n = len(first)
-    latency = summarise(np.where(first.latency >= 0, first.latency / 1000, np.nan))
-    bad = int(((first.status >= 400) & (first.status < 500)).sum())
-    failed = int((first.status >= 500).sum())
+    weight = None if (first.weight == 1).all() else first.weight
+    latency = summarise(np.where(first.latency >= 0, first.latency / 1000, np.nan), weight)
+    total = float(first.weight.sum())
+    bad = float(first.weight[(first.status >= 400) & (first.status < 500)].sum())
+    failed = float(first.weight[first.status >= 500].sum())
     values = {
-        "requests": (float(n), n),
-        "requests_rate": (n / (end - start).total_seconds(), n),
-        "4xx_requests": (float(bad), n),
-        "5xx_requests": (float(failed), n),
-        "4xx_requests_rate": (bad / n if n else None, n),
-        "5xx_requests_rate": (failed / n if n else None, n),
+        "requests": (float(round(total)), n),
+        "requests_rate": (total / (end - start).total_seconds(), n),
+        "4xx_requests": (float(round(bad)), n),
+        "5xx_requests": (float(round(failed)), n),
+        "4xx_requests_rate": (bad / total if n else None, n),
+        "5xx_requests_rate": (failed / total if n else None, n),
         "latency_p50": (latency.p50, latency.n),
         "latency_p95": (latency.p95, latency.n),
         "latency_p99": (latency.p99, latency.n),
         "latency_avg": (latency.mean, latency.n),
     }
+    sampling = {} if weight is None else {SAMPLING: sampled(first)}
     return [
-        Metric(name, MetricType.HEALTH, value, count, Status.UNKNOWN)
+        Metric(
+            name,
+            MetricType.HEALTH,
+            value,
+            count,
+            Status.UNKNOWN,
+            detail=sampling if name == "requests" else {},
+        )
         for name, (value, count) in values.items()
     ]
+
+
+def sampled(observed: Observations) -> str:
+    """Say which part of the requests is logged, of answered ones if there are any: all failed ones may be."""
+    answered = observed.weight[observed.status < 400]
+    weights = answered if len(answered) else observed.weight
+    least, most = weights.min(), weights.max()
+    if least == most:
+        return f"1 in {most:.4g} requests is logged; counts are scaled by {most:.4g}."
+    return (
+        f"From 1 in {most:.4g} to 1 in {least:.4g} requests are logged; counts are scaled by what each "
+        f"stands for, and drift looks at a part of them that stands for {most:.4g} each."
+    )
 
 
 def predictions(observed: Observations, classes: tuple[str, ...]) -> list[str]:

@@ -402,7 +402,9 @@ class Observing:
         flush()
         if not answered:
             return Observations.none(), letters
-        return replace(observed(answered, extraction), images=together(features)), letters
+        deployment = self._database.deployments.find(id=reader.deployment_id)
+        batch = observed(answered, extraction, deployment.weight if deployment else 1.0)
+        return replace(batch, images=together(features)), letters
 
     def _unseen(self, reader: Reader, pairs: Sequence[Exchange]) -> list[Exchange]:
         """Leave out events that were delivered before: senders repeat what was not acknowledged in time."""

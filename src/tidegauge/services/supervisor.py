@@ -169,6 +169,7 @@ class Supervisor:
         command += ["--deployment-id", deployment.id, "--namespace", deployment.owner]
         environment = {}
         if deployment.logging:
+            command += ["--sampling", str(deployment.sampling)]
             command += ["--log-url", f"{self._address}{deployment.events_path}"]
             environment["TIDEGAUGE_LOG_TOKEN"] = self._log_token(deployment)
         process = Process(command, self._log_file(deployment.id), environment)

@@ -28,6 +28,7 @@ def parse(arguments: Sequence[str] | None = None) -> ServeOptions:
     parser.add_argument("--threads", type=int, default=ServeOptions.threads, help="for one request")
     parser.add_argument("--max-body-bytes", type=int, default=ServeOptions.max_body_bytes)
     parser.add_argument("--parent-pid", type=int, help="end when this process ends")
+    parser.add_argument("--sampling", type=float, default=ServeOptions.sampling, help="share that is logged")
     return ServeOptions(**vars(parser.parse_args(arguments)), log_token=log_token_from_environment())
 
 

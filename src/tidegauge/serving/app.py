@@ -43,6 +43,7 @@ from tidegauge.serving.exchange import Exchange, Payload, RawBody
 from tidegauge.serving.metrics import CONTENT_TYPE, Metrics
 from tidegauge.serving.model import Model
 from tidegauge.serving.protocols import JSON, Answer
+from tidegauge.serving.sampling import Sampling
 
 _logger = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class ModelServer:
         clock: Callable[[], datetime],
         flush_seconds: Callable[[], float],
         probes: bool,
+        sampling: float,
     ) -> None:
         self.model = model
         self._log = log
@@ -71,6 +73,7 @@ class ModelServer:
         self._clock = clock
         self._flush_seconds = flush_seconds
         self._probes = probes
+        self._sampling = Sampling(sampling)
         self._metrics = Metrics(self._log_counts)
         self._pool = ThreadPoolExecutor(1, "inference")
         self._seconds_per_byte = {"v1": 0.0, "v2": 0.0}
@@ -200,9 +203,9 @@ class ModelServer:
         response.headers[EVENT_ID] = mark.id
         if self._log:
             microseconds = int(seconds * 1e6)
-            self._log.put(
-                Exchange(mark.id, mark.time, microseconds, status, asked, answered, mark.attributes)
-            )
+            exchange = Exchange(mark.id, mark.time, microseconds, status, asked, answered, mark.attributes)
+            if kept := self._sampling.take(exchange):
+                self._log.put(kept)
         return response
 
     async def _compute(self, protocol: str, size: int, answer: Callable[[], Answer]) -> Answer:
@@ -226,11 +229,13 @@ def create_app(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     flush_seconds: Callable[[], float] = lambda: _FLUSH_SECONDS,
     probes: bool = False,
+    sampling: float = 1.0,
 ) -> Starlette:
     """Return the ASGI app of one model; ``log`` is started and closed with it.
 
     ``clock`` gives the time of events that bring none; ``flush_seconds`` says, at the end, how long the
     log may take for what is queued. ``probes``: requests that say that they are no traffic are not logged.
+    ``sampling`` is the share of requests that is.
     """
     server = ModelServer(
         model,
@@ -239,6 +244,7 @@ def create_app(
         clock=clock,
         flush_seconds=flush_seconds,
         probes=probes,
+        sampling=sampling,
     )
     handlers: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
         TidegaugeError: _on_error,

@@ -21,6 +21,7 @@ class ServeOptions:
     ``name`` and ``version`` default to those in model.json, then to the folder's name and ``1``. Without
     ``log_url`` (the collector's ``.../v1/deployments/<id>/events``) nothing is logged. ``threads`` is for
     the computation of one request. With ``parent_pid`` the server ends when that process does.
+    ``sampling`` is the share of requests that is logged.
     """
 
     model_dir: Path
@@ -35,3 +36,4 @@ class ServeOptions:
     threads: int = 1
     max_body_bytes: int = 64 << 20
     parent_pid: int | None = None
+    sampling: float = 1.0

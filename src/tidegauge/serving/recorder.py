@@ -32,6 +32,7 @@ from tidegauge.serving.eventlog import EventLog
 from tidegauge.serving.exchange import Exchange, Origin, RawBody
 from tidegauge.serving.metrics import CONTENT_TYPE, Metrics
 from tidegauge.serving.posting import Collector
+from tidegauge.serving.sampling import Sampling
 
 #: Paths of inferences: of TensorFlow Serving, the Open Inference Protocol, MLflow and others.
 PREDICTIONS = r"(:predict|/infer|/invocations|/predict|/predictions)$"
@@ -50,7 +51,8 @@ class RecordOptions:
 
     ``upstream`` is the model server's address, ``log_url`` the collector's ``/v1/deployments/<id>/events``.
     ``predictions`` is a regular expression of the paths that are logged where they are posted to. A body past
-    ``max_logged_bytes`` passes like any other, and is logged without its content.
+    ``max_logged_bytes`` passes like any other, and is logged without its content. ``sampling`` is the share
+    of inferences that is logged.
     """
 
     upstream: str
@@ -62,6 +64,7 @@ class RecordOptions:
     predictions: str = PREDICTIONS
     max_logged_bytes: int = 16 << 20
     timeout_seconds: float = 60.0
+    sampling: float = 1.0
 
 
 class _Copy:
@@ -100,6 +103,7 @@ class Recorder:
         self._options = options
         self._upstream = _address(options.upstream)
         self._is_prediction = _pattern(options.predictions).search
+        self._sampling = Sampling(options.sampling)
         self._log = log
         self._clock = clock
         self._metrics = Metrics(lambda: log.counts)
@@ -192,9 +196,10 @@ class Recorder:
     def _put(self, mark: EventMark, status: int, started: float, asked: RawBody, answered: RawBody) -> None:
         seconds = time.perf_counter() - started
         self._metrics.count("recorded", status, seconds)
-        self._log.put(
-            Exchange(mark.id, mark.time, int(seconds * 1e6), status, asked, answered, mark.attributes)
-        )
+        took = int(seconds * 1e6)
+        exchange = Exchange(mark.id, mark.time, took, status, asked, answered, mark.attributes)
+        if kept := self._sampling.take(exchange):
+            self._log.put(kept)
 
 
 def create_app(

@@ -130,6 +130,7 @@ def _build(options: ServeOptions, model: Model, end: _End) -> Starlette:
         flush_seconds=end.flush_seconds,
         # Only under a supervisor, whose proxy lets no caller say so: clients cannot stay out of the log.
         probes=options.parent_pid is not None,
+        sampling=options.sampling,
     )
 
 

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tidegauge.domain.events import Key
+from tidegauge.domain.identity import chance_of
 from tidegauge.domain.observation import ObservationFile
 from tidegauge.stats.images import ATTRIBUTES, ImageFeatures, ObservedImages
 from tidegauge.storage.database import Database
@@ -32,6 +33,7 @@ _FEATURES = ("images", "table")
 _COLUMN = "column_"  # before the names of a table's columns: they are any
 _KEPT = 16  # small files in memory
 _NO_LATENCY = -1
+_FAILED = 400  # status of an answer, and above
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +47,8 @@ class Observations:
     one baseline needs of them); ``table`` has the columns
     ``[n]`` of requests that are tables, NaN or None where nothing was seen. ``event_source`` is CloudEvents'
     source, which tells events of one id apart; empty in what earlier versions have read. ``source`` and
-    ``segment`` are attributes of the event, or empty.
+    ``segment`` are attributes of the event, or empty. ``weight`` is how many requests each stands for, itself
+    included: more than 1 where a part of the requests is logged.
     """
 
     event_id: Texts
@@ -59,6 +62,7 @@ class Observations:
     log_file: Texts
     source: Texts
     segment: Texts
+    weight: npt.NDArray[np.float64]
     scores: npt.NDArray[np.floating]
     seen: npt.NDArray[np.bool_]
     images: ImageFeatures | ObservedImages | None
@@ -81,6 +85,27 @@ class Observations:
         if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
             return self._part(int(rows[0]), int(rows[-1]) + 1)
         return self.take(rows)
+
+    @property
+    def heaviest(self) -> float:
+        """The weight of those of which the smallest share is logged; failed requests, all logged, aside."""
+        return float(self.weight[self.status < _FAILED].max(initial=1.0))
+
+    def evenly(self, heaviest: float = 1.0) -> Observations:
+        """Return observations that stand for equally many requests each: at least ``heaviest``.
+
+        Where shares differ, of those with more than the smallest share a part stays: the same events wherever
+        they are looked at, each with a chance of its weight by the heaviest. Failed ones stay.
+        """
+        heaviest = max(heaviest, self.heaviest)
+        light = np.flatnonzero((self.weight < heaviest) & (self.status < _FAILED))
+        if not len(light):
+            return self
+        keys = zip(self.event_source[light], self.event_id[light], strict=True)
+        chance = np.array([chance_of("evenly", source, event_id) for source, event_id in keys])
+        stays = np.ones(len(self), np.bool_)
+        stays[light] = chance < self.weight[light] / heaviest
+        return self.take(np.flatnonzero(stays))
 
     def _part(self, start: int, stop: int) -> Observations:
         """Return what ``take`` does of rows that follow each other, without a copy."""
@@ -109,7 +134,7 @@ class Observations:
         """Return no observations."""
         ints, texts = np.empty(0, np.int64), np.empty(0, object)
         return Observations(
-            texts, texts, ints, ints, ints, ints, ints, ints, texts, texts, texts,
+            texts, texts, ints, ints, ints, ints, ints, ints, texts, texts, texts, np.empty(0),
             np.empty((0, 0), np.float32), np.empty(0, np.bool_), None,
         )  # fmt: skip
 
@@ -325,6 +350,7 @@ def _parquet(batch: Observations) -> bytes:
         "log_file": pa.array(batch.log_file, pa.string()),
         "source": pa.array(batch.source, pa.string()),
         "segment": pa.array(batch.segment, pa.string()),
+        "weight": pa.array(batch.weight, pa.float64()),
     }
     for k, column in enumerate(batch.scores.T):
         columns[f"score_{k}"] = pa.array(column)
@@ -403,6 +429,7 @@ def _observations(table: pa.Table) -> Observations:
         log_file=_texts(table, "log_file"),
         source=_texts(table, "source"),
         segment=_texts(table, "segment"),
+        weight=numbers("weight") if "weight" in table.column_names else np.ones(len(seen)),
         scores=np.column_stack(scores) if scores else np.empty((len(seen), 0), np.float32),
         seen=seen,
         images=_images(table, seen),
