@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,4 +68,6 @@ def report(
 ) -> Taken:
     """Have a collector take events, as its door does; one call at a time."""
     decoded = Decoded(list(events), list(range(len(events))))
-    return asyncio.run(collector.take(sender or principal(), deployment_id, decoded, now))
+    with ThreadPoolExecutor(1) as aside:  # this thread may have a loop of its own, as a browser's tests do
+        taking = collector.take(sender or principal(), deployment_id, decoded, now)
+        return aside.submit(asyncio.run, taking).result()

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +21,11 @@ def record(name: str, data: bytes = b"payload") -> Record:
 
 
 def read_all(folder: Path) -> list[Record]:
-    return [found for path in sorted(folder.glob("*.segment")) for found in parse_segment(path.stem, path.read_bytes()).records]
+    return [
+        found
+        for path in sorted(folder.glob("*.segment"))
+        for found in parse_segment(path.stem, path.read_bytes()).records
+    ]
 
 
 def test_what_was_appended_is_read_back_equal(tmp_path: Path) -> None:
@@ -207,3 +210,36 @@ def test_a_full_disk_refuses_loses_nothing_and_recovers(small_disk: Path) -> Non
     segments.append([record("after", os.urandom(20_000))])
     segments.close()
     assert [found.event.id for found in read_all(small_disk / "segments")] == [*safe, "after"]
+
+
+def test_no_more_waits_for_the_log_than_was_agreed(tmp_path: Path) -> None:
+    segments = Segments(tmp_path, max_bytes=1000, max_waiting_bytes=3000)
+    segments.append([record("a", bytes(2000))])
+    assert segments.refusal() == ""
+    with pytest.raises(UnavailableError, match="wait to be written to the inference log, of at most 3000"):
+        segments.append([record("b", bytes(2000))])
+    (name,) = segments.sealed()
+    segments.discard(name, damaged=False)
+    segments.append([record("b", bytes(2000))])
+    segments.close()
+    again = Segments(tmp_path, max_waiting_bytes=2000)
+    assert "of at most 2000" in again.refusal()  # what an earlier process left counts
+    again.close()
+
+
+def test_room_for_writing_the_log_is_left_on_the_disk(small_disk: Path) -> None:
+    segments = Segments(small_disk / "segments", max_bytes=30_000)
+
+    def fill() -> None:
+        for n in range(100):
+            segments.append([record(str(n), os.urandom(10_000))])
+
+    with pytest.raises(UnavailableError, match="of which 60000 are kept for writing the log"):
+        fill()
+    assert 10 < sum(len(segments.read(name).records) for name in segments.sealed()) < 20
+    assert os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize >= 60_000
+    for name in segments.sealed():
+        (small_disk / "log").write_bytes(bytes(30_000))  # there is room for each segment's Parquet
+        segments.discard(name, damaged=False)
+    segments.append([record("after", os.urandom(10_000))])
+    segments.close()
