@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.objects import ObjectStore
 from tidegauge.storage.segments import Segments
 
+_TURN = threading.Lock()
 _BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -66,8 +68,11 @@ def report(
     now: datetime,
     sender: Principal | None = None,
 ) -> Taken:
-    """Have a collector take events, as its door does; one call at a time."""
+    """Have a collector take events, as its door does; one call at a time, for each has a loop of its own."""
     decoded = Decoded(list(events), list(range(len(events))))
-    with ThreadPoolExecutor(1) as aside:  # this thread may have a loop of its own, as a browser's tests do
+    with (
+        _TURN,
+        ThreadPoolExecutor(1) as aside,
+    ):  # this thread may have a loop of its own, as a browser's tests do
         taking = collector.take(sender or principal(), deployment_id, decoded, now)
         return aside.submit(asyncio.run, taking).result()

@@ -209,27 +209,33 @@ class Collector:
         Raises UnavailableError when the store or the disk fails; nothing is lost, and it is tried again.
         """
         self._journal.seal()
-        failures: list[Exception] = []
         with self._flushing:
-            try:
-                names = self._journal.sealed()
-            except UnavailableError as error:
-                names, failures = [], [error]
-            for name in names:
-                try:
-                    self._flush_segment(name)
-                except Exception as error:
-                    _log.error("Segment %s cannot be written to the log: %s", name, error)
-                    failures.append(error)
+            pending, failure = self._flush_all()
         with self._lock:
-            self._counts = replace(
-                self._counts, pending=len(failures), failure=str(failures[0]) if failures else ""
-            )
-        if failures:
+            self._counts = replace(self._counts, pending=pending, failure=str(failure or ""))
+        if failure is not None:
             raise UnavailableError(
-                f"The inference log cannot be written now: {failures[0]}. "
-                f"{len(failures)} segments wait and are tried again."
-            ) from failures[0]
+                f"The inference log cannot be written now: {str(failure).rstrip('.')}. "
+                f"{pending} segments wait and are tried again."
+            ) from failure
+
+    def _flush_all(self) -> tuple[int, Exception | None]:
+        """Write what there is; return how many segments are left, and the first reason why."""
+        try:
+            names = self._journal.sealed()
+        except UnavailableError as error:
+            return 1, error
+        left, failure = len(names), None
+        for name in names:
+            try:
+                self._flush_segment(name)
+                left -= 1
+            except Exception as error:
+                _log.error("Segment %s cannot be written to the log: %s", name, error)
+                failure = failure or error
+                if isinstance(error, UnavailableError):
+                    break  # the others would wait for the store as long
+        return left, failure
 
     def counts(self) -> CollectorCounts:
         """Return the counts up to now."""
