@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -193,24 +194,30 @@ def drop(ward: Ward, now: datetime) -> None:
     assert ward.services.retention.work(deployment, now, NEVER)
 
 
-@pytest.mark.parametrize("moment", ["tables/log_files.parquet", "objects"])
+@pytest.mark.parametrize("moment", ["objects 1", "rows of log_files", "objects 2"])
 def test_a_backup_of_a_log_that_is_merged_meanwhile_is_whole(ward: Ward, tmp_path: Path, moment: str) -> None:
-    """The rows of a backup are older than a merge whose parts have gone from the store by then."""
+    """As objects are copied, the rows are written, or what came since the first copy is copied."""
     log, id_ = ward.services.collector.log, ward.site.deployment.id
-    before = {file.id: log.file(id_, file.id) for file in ward.services.database.log_files.where()}
-    told: list[str] = []
+    told: Counter[str] = Counter()
 
-    def tell(step: str, _done: int, _total: int) -> None:
-        # As the rows are written, or while objects are copied for the first time.
-        if not told and step.startswith("rows of log_files" if "log_files" in moment else "objects"):
-            told.append(step)
+    def tell(step: str, done: int, _total: int) -> None:
+        if done:
+            return
+        told[step] += 1
+        if moment in (step, f"{step} {told[step]}"):
             compact(ward)
+        elif moment == "objects 2" and (step, told[step]) == ("objects", 1):
+            for window in range(4):  # that the first copy does not see
+                ward.send(window, 2)
+                ward.services.collector.flush()
 
     services, home = ward.services, tmp_path / "copy"
     home.mkdir()
     segments = services.settings.home / "collector"
     back_up(services.database, services.store, segments, tmp_path / "backup.tar", utc_now(), tell)
-    assert told
+    logs = ward.services.playground._logs
+    before = {file.id: logs.file(id_, file.id) for file in ward.services.database.log_files.where()}
+    assert len(log.files(id_)) == 1
     database = Database(f"sqlite:///{home / 'tidegauge.sqlite'}")
     with closing(database):
         store = ObjectStore(str(home / "store"))
