@@ -76,8 +76,8 @@ class Deployments:
         """Change what is given; of ``keep_days`` and ``keep_bytes`` 0 keeps all, None does as the server.
 
         Of one that is served here that is ``version``, ``logging`` and ``wanted`` (running, stopped); of an
-        external one ``version``, ``classes``, ``service``, ``namespace``, ``predict_url`` and ``sampling``;
-        ``keep_days`` and ``keep_bytes`` of any.
+        external one ``version``, ``classes``, ``service``, ``namespace`` and ``predict_url``; of both
+        ``sampling``, and of any ``keep_days`` and ``keep_bytes``.
         """
         return self._client.read(Deployment, "PATCH", self._at(name_or_id), changes)
 
