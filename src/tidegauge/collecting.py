@@ -16,11 +16,11 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 
 from tidegauge import __version__
 from tidegauge.api import collector as door
-from tidegauge.api import errors
+from tidegauge.api import collector_metrics, errors
 from tidegauge.errors import UnavailableError
 from tidegauge.services.captures import Captures
 from tidegauge.services.collector import Collector, Directory, Hooks, Limits
@@ -101,6 +101,11 @@ def create_app(collector: Collector, senders: Senders) -> FastAPI:
         """Tell whether this process takes events, for probes."""
         refusal = collector.refusal()
         return JSONResponse({"status": refusal or "ok"}, 503 if refusal else 200)
+
+    @app.get("/metrics")
+    async def metrics(_: Request) -> PlainTextResponse:
+        """Tell Prometheus what this process has taken."""
+        return PlainTextResponse(collector_metrics.text(collector.counts()))
 
     app.add_middleware(Bounding)
     return app

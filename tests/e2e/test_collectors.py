@@ -75,6 +75,9 @@ def test_collectors_take_events_beside_a_server(tmp_path: Path, store_url: str, 
             assert post(two, client.token, "c").json() == {"accepted": 1, "repeated": 0}
             assert post(two, client.token, "c").json() == {"accepted": 0, "repeated": 1}
             assert post(two, "wrong", "x").status_code == 401
+            metrics = httpx.get(f"{two}/metrics", trust_env=False).text
+            assert "\ntidegauge_events_received_total 1\n" in metrics
+            assert "\ntidegauge_events_repeated_total 1\n" in metrics
             first.send_signal(signal.SIGTERM)
             second.send_signal(signal.SIGINT)
             assert [first.wait(30), second.wait(30)] == [0, 0]

@@ -13,6 +13,7 @@ from hashlib import sha256
 from fastapi import APIRouter, Response
 
 from tidegauge import __version__
+from tidegauge.api import collector_metrics
 from tidegauge.domain.channel import DeliveryState
 from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.metrics import MetricType
@@ -41,13 +42,7 @@ _VALUES = (
 #: Every series: name to type and help.
 FAMILIES = {
     "tidegauge_build_info": ("gauge", "Always 1; the version is a label."),
-    "tidegauge_events_received_total": ("counter", "Events made durable and acknowledged."),
-    "tidegauge_events_received_bytes_total": ("counter", "Bytes of payload of received events."),
-    "tidegauge_events_refused_total": ("counter", "Events refused."),
-    "tidegauge_events_written_total": ("counter", "Events written to the inference log."),
-    "tidegauge_log_segments_pending": ("gauge", "Segments of events that wait for the store."),
-    "tidegauge_log_damaged_spans_total": ("counter", "Spans of segments that could not be read."),
-    "tidegauge_log_write_failing": ("gauge", "1 while the last write to the inference log has failed."),
+    **{name: (series.kind, series.help) for name, series in collector_metrics.SERIES.items()},
     "tidegauge_deployments": ("gauge", "Deployments by state."),
     "tidegauge_deployment_wanted": ("gauge", "1 if the owner wants it to be served."),
     "tidegauge_deployment_up": (
@@ -190,13 +185,8 @@ class _Scrape:
 
     def _log(self) -> None:
         counts = self._services.collector.counts()
-        self._add("tidegauge_events_received_total", "", counts.received)
-        self._add("tidegauge_events_received_bytes_total", "", counts.bytes)
-        self._add("tidegauge_events_refused_total", "", counts.refused)
-        self._add("tidegauge_events_written_total", "", counts.written)
-        self._add("tidegauge_log_segments_pending", "", counts.pending)
-        self._add("tidegauge_log_damaged_spans_total", "", counts.damaged)
-        self._add("tidegauge_log_write_failing", "", int(bool(counts.failure)))
+        for name, series in collector_metrics.SERIES.items():
+            self._add(name, "", series.value(counts))
 
     def _deployments(self) -> None:
         deployments = self._database.deployments.where()

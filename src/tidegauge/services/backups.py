@@ -105,7 +105,7 @@ def _fill(
     tell: Tell,
 ) -> Manifest:
     copied, _ = _copy_objects(out, store, {}, tell)
-    for path in sorted(segments.glob(f"*{SUFFIX}")):
+    for path in sorted(segments.rglob(f"*{SUFFIX}")):  # collectors by themselves have folders below
         try:
             out.add(f"{_SEGMENTS}{path.name}", path.read_bytes())
         except FileNotFoundError:
