@@ -6,6 +6,7 @@ says in its metadata how many each part has, so that a part is read, and changed
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC
@@ -68,7 +69,7 @@ class Writer:
     """Writes a file into memory, part after part."""
 
     def __init__(self) -> None:
-        self._sink = pa.BufferOutputStream()
+        self._sink = io.BytesIO()  # pyarrow's own doubles, and is copied once more
         self._groups: dict[str, int] = {}
         self._file = pq.ParquetWriter(
             self._sink,
@@ -77,11 +78,6 @@ class Writer:
             use_dictionary=list(_PLAIN),
             write_statistics=["time", "received_time", "event_id", "status", "latency_us"],
         )
-
-    @property
-    def size(self) -> int:
-        """How many bytes there are so far."""
-        return int(self._sink.tell())
 
     def add(self, part: str, table: pa.Table) -> None:
         """Add rows to a part; those of one part come one after the other."""
@@ -95,8 +91,7 @@ class Writer:
         if list(self._groups) != [""]:
             self._file.add_key_value_metadata({_PARTS: orjson.dumps(list(self._groups.items()))})
         self._file.close()
-        data: bytes = self._sink.getvalue().to_pybytes()
-        return data
+        return self._sink.getvalue()
 
 
 @dataclass(frozen=True)
