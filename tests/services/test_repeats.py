@@ -83,6 +83,26 @@ def test_a_repeat_waits_for_the_first_and_fails_with_it(tmp_path: Path) -> None:
     collector.close()
 
 
+def test_what_was_served_twice_under_one_id_is_told_by_both_of_its_numbers(tmp_path: Path) -> None:
+    noted: list[Record] = []
+    store = ObjectStore(str(tmp_path / "store"))
+    collector = build(tmp_path / "segments", store, hooks=Hooks(noted=noted.extend))
+    first, second = (
+        Event("1", "/s", "response", NOW, "a/b", b"data", {"sender": "x", "sequence": n}) for n in (1, 2)
+    )
+    report(collector, "d1", [first], NOW)
+    report(collector, "d1", [second], NOW)
+    collector.flush()
+    assert [(each.event.extensions["sequence"], each.event.data) for each in noted] == [
+        (1, b"data"),
+        (2, b""),
+    ]
+    assert len(list(collector.log.read("d1", NOW, NOW.replace(hour=13)))) == 1
+    collector.flush()
+    assert len(noted) == 2
+    collector.close()
+
+
 def test_after_a_start_what_the_log_got_last_is_known(tmp_path: Path) -> None:
     recent = [key_of("d1", "/s", "1", "request")]
     store = ObjectStore(str(tmp_path / "store"))

@@ -8,6 +8,7 @@ import logging
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -30,6 +31,7 @@ from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.segments import Journal, Record
 
 _SOURCE = re.compile(r"(?:https?://[^/]+)?/deployments/([A-Za-z0-9_-]+)/?")
+_MOST_REPEATED = 10_000  # records that are kept until the next flush
 _MAX_DELAY = 5.0  # seconds between tries while the store cannot be reached
 _log = logging.getLogger(__name__)
 
@@ -125,6 +127,7 @@ class Collector:
         self._lock = threading.Lock()  # guards the counts and _waiting
         self._counts = CollectorCounts()
         self._waiting = 0
+        self._repeated: deque[Record] = deque(maxlen=_MOST_REPEATED)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -235,6 +238,10 @@ class Collector:
                 failure = failure or error
                 if isinstance(error, UnavailableError):
                     break  # the others would wait for the store as long
+        try:
+            self._tell_repeated()
+        except Exception as error:  # they are in the log; only that they were served twice is not known
+            _log.error("What came once more cannot be taken down: %s", error)
         return left, failure
 
     def counts(self) -> CollectorCounts:
@@ -252,6 +259,8 @@ class Collector:
         for deployment, event in owned:
             key = key_of(deployment.id, event.source, event.id, event.type)
             before = key in known or self._repeats.before(key)
+            if before is not False:
+                self._repeat(Record(deployment.id, now, event))
             if before is False:
                 known.add(key)
                 fresh.append((key, Record(deployment.id, now, event)))
@@ -272,6 +281,19 @@ class Collector:
             for record in self._journal.read(name).records:
                 event = record.event
                 yield key_of(record.deployment_id, event.source, event.id, event.type)
+
+    def _repeat(self, record: Record) -> None:
+        """Keep what a repeat says beside its payload: what was served twice under one id has two numbers."""
+        event = record.event
+        if event.extensions:
+            with self._lock:
+                self._repeated.append(replace(record, event=replace(event, data=b"")))
+
+    def _tell_repeated(self) -> None:
+        with self._lock:
+            told = list(self._repeated)
+            self._repeated.clear()
+        self._hooks.noted(told)
 
     def _flush_segment(self, name: str) -> None:
         segment = self._journal.read(name)
