@@ -117,8 +117,8 @@ def main() -> int:
         Claim(
             "memory at most, beside the process",
             f"{peak / 2**20:,.0f} MB",
-            "<= 256 MB",
-            peak <= 256 << 20,
+            "<= 128 MB",
+            peak <= 128 << 20,
         ),
         Claim(
             "files and size",

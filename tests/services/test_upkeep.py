@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,7 +26,8 @@ from tidegauge.domain.monitor import EvidenceState, MonitorState
 from tidegauge.domain.monitor_config import ImageShape
 from tidegauge.errors import NotFoundError
 from tidegauge.services.backups import back_up, restore
-from tidegauge.services.extraction import Extraction
+from tidegauge.services.extraction import Extraction, extraction_of
+from tidegauge.services.retraining.truth import live_images
 from tidegauge.services.upkeep.compaction import Compaction
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog, is_merged
@@ -150,6 +152,23 @@ def test_what_needs_an_image_that_is_kept_no_more_says_so(ward: Ward) -> None:
         ward.services.showing.image(ward.monitor, run, run.images[0].event_id, run.images[0].index)
     accept(ward)
     assert "is kept for a limited time or size" in ward.monitor.message
+
+
+def test_retraining_counts_images_that_are_kept_no_more_as_gone(ward: Ward) -> None:
+    services, id_ = ward.services, ward.site.deployment.id
+    collecting = services.retrainings._collecting
+    baseline = services.baselines.load(ward.monitor)
+    extraction = extraction_of(ward.monitor, baseline)
+    lives = list(
+        live_images(
+            services.database, services.runs._files, id_, extraction, baseline.classes, START, START + HOUR
+        )
+    )
+    drop(ward, START + 30 * HOUR)
+    growing = SimpleNamespace(counts=Counter(), units=[])
+    shape = ward.monitor.config.drift.image
+    assert list(collecting._images(ward.monitor, shape, lives, growing)) == []  # type: ignore[arg-type]
+    assert growing.counts == {"gone": len(lives)}
 
 
 def test_results_and_observations_stay_when_the_log_goes(ward: Ward) -> None:

@@ -43,6 +43,10 @@ _VALUES = (
 FAMILIES = {
     "tidegauge_build_info": ("gauge", "Always 1; the version is a label."),
     **{name: (series.kind, series.help) for name, series in collector_metrics.SERIES.items()},
+    "tidegauge_log_files_total": (
+        "counter",
+        "Files of inference logs that were merged, are gone with their hour, or were swept after a crash.",
+    ),
     "tidegauge_deployments": ("gauge", "Deployments by state."),
     "tidegauge_deployment_wanted": ("gauge", "1 if the owner wants it to be served."),
     "tidegauge_deployment_up": (
@@ -187,6 +191,8 @@ class _Scrape:
         counts = self._services.collector.counts()
         for name, series in collector_metrics.SERIES.items():
             self._add(name, "", series.value(counts))
+        for done, count in vars(self._services.keeper.counts).items():
+            self._add("tidegauge_log_files_total", _labels(done=done), count)
 
     def _deployments(self) -> None:
         deployments = self._database.deployments.where()

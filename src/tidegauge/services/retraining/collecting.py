@@ -19,7 +19,7 @@ from tidegauge.domain.events import REQUEST_TYPE
 from tidegauge.domain.monitor import Monitor
 from tidegauge.domain.monitor_config import ImageShape
 from tidegauge.domain.retraining import Collected, DatasetVersion, Retraining
-from tidegauge.errors import ConflictError, InvalidInputError
+from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.services import content
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.catalogue import Catalogue
@@ -145,7 +145,11 @@ class Collecting:
         for live in lives:
             by_file[live.log_file].append(live)
         for path, wanted in by_file.items():
-            records = self._log.file(monitor.deployment_id, path)
+            try:
+                records = self._log.file(monitor.deployment_id, path)
+            except NotFoundError:
+                growing.counts["gone"] += len(wanted)  # the log is kept for a limited time
+                continue
             events = [record.event for record in records if record.event.type == REQUEST_TYPE]
             requests = {("", event.id): event for event in events} | {event.key: event for event in events}
             for live in wanted:
