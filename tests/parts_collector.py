@@ -48,14 +48,17 @@ def build(
 ) -> Collector:
     """Build a collector of the deployments that ``known`` says there are."""
 
-    def served(service: str, namespace: str) -> Deployment | None:
+    async def found(id_: str) -> Deployment | None:
+        return deployment(id_) if known(id_) else None
+
+    async def served(service: str, namespace: str) -> Deployment | None:
         id_ = serving(service, namespace)
         return deployment(id_) if id_ else None
 
     return Collector(
         Segments(folder, max_age=flush_seconds, **(segments or {})),
         InferenceLog(store),
-        Directory(lambda id_: deployment(id_) if known(id_) else None, served),
+        Directory(found, served, known),
         flush_seconds,
         **more,
     )

@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from tidegauge import __version__
 from tidegauge.api import collector as door
 from tidegauge.api import collector_metrics, errors
+from tidegauge.domain.users import Principal
 from tidegauge.errors import UnavailableError
 from tidegauge.services.captures import Captures
 from tidegauge.services.collector import Collector, Directory, Hooks, Limits
@@ -68,7 +69,7 @@ def build_collector(
     return Collector(
         journal,
         log,
-        Directory(senders.deployment, senders.serving),
+        Directory(senders.deployment, senders.serving, lambda id_: database.deployments.count(id=id_) > 0),
         settings.flush_seconds,
         hooks=Hooks(
             wrote=noting.note,
@@ -94,7 +95,11 @@ def create_app(collector: Collector, senders: Senders) -> FastAPI:
         title="Tidegauge collector", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
     errors.install(app)
-    app.include_router(door.build_router(collector, lambda request: senders.recognise(secret_of(request))))
+
+    async def sender(request: Request) -> Principal:
+        return await senders.recognise(secret_of(request))
+
+    app.include_router(door.build_router(collector, sender))
 
     @app.get("/healthz")
     async def healthz(_: Request) -> JSONResponse:

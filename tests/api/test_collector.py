@@ -54,7 +54,7 @@ def locked() -> list[bool]:
 def serving(
     collector: Collector, sender: Principal | None = None, locked: Sequence[bool] = ()
 ) -> Iterator[httpx.Client]:
-    def recognise(_: Request) -> Principal:
+    async def recognise(_: Request) -> Principal:
         if locked:
             raise NotSignedInError("Send a token.")
         return sender or principal()

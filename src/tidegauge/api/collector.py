@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -67,7 +67,7 @@ class _Straight(APIRoute):
 
 
 def build_router(
-    collector: Collector, recognise: Callable[[Request], Principal], max_body: int = MAX_BODY
+    collector: Collector, recognise: Callable[[Request], Awaitable[Principal]], max_body: int = MAX_BODY
 ) -> APIRouter:
     """Return the routes of the collector; ``recognise`` says who sends, or raises what keeps them out."""
     # One thread: parsers keep what they need for the largest body, and two would only wait for each other.
@@ -76,7 +76,7 @@ def build_router(
     router = APIRouter(tags=["collector"], dependencies=[Depends(recognise)], route_class=_Straight)
 
     async def answer(request: Request, deployment_id: str | None) -> Response:
-        sender = recognise(request)
+        sender = await recognise(request)
         with _counted(collector):
             encoding = encoding_of(request.headers)
             size = _room(request, encoding, max_body)

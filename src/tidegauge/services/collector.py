@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Container, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -67,10 +67,14 @@ class Taken:
 
 @dataclass(frozen=True)
 class Directory:
-    """How a collector finds the deployment with an id, or that of an (inferenceservicename, namespace)."""
+    """How a collector finds the deployment with an id, or that of an (inferenceservicename, namespace).
 
-    deployment: Callable[[str], Deployment | None]
-    serving: Callable[[str, str], Deployment | None]
+    ``exists`` says what is so when events are written to the log: it asks the database each time.
+    """
+
+    deployment: Callable[[str], Awaitable[Deployment | None]]
+    serving: Callable[[str, str], Awaitable[Deployment | None]]
+    exists: Callable[[str], bool]
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,7 @@ class Collector:
         deployment, UnavailableError when the journal refuses; nothing counts then.
         """
         try:
-            owned, errors = self._owned(sender, deployment_id, decoded)
+            owned, errors = await self._owned(sender, deployment_id, decoded)
             self._rates.spend([owner for owner, _ in owned])
             fresh, repeated = await self._commit(owned, now)
         except Exception:
@@ -298,7 +302,7 @@ class Collector:
     def _flush_segment(self, name: str) -> None:
         segment = self._journal.read(name)
         served = {record.deployment_id for record in segment.records}
-        served = {id_ for id_ in served if self._directory.deployment(id_) is not None}
+        served = {id_ for id_ in served if self._directory.exists(id_)}
         # What was deleted meanwhile has no log any more.
         records = [record for record in self._hooks.kept(segment.records) if record.deployment_id in served]
         self._hooks.wrote(self.log.write(segment.id, records, self._hooks.known))
@@ -315,13 +319,13 @@ class Collector:
             except UnavailableError:
                 delay = min(delay * 2, max(_MAX_DELAY, self._flush_seconds))
 
-    def _owned(
+    async def _owned(
         self, sender: Principal, deployment_id: str | None, decoded: Decoded
     ) -> tuple[list[tuple[Deployment, Event]], list[FieldError]]:
         """Return the events with their deployments; each distinct source is looked up once."""
         errors = list(decoded.errors)
         if deployment_id is not None:
-            deployment = self._named(sender, deployment_id)
+            deployment = await self._named(sender, deployment_id)
             if errors and not decoded.events:
                 raise InvalidInputError(errors[0].message, tuple(errors))
             return [(deployment, event) for event in decoded.events], errors
@@ -330,7 +334,7 @@ class Collector:
         for index, event in zip(decoded.places, decoded.events, strict=True):
             source = _source(event)
             if source not in known:
-                known[source] = self._find(sender, *source)
+                known[source] = await self._find(sender, *source)
             found = known[source]
             if found is None:
                 errors.append(_unknown(index, *source))
@@ -340,8 +344,8 @@ class Collector:
             raise InvalidInputError(errors[0].message, tuple(errors))
         return owned, errors
 
-    def _named(self, sender: Principal, deployment_id: str) -> Deployment:
-        deployment = self._directory.deployment(deployment_id)
+    async def _named(self, sender: Principal, deployment_id: str) -> Deployment:
+        deployment = await self._directory.deployment(deployment_id)
         # Whoever may report for anything of theirs learns which ids there are by asking; the others do not.
         if not sender.may_ingest(deployment_id, deployment.owner if deployment else sender.name):
             raise ForbiddenError(
@@ -356,12 +360,12 @@ class Collector:
             )
         return deployment
 
-    def _find(self, sender: Principal, source: str, service: str, namespace: str) -> Deployment | None:
+    async def _find(self, sender: Principal, source: str, service: str, namespace: str) -> Deployment | None:
         """Return the deployment of a source, if there is one that the sender may report for."""
         named = _SOURCE.fullmatch(source)
-        found = self._directory.deployment(named[1]) if named else None
+        found = await self._directory.deployment(named[1]) if named else None
         if found is None and service:
-            found = self._directory.serving(service, namespace)
+            found = await self._directory.serving(service, namespace)
         if found is None or not sender.may_ingest(found.id, found.owner):
             return None
         return found if found.origin is not Origin.EXTERNAL or found.logging else None

@@ -2,57 +2,90 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any
 
 from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.users import Principal
+from tidegauge.errors import TidegaugeError, UnavailableError
 from tidegauge.services.people import People
 from tidegauge.storage.database import Database
 
-T = TypeVar("T")
 _SECONDS = 2.0  # another process may have changed what is remembered
 _MOST = 10_000
 
+_Key = tuple[str, ...]
+
 
 class Senders:
-    """Recognises senders and finds deployments; what this process writes is known at once."""
+    """Recognises senders and finds deployments; what this process writes is known at once.
+
+    For the tasks of one event loop, which never waits for the database. While that is away, what was known
+    before counts: a collector goes on taking events.
+    """
 
     def __init__(self, database: Database, people: People) -> None:
         self._database = database
         self._people = people
-        self._known: dict[tuple[str, ...], object] = {}
-        self._until = 0.0
-        self._writes = -1
+        self._known: dict[_Key, tuple[float, Any]] = {}  # with the time until which it is fresh
+        self._asked: dict[_Key, asyncio.Future[Any]] = {}
+        self._writes = 0
 
-    def recognise(self, secret: str) -> Principal:
+    async def recognise(self, secret: str) -> Principal:
         """Return who has this token; NotSignedInError where nobody has."""
-        return self._remembered(("secret", secret), lambda: self._people.authenticate(secret))
+        found: Principal = await self._remembered(
+            ("secret", secret), lambda: self._people.authenticate(secret)
+        )
+        return found
 
-    def deployment(self, deployment_id: str) -> Deployment | None:
+    async def deployment(self, deployment_id: str) -> Deployment | None:
         """Return the deployment with this id, whoever owns it."""
-        return self._remembered(
+        found: Deployment | None = await self._remembered(
             ("id", deployment_id), lambda: self._database.deployments.find(id=deployment_id)
         )
+        return found
 
-    def serving(self, service: str, namespace: str) -> Deployment | None:
+    async def serving(self, service: str, namespace: str) -> Deployment | None:
         """Return the deployment that KServe's logger reports by these names."""
-        return self._remembered(
+        found: Deployment | None = await self._remembered(
             ("service", service, namespace), lambda: reported_as(self._database, service, namespace)
         )
+        return found
 
-    def _remembered(self, key: tuple[str, ...], load: Callable[[], T]) -> T:
+    async def _remembered(self, key: _Key, load: Callable[[], Any]) -> Any:
         """Return what is known; what is not there is looked for each time, since it may come."""
         now, writes = time.monotonic(), self._database.writes
-        if now > self._until or writes != self._writes or len(self._known) > _MOST:
-            self._known, self._until, self._writes = {}, now + _SECONDS, writes
-        found = self._known.get(key)
+        if writes != self._writes:
+            self._writes = writes
+            self._known = {known: (0.0, found) for known, (_, found) in self._known.items()}
+        until, found = self._known.get(key, (0.0, None))
+        if now < until:
+            return found
+        asked = self._asked.get(key)
+        if asked is None:  # others who want to know the same wait for the same answer
+            asked = self._asked[key] = asyncio.ensure_future(self._ask(key, load))
+            asked.add_done_callback(lambda _: self._asked.pop(key, None))
+        return await asyncio.shield(asked)
+
+    async def _ask(self, key: _Key, load: Callable[[], Any]) -> Any:
+        try:
+            found = await asyncio.to_thread(load)
+        except TidegaugeError:
+            self._known.pop(key, None)
+            raise
+        except Exception as error:
+            if key in self._known:
+                return self._known[key][1]
+            raise UnavailableError("The database does not answer; send the events again later.") from error
         if found is None:
-            found = load()
-            if found is not None:
-                self._known[key] = found
-        return found  # type: ignore[return-value]
+            self._known.pop(key, None)
+        else:
+            if len(self._known) >= _MOST:
+                self._known.clear()
+            self._known[key] = (time.monotonic() + _SECONDS, found)
+        return found
 
 
 def reported_as(database: Database, service: str, namespace: str) -> Deployment | None:

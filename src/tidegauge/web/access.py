@@ -36,9 +36,9 @@ def signed_in(connection: HTTPConnection) -> Principal:
     return caller
 
 
-def sender(connection: HTTPConnection) -> Principal:
+async def sender(connection: HTTPConnection) -> Principal:
     """Recognise who reports events; of which deployments they may, the collector knows."""
-    return services_of(connection).senders.recognise(secret_of(connection))
+    return await services_of(connection).senders.recognise(secret_of(connection))
 
 
 def list_query(
