@@ -117,6 +117,35 @@ def test_a_collector_that_was_away_too_long_leaves_its_arrivals_to_be_adopted(
     assert [[each.event.id for each in late.read(name).records] for name in found] == [["a"], ["b"]]
 
 
+class Slow(ObjectStore):
+    """A store in which something else happens while it takes an object."""
+
+    def replace(self, path: str, data: bytes, tag: str | None = None) -> None:
+        super().replace(path, data, tag)
+        self.meanwhile()
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_arrives_for_a_former_life_is_left_to_be_adopted(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Slow(str(tmp_path))
+    late = Arrivals(store)
+
+    def begin_anew() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(arrivals, "_LATE_SECONDS", -1.0)
+            late.sealed()
+
+    store.meanwhile = begin_anew
+    late.append([record("a")])
+    assert names(late) == []  # others may be about to write it to the log under its own name
+    deadline = time.monotonic() + 20
+    while not (found := names(late)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert found == [["a"]]
+
+
 class Flaky(ObjectStore):
     """A store that does not answer a PUT, after it has written or before."""
 

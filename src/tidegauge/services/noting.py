@@ -45,9 +45,19 @@ class Noting:
     def recent(self, log: InferenceLog) -> Iterator[Key]:
         """Yield the keys of the events that were written last, newest file first."""
         since = self._now() - _RECENT
+        looked: set[str] = set()
         for file in self._database.log_files.between("written_at", since, None, sort="-written_at"):
-            try:
-                for source, event_id, type_ in log.keys(file.id):
-                    yield key_of(file.deployment_id, source, event_id, type_)
-            except NotFoundError:
-                continue  # deleted, or joined with others, meanwhile
+            path = file.merged_into or file.id  # late events are joined with others soon
+            if path in looked:
+                continue
+            looked.add(path)
+            for source, event_id, type_ in self._keys(log, path):
+                yield key_of(file.deployment_id, source, event_id, type_)
+
+    def _keys(self, log: InferenceLog, path: str) -> list[tuple[str, str, str]]:
+        """Return the keys of a file of the log, wherever its events are by now."""
+        try:
+            return log.keys(path)
+        except (NotFoundError, FileNotFoundError):  # when it is opened, and when more of it is read
+            file = self._database.log_files.find(id=path)
+            return self._keys(log, file.merged_into) if file and file.merged_into else []

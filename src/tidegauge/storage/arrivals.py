@@ -7,8 +7,9 @@ The disk of a pod can vanish, so an event is acknowledged when its object is the
     .arrivals/<collector>/alive             written again and again; its age says whether the collector is
 
 A group, and an arrival by itself, always give the same files of the log, whoever writes them. Members are
-deleted only after that, so a group that lacks one is in the log. A collector whose sign of life is late begins
-a new life and leaves its arrivals to be adopted: one by one, since groups are made only of what is one's own.
+deleted only after that, so a group that lacks one is in the log. A collector whose sign of life is late
+begins a new life and leaves its arrivals to be adopted: one by one, since groups are made only of what is
+one's own.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ class Arrivals:
                 self._doubtful.add(path)
             raise
         with self._lock:
-            self._loose[path] = len(data)
+            if path.startswith(f"{FOLDER}/{self._id}/"):  # else it is adopted with all of that life
+                self._loose[path] = len(data)
 
     def refusal(self) -> str:
         """Say why nothing more can be taken now; empty where there is room."""
