@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -223,8 +224,8 @@ def test_a_log_is_looked_after_by_one_process_at_a_time(site: LogSite) -> None:
     one, other = keepers(site, clock, 2)
     site.fill(5)
     leases = Leases(site.store)
-    assert leases.take(f"{DEPLOYMENT}/upkeep", clock.now, clock.now + HOUR)
-    assert not leases.take(f"{DEPLOYMENT}/upkeep", clock.now, clock.now + HOUR)
+    assert leases.take(f"{DEPLOYMENT}/upkeep", clock.now, clock.now + HOUR) is None
+    assert leases.take(f"{DEPLOYMENT}/upkeep", clock.now, clock.now + 2 * HOUR) == clock.now + HOUR
     assert (one.look(), one.counts.merged) == (False, 0)
     clock.now += 2 * HOUR  # its owner is dead
     assert (one.look(), one.counts.merged) == (False, 6)
@@ -245,7 +246,20 @@ def test_a_log_with_much_to_do_gives_others_a_turn(site: LogSite, monkeypatch: p
 
 def test_the_lease_of_a_deployment_that_is_deleted_goes_with_it(site: LogSite) -> None:
     leases = Leases(site.store)
-    assert leases.take(f"{DEPLOYMENT}/upkeep", START, START + HOUR)
+    assert leases.take(f"{DEPLOYMENT}/upkeep", START, START + HOUR) is None
     site.store.delete_below(DEPLOYMENT)
     leases.release(f"{DEPLOYMENT}/upkeep", START + HOUR)
     assert list(site.store.list("")) == []
+
+
+def test_a_keeper_works_by_itself_and_ends_when_it_is_told(local: LogSite) -> None:
+    local.fill(5)
+    (one,) = keepers(local, Clock(), 1)
+    one._seconds = 0.01
+    one.start()
+    deadline = time.monotonic() + 20
+    while not one.counts.merged and time.monotonic() < deadline:
+        time.sleep(0.01)
+    one.close()
+    assert one.counts.merged == 5
+    assert not one._thread.is_alive()

@@ -15,19 +15,20 @@ class Leases:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    def take(self, path: str, now: datetime, until: datetime) -> bool:
-        """Claim what ``path`` stands for; False where another has claimed it."""
+    def take(self, path: str, now: datetime, until: datetime) -> datetime | None:
+        """Claim what ``path`` stands for; where another has claimed it, return until when."""
         try:
             data, tag = self._store.get_tagged(path)
         except NotFoundError:
-            return self._store.create(path, _encoded(until))
-        if datetime.fromisoformat(data.decode()) > now:
-            return False
+            return None if self._store.create(path, _encoded(until)) else until
+        claimed = datetime.fromisoformat(data.decode())
+        if claimed > now:
+            return claimed
         try:
             self._store.replace(path, _encoded(until), tag)
         except ConflictError:
-            return False
-        return True
+            return until  # another was faster
+        return None
 
     def release(self, path: str, until: datetime) -> None:
         """End a claim; nobody has to look before ``until``. What was deleted meanwhile is not made again."""

@@ -54,6 +54,7 @@ class Keeper:
         self._now = now
         self._seconds = seconds
         self._swept: dict[str, datetime] = {}
+        self._again: dict[str, datetime] = {}  # when to look again
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
@@ -85,13 +86,18 @@ class Keeper:
     def _look_after(self, deployment: Deployment) -> bool:
         """Do some of what is to be done; tell whether that was all."""
         now, place = self._now(), f"{deployment.id}/upkeep"
-        if not self._leases.take(place, now, now + _LEASE):
+        if now < self._again.get(deployment.id, now):
+            return True  # nobody has to ask the store for that
+        claimed = self._leases.take(place, now, now + _LEASE)
+        if claimed is not None:
+            self._again[deployment.id] = claimed
             return True
         done = False
         try:
             done = self._work(deployment, now)
         finally:
-            self._leases.release(place, self._now() + (_REST if done else timedelta()))
+            self._again[deployment.id] = self._now() + (_REST if done else timedelta())
+            self._leases.release(place, self._again[deployment.id])
         return done
 
     def _work(self, deployment: Deployment, now: datetime) -> bool:
