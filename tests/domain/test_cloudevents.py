@@ -168,6 +168,7 @@ def test_an_event_without_a_time_happened_now() -> None:
         ({"datacontenttype": ""}, "datacontenttype", "is empty"),
         ({"Upper": "x"}, "Upper", "a-z and 0-9"),
         ({"with_dash": "x"}, "with_dash", "a-z and 0-9"),
+        ({"nul\0": "x"}, "nul\0", "a-z and 0-9"),
         ({"ext": 1.5}, "ext", "is 1.5"),
         ({"ext": {"a": 1}}, "ext", "an object"),
         ({"ext": [1]}, "ext", "an array"),

@@ -26,6 +26,7 @@ from tidegauge.web.bodies import BodyTooLargeError, read_body
 
 MAX_BODY = 32 << 20  # bytes of one request: 500 images of 200 x 200 in base64
 _MOST_DEFLATED = 1032  # bytes that one byte can stand for
+_DIGITS = 20  # of a length that somebody means
 _AT_ONCE = 1 << 20  # bytes that are decoded so fast that nobody else has to wait for it
 _REMEDY = "send fewer events in a request"
 _BODY = {
@@ -130,7 +131,7 @@ def _decode(request: Request, body: bytes, encoding: str, max_body: int, now: da
 def _room(request: Request, encoding: str, max_body: int) -> int:
     """Return the bytes to hold room for: of the announced length, or of the limit, and of its events."""
     length = request.headers.get("content-length", "")
-    size = int(length) if length.isdecimal() else max_body
+    size = int(length) if length.isdecimal() and len(length) < _DIGITS else max_body
     if size > max_body:
         raise BodyTooLargeError(max_body, _REMEDY)
     return 2 * (size if encoding == IDENTITY else size + min(max_body, _MOST_DEFLATED * size))

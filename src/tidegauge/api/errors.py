@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from tidegauge.errors import FieldError, TidegaugeError, TooManyError
 from tidegauge.web.errors import UNEXPECTED, status_of
@@ -54,6 +55,11 @@ async def _on_http(_request: Request, error: Exception) -> JSONResponse:
     return answer
 
 
+async def _on_gone(_request: Request, _error: Exception) -> JSONResponse:
+    """Answer a caller who left before the end of the body: nobody reads it, and nothing is wrong here."""
+    return problem(400, "Bad request", "The body has not come whole; send it again.")
+
+
 async def _on_validation(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
@@ -81,4 +87,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(TidegaugeError, _on_error)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(ClientDisconnect, _on_gone)
     app.add_exception_handler(Exception, _on_error)

@@ -154,7 +154,7 @@ def _decode_one(item: Any, index: int, now: datetime, document: FastDocument | N
     if not isinstance(item, dict | simdjson.Object):
         raise _wrong(index, "", "is not a JSON object")
     # Not items(): it would turn the whole payload into Python objects.
-    values = {name: item[name] for name in item.keys()}  # noqa: SIM118
+    values = {name: item[_named(name, index)] for name in item.keys()}  # noqa: SIM118
     values = {name: value for name, value in values.items() if value is not None or name == "data"}
     if "specversion" not in values:
         raise _wrong(index, "specversion", "is missing; send '1.0'")
@@ -174,6 +174,13 @@ def _compact_data(document: FastDocument, values: Mapping[str, Any]) -> tuple[by
     if not isinstance(values.get("data"), simdjson.Object) or any("[" in text for text in others):
         return None
     return compact_body(document.within("data"))
+
+
+def _named(name: str, index: int) -> str:
+    """Return a name of an attribute, if it is one: simdjson finds nothing by a name with a NUL."""
+    if name not in CORE and not _NAME.fullmatch(name):
+        raise _wrong(index, name, "is no attribute name; use only a-z and 0-9")
+    return name
 
 
 def _json_data(values: Mapping[str, Any], content_type: Any, index: int) -> bytes:
@@ -216,7 +223,7 @@ def _decode_binary(headers: Mapping[str, str], body: bytes, now: datetime) -> Ev
         attribute = name.removeprefix("ce-")
         if attribute in ("data", "data_base64", "datacontenttype"):
             raise _wrong(0, attribute, "is no header; the payload is the body and its type Content-Type")
-        values[attribute] = _header_value(attribute, value)
+        values[_named(attribute, 0)] = _header_value(attribute, value)
     return _event(values, headers.get("content-type", "application/octet-stream"), body, 0, now)
 
 
@@ -289,8 +296,6 @@ def _time(value: Any, index: int, now: datetime) -> datetime:
 
 
 def _extension(name: str, value: Any, index: int) -> str | int | bool:
-    if not _NAME.fullmatch(name):
-        raise _wrong(index, name, "is no attribute name; use only a-z and 0-9")
     if isinstance(value, str):
         text = _text(value, index, name)
         if name not in _INTEGERS:

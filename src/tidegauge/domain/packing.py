@@ -27,6 +27,8 @@ def unpack(body: bytes, encoding: str, limit: int) -> bytes:
         raise too_large(limit)
     if not unpacker.eof:
         raise InvalidInputError.of("body", f"The body is not valid {encoding}: it ends too early.")
+    if unpacker.unused_data:  # another member, maybe, whose events would be lost
+        raise InvalidInputError.of("body", f"The body is not valid {encoding}: more follows its end.")
     return unpacked
 
 
