@@ -63,7 +63,7 @@ class Door:
         self._database = Database(settings.database)
         self._database.migrate()
         people = People(self._database, _now)
-        self._token = people.first_start()
+        self.token = people.first_start()
         for name in ("d1", "d2"):
             self._database.deployments.add(deployment(name))
         senders = Senders(self._database, people)
@@ -83,7 +83,7 @@ class Door:
 
     def send(self, sent: Sent) -> Answer:
         """Return the answer; whatever the app raises is raised."""
-        headers = {"authorization": f"Bearer {self._token}", **sent.headers}
+        headers = {"authorization": f"Bearer {self.token}", **sent.headers}
         scope = {
             "type": "http",
             "asgi": {"version": "3.0"},
