@@ -145,6 +145,8 @@ def test_start_goes_on_although_the_store_is_away(tmp_path: Path, store: FlakySt
     first.close()
     second = make(tmp_path, store)
     second.start()
+    with pytest.raises(UnavailableError):
+        second.flush()
     assert second.counts().pending == 1
     store.down = False
     second.close()
@@ -178,6 +180,7 @@ def test_a_damaged_segment_is_kept_and_the_rest_is_written(
     segment.write_bytes(segment.read_bytes().replace(b"source-of-b", b"source-of-x"))
     second = make(tmp_path, store)
     second.start()
+    second.flush()
     assert logged(second) == ["a", "c"]
     assert (second.counts().damaged, second.counts().pending) == (1, 0)
     assert segment.with_suffix(".damaged").exists()

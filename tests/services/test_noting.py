@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -41,9 +42,13 @@ def test_events_of_files_that_were_merged_are_known(
 
 
 class Away(ObjectStore):
-    """A store that takes nothing."""
+    """A store that takes nothing, and says so once ``patience`` is over."""
+
+    patience: threading.Event | None = None
 
     def put(self, path: str, data: bytes) -> None:
+        if self.patience:
+            self.patience.wait()
         raise UnavailableError("away")
 
 
@@ -53,8 +58,10 @@ def test_what_waits_for_the_store_is_known_after_a_start(tmp_path: Path) -> None
     first = build(tmp_path / "segments", store)
     assert report(first, None, events, START + timedelta(minutes=1)).accepted == 2
     first.close()
+    store.patience = threading.Event()
     second = build(tmp_path / "segments", store)
-    second.start()
+    second.start()  # and does not wait for the store
     taken = report(second, None, events, START + timedelta(minutes=2))
+    store.patience.set()
     second.close()
     assert (taken.accepted, taken.repeated) == (0, 2)

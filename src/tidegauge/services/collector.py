@@ -136,12 +136,11 @@ class Collector:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Replay what a crash left behind and start the background flusher.
+        """Learn what is safe already, and start the background flusher, which begins with what a crash left.
 
-        A store that cannot be reached is no reason not to start: segments wait for it.
+        A store that cannot be reached is no reason not to start: segments wait for it, and each that is
+        tried may take as long as the store is given to answer.
         """
-        with contextlib.suppress(UnavailableError):
-            self.flush()
         with contextlib.suppress(UnavailableError):
             self._repeats.fill(self._hooks.recent())
         with contextlib.suppress(UnavailableError):
@@ -311,13 +310,13 @@ class Collector:
         self._add(written=len(segment.records), damaged=len(segment.damaged))
 
     def _run(self) -> None:
-        delay = self._flush_seconds
+        delay = 0.0
         while not self._stop.wait(delay):
             try:
                 self.flush()
                 delay = self._flush_seconds
             except UnavailableError:
-                delay = min(delay * 2, max(_MAX_DELAY, self._flush_seconds))
+                delay = min(2 * (delay or self._flush_seconds), max(_MAX_DELAY, self._flush_seconds))
 
     async def _owned(
         self, sender: Principal, deployment_id: str | None, decoded: Decoded
