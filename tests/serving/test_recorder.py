@@ -203,6 +203,27 @@ def test_a_mark_that_is_none_is_no_reason_to_refuse(upstream: str) -> None:
         assert receiver.events[0].id == answer.headers["ce-id"]
 
 
+@pytest.mark.parametrize("length", ["9" * 5000, "9" * 12, "-1", "²"])
+def test_a_length_of_a_head_that_cannot_be_is_no_reason_to_cut_an_answer_off(
+    upstream: str, length: str
+) -> None:
+    with receiving() as receiver, recording(upstream, log_url(receiver.url)) as client:
+        name = b"inference-header-content-length"
+        answer = client.post("/predict", json={}, headers={name: length.encode("latin-1")})
+        assert answer.content == b'{"outputs": [1]}'
+        wait_until(lambda: len(receiver.events) == 2)
+        assert "headerlength" not in receiver.events[0].extensions
+
+
+def test_an_error_of_the_log_is_none_of_the_client(upstream: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("tidegauge.serving.recorder.EventLog.put", broken)
+    with receiving() as receiver, recording(upstream, log_url(receiver.url)) as client:
+        assert client.post("/predict", json={}).content == b'{"outputs": [1]}'
+
+
 def test_answers_come_without_a_collector(upstream: str) -> None:
     with recording(upstream, f"http://127.0.0.1:{free_port()}/v1/deployments/d1/events") as client:
         started = time.monotonic()

@@ -107,7 +107,7 @@ def _event(
     else:
         content_type = "application/octet-stream"
         data, length = encode_binary(payload, "inputs" if type_ == REQUEST_TYPE else "outputs", compact=True)
-    if length is not None:
+    if length is not None and length <= len(data):  # else it says nothing, and may be too large to be sent
         extensions = {**extensions, HEADER_LENGTH: length}
     return Event(exchange.id, source, type_, exchange.time, content_type, data, extensions)
 

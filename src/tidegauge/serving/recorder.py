@@ -27,7 +27,7 @@ from starlette.routing import Route
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.packing import unpack
 from tidegauge.errors import InvalidInputError, TidegaugeError
-from tidegauge.serving.bodies import EVENT_ID, HEADER_LENGTH, EventMark, encoding_of, event_mark
+from tidegauge.serving.bodies import EVENT_ID, EventMark, encoding_of, event_mark, header_length
 from tidegauge.serving.eventlog import EventLog
 from tidegauge.serving.exchange import Exchange, Origin, RawBody
 from tidegauge.serving.metrics import CONTENT_TYPE, Metrics
@@ -43,6 +43,8 @@ _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _HOP = frozenset(b"connection keep-alive proxy-authenticate te trailer transfer-encoding upgrade".split())
 _FLUSH_SECONDS = 10.0
 _logger = logging.getLogger(__name__)
+
+_Said = Callable[[], RawBody]  # a body, made where an error in it does no harm
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,13 @@ class _Copy:
 
     def body(self, headers: Headers) -> RawBody:
         """Return it as it is logged: unpacked, where that can be."""
-        data, length = b"".join(self._chunks), headers.get(HEADER_LENGTH, "")
+        data = b"".join(self._chunks)
         try:
             data = unpack(data, encoding_of(headers), self._limit)
         except TidegaugeError:
             _logger.debug("a body could not be unpacked; it is logged as it came")
         kind = headers.get("content-type", _JSON)
-        return RawBody(kind, data, int(length) if data and length.isdecimal() else None)
+        return RawBody(kind, data, _length_of_head(headers))
 
 
 class Recorder:
@@ -153,7 +155,7 @@ class Recorder:
             if logged:
                 response.headers[EVENT_ID] = mark.id
                 said = RawBody(_JSON, bytes(response.body))
-                self._put(mark, 502, started, asked.body(request.headers), said)
+                self._put(mark, 502, started, lambda: asked.body(request.headers), lambda: said)
             return response
 
         async def passed() -> AsyncIterator[bytes]:
@@ -163,8 +165,14 @@ class Recorder:
                     yield chunk
             finally:
                 if logged:
-                    given = answered.body(Headers(dict(answer.headers)))
-                    self._put(mark, answer.status_code, started, asked.body(request.headers), given)
+                    given = Headers(dict(answer.headers))
+                    self._put(
+                        mark,
+                        answer.status_code,
+                        started,
+                        lambda: asked.body(request.headers),
+                        lambda: answered.body(given),
+                    )
                 await answer.aclose()
 
         response = StreamingResponse(passed(), answer.status_code)
@@ -193,13 +201,17 @@ class Recorder:
         except InvalidInputError:  # what is wrong with a mark is no reason to refuse an inference
             return EventMark(new_id(), self._clock())
 
-    def _put(self, mark: EventMark, status: int, started: float, asked: RawBody, answered: RawBody) -> None:
+    def _put(self, mark: EventMark, status: int, started: float, asked: _Said, answered: _Said) -> None:
         seconds = time.perf_counter() - started
         self._metrics.count("recorded", status, seconds)
         took = int(seconds * 1e6)
-        exchange = Exchange(mark.id, mark.time, took, status, asked, answered, mark.attributes)
-        if kept := self._sampling.take(exchange):
-            self._log.put(kept)
+        try:
+            exchange = Exchange(mark.id, mark.time, took, status, asked(), answered(), mark.attributes)
+            if kept := self._sampling.take(exchange):
+                self._log.put(kept)
+        except Exception:
+            # The client still waits for the end of its answer, which must not depend on the log.
+            _logger.exception("An inference could not be logged.")
 
 
 def create_app(
@@ -211,6 +223,13 @@ def create_app(
     log = EventLog(Collector(options.log_url, options.log_token), origin)
     recorder = Recorder(options, log, clock)
     return Starlette(routes=recorder.routes(), lifespan=recorder.lifespan)
+
+
+def _length_of_head(headers: Headers) -> int | None:
+    try:
+        return header_length(headers)
+    except InvalidInputError:  # what to say of it is the server's
+        return None
 
 
 def _without_hops(headers: Iterable[tuple[bytes, bytes]], *more: bytes) -> list[tuple[bytes, bytes]]:
