@@ -21,7 +21,7 @@ from tidegauge.domain.events import BATCH_CONTENT_TYPE, REQUEST_TYPE, RESPONSE_T
 
 Key = tuple[str, str, str, str]  # deployment, source, id, type
 DIGEST = "digest"  # extension that tells what the payload was
-_HOURS = 4  # over which the times of events are spread
+_HOURS = 2  # over which the times of events are spread
 _MOST = 12 << 10  # bytes of a payload
 _PAIRS = 12  # of a batch, at most
 

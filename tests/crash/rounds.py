@@ -207,7 +207,7 @@ def alone(folder: Path, rounds: int, seed: int) -> Result:
 
 def fleet(folder: Path, endpoint: str, rounds: int, seed: int) -> Result:
     """Kill two collectors of a fleet in turn, and a compactor, over a bucket."""
-    scene = Scene(_bucket(folder, endpoint, fleet=True), seed, collectors=2)
+    scene = Scene(_bucket(folder, endpoint, fleet=True), seed, collectors=2, pause=0.1)
     for number in range(rounds):
         scene.kill(number % 2)
         scene.result.rounds += 1
@@ -268,7 +268,7 @@ def _bucket(folder: Path, endpoint: str, *, fleet: bool) -> Site:
         parts_s3.prefix(endpoint),
         fleet=fleet,
         dead=6.0,
-        flush_seconds=0.3,
+        flush_seconds=1.0,  # each makes several files, and requests for each of them
         environment=environment,
     )
 

@@ -93,7 +93,7 @@ class Victim:
 def collect(site: Site, port: int, phase: Any) -> None:
     """Be ``tidegauge collector``, with small segments and, in a fleet, a short life after death."""
     collecting.Segments = partial(Segments, max_bytes=site.segment_bytes)  # type: ignore[misc,assignment]
-    arrivals._BEAT_SECONDS, arrivals._LATE_SECONDS = site.dead / 6, site.dead / 2
+    arrivals._LIST_SECONDS = site.dead / 6
     arrivals._DEAD = timedelta(seconds=site.dead)
     start, flush = Collector.start, Collector._flush_segment
 
