@@ -46,7 +46,7 @@ extension_names = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, ma
     lambda name: name not in {*REQUIRED, "time", "datacontenttype", "data", "subject", "dataschema", *KNOWN}
 )
 times = st.datetimes(
-    min_value=datetime(1000, 1, 2),  # noqa: DTZ001 - hypothesis adds the zone
+    min_value=datetime(1970, 1, 2),  # noqa: DTZ001 - hypothesis adds the zone
     max_value=NOW.replace(tzinfo=None),
     timezones=st.sampled_from([UTC, datetime.strptime("+0530", "%z").tzinfo]),
 )
@@ -137,6 +137,7 @@ def test_data_and_content_type() -> None:
     ("sent", "read"),
     [
         ("2026-01-31T12:00:00Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        ("1970-01-01T01:00:00+01:00", datetime(1970, 1, 1, tzinfo=UTC)),
         ("2026-01-31t12:00:00.123456789z", datetime(2026, 1, 31, 12, 0, 0, 123456, UTC)),
         ("2026-01-31T00:30:00.5+01:00", datetime(2026, 1, 30, 23, 30, 0, 500000, UTC)),
     ],
@@ -164,6 +165,8 @@ def test_an_event_without_a_time_happened_now() -> None:
         ({"time": "2026-01-31T12:00:00"}, "time", "RFC 3339"),
         ({"time": "2026-02-30T12:00:00Z"}, "time", "RFC 3339"),
         ({"time": "0001-01-01T00:00:00+23:00"}, "time", "RFC 3339"),
+        ({"time": "0001-01-01T00:00:00Z"}, "time", "is '0001-01-01T00:00:00Z'; send a time from 1970 on"),
+        ({"time": "1970-01-01T00:00:00+00:01"}, "time", "from 1970 on"),
         ({"time": 1700000000}, "time", "send a string"),
         ({"datacontenttype": ""}, "datacontenttype", "is empty"),
         ({"Upper": "x"}, "Upper", "a-z and 0-9"),

@@ -355,6 +355,32 @@ def test_files_that_another_worker_has_joined_meanwhile_stay_as_it_left_them(par
     assert part.window(NOW - 4 * HOUR, NOW).event_id.tolist() == [f"e{k}" for k in range(6)]
 
 
+ZERO = datetime(1, 1, 1, tzinfo=UTC)  # Go's
+
+
+def test_what_claims_to_be_from_before_1970_counts_at_its_arrival(part: Part) -> None:
+    part.write("s1", request("alone", time=ZERO), *pair("a", time=ZERO))
+    part.advance()
+    part.write("s2", *pair("b"), received=NOW + 2 * HOUR)
+    part.advance()
+    assert sorted(part.window().event_id) == ["a", "b"]
+    assert sorted(part.letters()) == [
+        *["Its clock is before 1970; it counts at its arrival."] * 2,
+        "Its other half, request or response, never came.",
+    ]
+
+
+def test_a_half_of_the_year_1_that_an_earlier_version_remembered_stops_no_reader(part: Part) -> None:
+    part.write("s1", request("alone"))
+    part.advance()
+    (reader,) = part.database.readers.where()
+    old = {key: replace(half, time=ZERO) for key, half in reader.halves.items()}
+    part.database.readers.update(reader.id, halves=old)
+    part.write("s2", *pair("b"), received=NOW + 2 * HOUR)
+    part.advance()
+    assert part.letters() == ["Its other half, request or response, never came."]
+
+
 @pytest.mark.parametrize(("origin", "unstated"), [(Origin.EXTERNAL, 4.0), (Origin.LOCAL, 1.0)])
 def test_observations_stand_for_what_their_event_says_or_else_the_owner(
     part: Part, origin: Origin, unstated: float

@@ -35,6 +35,8 @@ from tidegauge.errors import FieldError, InvalidInputError, UnsupportedMediaErro
 
 STRUCTURED_CONTENT_TYPE = "application/cloudevents+json"
 MAX_ERRORS = 1000  # of one batch; past that it is no batch of events
+#: Of a time that can be one of an event; Go's zero time, the year 1, is what a sender leaves unset.
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST = 2048  # characters of an attribute
 _MOST_EXTENSIONS = 64
 _AHEAD = timedelta(days=1)  # that a clock may be: time makes the folders of the log
@@ -273,23 +275,24 @@ def _text(value: Any, index: int, name: str) -> str:
 
 
 def parse_time(text: str) -> datetime:
-    """Return an RFC 3339 time as UTC; raise ValueError for any other form or an impossible date."""
+    """Return an RFC 3339 time from 1970 on as UTC; for any other text ValueError, which says what to send."""
     upper = text.upper()
-    if not _RFC3339.fullmatch(upper):
-        raise ValueError(text)
     try:
-        return datetime.fromisoformat(upper).astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError(text) from error
+        time = datetime.fromisoformat(upper).astimezone(UTC) if _RFC3339.fullmatch(upper) else None
+    except (ValueError, OverflowError):
+        time = None
+    if time is None:
+        raise ValueError("send RFC 3339 such as '2026-01-31T12:00:00.5Z'")
+    if time < EARLIEST:
+        raise ValueError("send a time from 1970 on, or none where it is not known")
+    return time
 
 
 def _time(value: Any, index: int, now: datetime) -> datetime:
     try:
         time = parse_time(_text(value, index, "time"))
     except ValueError as error:
-        raise _wrong(
-            index, "time", f"is {value!r}; send RFC 3339 such as '2026-01-31T12:00:00.5Z'"
-        ) from error
+        raise _wrong(index, "time", f"is {value!r}; {error}") from error
     if time - now > _AHEAD:
         raise _wrong(index, "time", f"is {value!r}, more than a day ahead; set the sender's clock right")
     return time

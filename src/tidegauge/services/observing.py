@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from tidegauge.domain.cloudevents import EARLIEST
 from tidegauge.domain.events import REQUEST_TYPE, RESPONSE_TYPE, Key
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.observation import (
@@ -307,12 +308,13 @@ class Observing:
     def _on_time(
         self, reader: Reader, records: list[tuple[str, Record]], skew: timedelta
     ) -> tuple[list[tuple[str, Record]], list[DeadLetter]]:
-        """Let what claims to come from the future count at its arrival, and say so."""
+        """Let what claims to come from the future, or from before 1970, count at its arrival, and say so."""
         kept, letters = [], []
         for path, record in records:
             event, ahead = record.event, record.event.time - record.received
-            if ahead > skew:
-                reason = f"Its clock is {ahead.total_seconds():.0f} s ahead; it counts at its arrival."
+            if ahead > skew or event.time < EARLIEST:
+                clock = f"{ahead.total_seconds():.0f} s ahead" if ahead > skew else "before 1970"
+                reason = f"Its clock is {clock}; it counts at its arrival."
                 if event.type == REQUEST_TYPE:
                     letters.append(self._letter(reader, event.id, path, reason, record.received))
                 record = replace(record, event=replace(event, time=record.received))  # noqa: PLW2901
@@ -364,7 +366,9 @@ class Observing:
 
     def _never_came(self, reader: Reader, alone: Mapping[str, Half]) -> list[DeadLetter]:
         """Tell of halves that stayed alone, save those of exchanges that are known: they were sent again."""
-        times = [half.time + apart for half in alone.values() for apart in (-_PATIENCE, _PATIENCE)]
+        # An earlier version remembered halves of any time: an hour before the year 1 there is none.
+        moments = [max(half.time, EARLIEST) for half in alone.values()]
+        times = [moment + apart for moment in moments for apart in (-_PATIENCE, _PATIENCE)]
         known = self._seen(reader, times)
         reason = "Its other half, request or response, never came."
         return [

@@ -60,10 +60,8 @@ def event_mark(headers: Headers, clock: Callable[[], datetime]) -> EventMark:
         return EventMark(event_id, clock(), attributes)
     try:
         return EventMark(event_id, parse_time(stated), attributes)
-    except ValueError:
-        raise InvalidInputError.of(
-            EVENT_TIME, f"The header ce-time is {stated!r}; send RFC 3339 such as '2026-01-31T12:00:00Z'."
-        ) from None
+    except ValueError as error:
+        raise InvalidInputError.of(EVENT_TIME, f"The header ce-time is {stated!r}; {error}.") from None
 
 
 def _attributes(headers: Headers) -> dict[str, str]:
