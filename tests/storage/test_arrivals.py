@@ -38,14 +38,14 @@ def any_store(store_url: str) -> ObjectStore:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let collectors be dead after a second without a sign of life, by the clock of the store."""
-    monkeypatch.setattr(arrivals, "_BEAT_SECONDS", 0.0)
+    monkeypatch.setattr(arrivals, "_LIST_SECONDS", 0.0)
     monkeypatch.setattr(arrivals, "_DEAD", arrivals.timedelta(seconds=1))
 
 
 def test_what_arrives_is_safe_at_once_and_goes_to_the_log_as_one(any_store: ObjectStore) -> None:
     journal = Arrivals(any_store)
     journal.append([record("a"), record("b")])
-    assert objects(any_store) == ["segment"]
+    assert sorted(objects(any_store)) == ["alive", "segment"]
     journal.append([record("c")])
     (name,) = journal.sealed()
     assert [found.event.id for found in journal.read(name).records] == ["a", "b", "c"]
@@ -85,36 +85,92 @@ def test_what_the_dead_left_is_adopted_group_by_group(any_store: ObjectStore) ->
     ]
     for name in found:
         other.discard(name, damaged=False)
-    other.sealed()
+    while objects(any_store) != ["alive"] and time.monotonic() < deadline:
+        other.sealed()
     assert objects(any_store) == ["alive"]  # that of the dead is gone
 
 
-def test_a_group_that_lacks_a_member_is_in_the_log_already(any_store: ObjectStore) -> None:
+def test_a_group_that_is_done_is_not_written_again(any_store: ObjectStore) -> None:
     journal = Arrivals(any_store)
     journal.append([record("a")])
     journal.append([record("b")])
     (name,) = journal.sealed()
-    first = next(info.path for info in any_store.list(FOLDER) if info.path.endswith(".segment"))
-    any_store.delete(first)  # as another that wrote the group to the log does
+    any_store.put(name.replace(".group", ".done"), b"")  # as another that adopted it and was killed then does
+    any_store.delete(next(info.path for info in any_store.list(FOLDER) if info.path.endswith(".segment")))
     assert journal.read(name).records == []
     journal.discard(name, damaged=False)
     assert objects(any_store) == ["alive"]
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_collector_that_was_away_too_long_leaves_its_arrivals_to_be_adopted(
-    any_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    late = Arrivals(any_store)
-    late.append([record("a")])
-    late.append([record("b")])
-    monkeypatch.setattr(arrivals, "_LATE_SECONDS", -1.0)
-    assert late.sealed() == []  # who is taken for dead makes no group of what others may be writing
-    monkeypatch.setattr(arrivals, "_LATE_SECONDS", 30.0)
+def adopted(journal: Arrivals) -> list[list[str]]:
+    """Return what is adopted, as soon as something is."""
     deadline = time.monotonic() + 20
-    while not (found := late.sealed()) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert [[each.event.id for each in late.read(name).records] for name in found] == [["a"], ["b"]]
+    while not (found := journal.sealed()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return [[each.event.id for each in journal.read(name).records] for name in found]
+
+
+@pytest.mark.usefixtures("quick")
+def test_who_was_adopted_begins_a_new_life_and_makes_no_group_of_the_old(any_store: ObjectStore) -> None:
+    late, other = Arrivals(any_store), Arrivals(any_store)
+    for name in ("a", "b"):
+        late.append([record(name)])
+    assert adopted(other) == [["a"], ["b"]]
+    assert late.sealed() == []
+    late.append([record("c")])
+    assert [ids for ids in names(late) if ids == ["c"]] == [["c"]]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_group_that_comes_after_the_adoption_does_not_count(any_store: ObjectStore) -> None:
+    """The store takes its time over a group, and meanwhile another writes one of its members to the log."""
+    late, other, third = Arrivals(any_store), Arrivals(any_store), Arrivals(any_store)
+    for name in ("a", "b"):
+        late.append([record(name)])
+    form = late._form
+
+    def stalled() -> None:
+        assert adopted(other) == [["a"], ["b"]]
+        other.discard(other.sealed()[0], damaged=False)
+        form()
+
+    late._form = stalled  # type: ignore[method-assign]
+    assert late.sealed() == []
+    assert objects(any_store).count("group") == 1  # it names one arrival that is gone
+    assert adopted(third) == [["b"]]
+    for name in third.sealed():
+        third.discard(name, damaged=False)
+    deadline = time.monotonic() + 20
+    while "group" in objects(any_store) and time.monotonic() < deadline:
+        third.sealed()
+    assert set(objects(any_store)) == {"alive"}
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_group_that_counts_is_adopted_as_one(any_store: ObjectStore) -> None:
+    slow, other = Arrivals(any_store), Arrivals(any_store)
+    for name in ("a", "b"):
+        slow.append([record(name)])
+    (group,) = slow.sealed()
+    assert adopted(other) == [["a", "b"]]
+    assert other.sealed() == [group]  # both write the same files of the log
+    other.discard(group, damaged=False)
+    with pytest.raises(UnavailableError, match="adopted"):
+        slow.read(group)
+    assert slow.sealed() == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_group_that_cannot_be_read_holds_up_nothing(
+    any_store: ObjectStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead, other = Arrivals(any_store), Arrivals(any_store)
+    for name in ("a", "b"):
+        dead.append([record(name)])
+    (group,) = dead.sealed()
+    any_store.put(group, b"no JSON")
+    assert adopted(other) == [["a"], ["b"]]
+    assert "cannot be read; its arrivals go to the log alone" in caplog.text
 
 
 class Slow(ObjectStore):
@@ -122,28 +178,24 @@ class Slow(ObjectStore):
 
     def replace(self, path: str, data: bytes, tag: str | None = None) -> None:
         super().replace(path, data, tag)
-        self.meanwhile()
+        if path.endswith(".segment"):
+            self.meanwhile()
 
 
 @pytest.mark.usefixtures("quick")
-def test_what_arrives_for_a_former_life_is_left_to_be_adopted(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_arrives_for_a_former_life_is_left_to_be_adopted(tmp_path: Any) -> None:
     store = Slow(str(tmp_path))
-    late = Arrivals(store)
+    late, other = Arrivals(store), Arrivals(store)
 
-    def begin_anew() -> None:
-        with monkeypatch.context() as patched:
-            patched.setattr(arrivals, "_LATE_SECONDS", -1.0)
-            late.sealed()
+    def be_adopted() -> None:
+        adopted(other)
+        late.sealed()
 
-    store.meanwhile = begin_anew
+    store.meanwhile = be_adopted
     late.append([record("a")])
-    assert names(late) == []  # others may be about to write it to the log under its own name
-    deadline = time.monotonic() + 20
-    while not (found := names(late)) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert found == [["a"]]
+    other._listed_at = float("inf")  # it leaves it alone from now on
+    assert names(late) == []
+    assert adopted(late) == [["a"]]
 
 
 class Flaky(ObjectStore):

@@ -3,18 +3,20 @@
 The disk of a pod can vanish, so an event is acknowledged when its object is there:
 
     .arrivals/<collector>/<uuid7>.segment   what came together, in the format of segments
-    .arrivals/<collector>/<uuid7>.group     names of arrivals that go to the log as one
-    .arrivals/<collector>/alive             written again and again; its age says whether the collector is
+    .arrivals/<collector>/<uuid7>.group     paths of arrivals that go to the log as one
+    .arrivals/<collector>/<uuid7>.done      that group is in the log; its arrivals are being deleted
+    .arrivals/<collector>/alive             written again and again, on the condition that nobody else has
 
-A group, and an arrival by itself, always give the same files of the log, whoever writes them. Members are
-deleted only after that, so a group that lacks one is in the log. A collector whose sign of life is late
-begins a new life and leaves its arrivals to be adopted: one by one, since groups are made only of what is
-one's own.
+A group, and an arrival by itself, always give the same files of the log, whoever writes them. A collector
+makes groups of its own arrivals only, and one counts once a sign of life has been given after it. Who adopts
+what another left writes that sign, too: the other finds it and begins a new life. So whoever adopts sees every
+group that counts, and arrivals that are in none, or in one that came too late, go to the log one by one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -23,16 +25,16 @@ from datetime import timedelta
 import orjson
 
 from tidegauge.domain.identity import new_id
-from tidegauge.errors import NotFoundError, UnavailableError
+from tidegauge.errors import ConflictError, NotFoundError, UnavailableError
 from tidegauge.storage.objects import ObjectInfo, ObjectStore
 from tidegauge.storage.segments import SUFFIX, Record, Segment, build_segment, parse_segment
 
 FOLDER = ".arrivals"
-_GROUP, _ALIVE, _DAMAGED = ".group", "alive", "damaged"
+_GROUP, _DONE, _ALIVE, _DAMAGED = ".group", ".done", "alive", "damaged"
 _GROUP_BYTES = 16 << 20
-_BEAT_SECONDS = 10.0
-_LATE_SECONDS = 30.0  # a sign of life that comes so late begins a new life
-_DEAD = timedelta(seconds=60)
+_LIST_SECONDS = 10.0
+_DEAD = timedelta(seconds=60)  # without a sign of life, by the clock of the store
+_log = logging.getLogger(__name__)
 
 
 class Arrivals:
@@ -44,15 +46,14 @@ class Arrivals:
         """Nothing is taken past ``max_waiting_bytes`` that wait for the log."""
         self._store = store
         self._max_waiting = max_waiting_bytes
-        self._lock = threading.Lock()  # guards everything below
+        self._lock = threading.Lock()  # guards what follows up to the doubtful
         self._id = new_id()
         self._loose: dict[str, int] = {}  # sizes of own arrivals that are in no group, by path, oldest first
+        self._forming: dict[str, dict[str, int]] = {}  # groups that may be in the store, and do not count yet
         self._groups: dict[str, dict[str, int]] = {}  # own arrivals by what goes to the log as one
-        self._forming: tuple[str, dict[str, int]] | None = None  # a group that may be in the store
-        self._doubtful: set[str] = (
-            set()
-        )  # arrivals that may be in the store; nobody was told that they are safe
-        self._beaten_at = time.monotonic()
+        self._doubtful: set[str] = set()  # may be in the store; nobody was told that they are safe
+        self._beating = threading.Lock()  # guards what follows
+        self._beats: set[bytes] = set()  # signs of this life that may stand in the store
         self._listed_at = float("-inf")
         self._orphans: list[str] = []
 
@@ -63,6 +64,8 @@ class Arrivals:
         refusal = self.refusal()
         if refusal:
             raise UnavailableError(refusal)
+        if not self._beats:
+            self._beat()  # or nobody could adopt what is left behind
         id_ = new_id()
         data = build_segment(id_, records)
         with self._lock:
@@ -80,7 +83,7 @@ class Arrivals:
     def refusal(self) -> str:
         """Say why nothing more can be taken now; empty where there is room."""
         with self._lock:
-            groups = [self._loose, *self._groups.values()]
+            groups = [self._loose, *self._forming.values(), *self._groups.values()]
             waiting = sum(size for group in groups for size in group.values())
         if waiting < self._max_waiting:
             return ""
@@ -97,19 +100,27 @@ class Arrivals:
 
         For one thread at a time. Raises UnavailableError where the store does not answer.
         """
-        self._beat()
-        for path in tuple(self._doubtful):
+        self._form()
+        if self._beat():
+            with self._lock:
+                self._groups |= self._forming
+                self._forming = {}
+        with self._lock:
+            doubtful = tuple(self._doubtful)
+        for path in doubtful:
             self._store.delete(path)
-            self._doubtful.discard(path)
-        while self._group():
-            pass
-        if time.monotonic() - self._listed_at > _BEAT_SECONDS:
-            self._orphans = self._find_orphans()
+            with self._lock:
+                self._doubtful.discard(path)
+        if time.monotonic() - self._listed_at > _LIST_SECONDS:
+            self._orphans += [name for name in self._adopt() if name not in self._orphans]
             self._listed_at = time.monotonic()
         return [*self._groups, *self._orphans]
 
     def read(self, name: str) -> Segment:
-        """Read what goes to the log as one; nothing where another has written it there meanwhile."""
+        """Read what goes to the log as one; nothing where it is there already.
+
+        Raises UnavailableError where it has been adopted meanwhile: the next ``sealed`` finds that out.
+        """
         records: list[Record] = []
         damaged: list[tuple[int, int]] = []
         torn = 0
@@ -119,64 +130,85 @@ class Arrivals:
                 records += segment.records
                 damaged += segment.damaged
                 torn += segment.torn
-        except NotFoundError:
+        except NotFoundError as error:
+            if name.endswith(_GROUP) and not self._store.exists(_done(name)):
+                self._forget(name)
+                raise UnavailableError(f"The arrivals of {name} were adopted.") from error
             return Segment(_id_of(name), [])
         return Segment(_id_of(name), records, torn, tuple(damaged))
 
     def discard(self, name: str, *, damaged: bool) -> None:
         """Delete what is in the log; what is left of damaged arrivals is kept for somebody to look at."""
-        for path in self._members(name):
+        members = self._members(name)
+        is_group = name.endswith(_GROUP)
+        if is_group:
+            self._store.replace(_done(name), b"")
+        for path in members:
             if damaged:
                 with contextlib.suppress(NotFoundError):
                     self._store.put(f"{FOLDER}/{_DAMAGED}/{_id_of(path)}.{_DAMAGED}", self._store.get(path))
             self._store.delete(path)
-        self._store.delete(name)
+        if is_group:
+            self._store.delete(name)
+            self._store.delete(_done(name))
+        self._forget(name)
+
+    def close(self) -> None:
+        """Leave nothing but what others are to adopt."""
+        with self._lock:
+            left = self._loose or self._forming or self._groups or self._doubtful
+        if not left:
+            with contextlib.suppress(UnavailableError):
+                self._store.delete(f"{FOLDER}/{self._id}/{_ALIVE}")
+
+    def _forget(self, name: str) -> None:
         with self._lock:
             self._groups.pop(name, None)
         if name in self._orphans:
             self._orphans.remove(name)
 
-    def close(self) -> None:
-        """Leave nothing but what others are to adopt."""
-        if not self._loose and not self._groups:
-            with contextlib.suppress(UnavailableError):
-                self._store.delete(f"{FOLDER}/{self._id}/{_ALIVE}")
-
-    def _beat(self) -> None:
-        """Give a sign of life; one that is late begins a new one."""
-        since = time.monotonic() - self._beaten_at
-        if since > _LATE_SECONDS:
+    def _beat(self) -> bool:
+        """Give a sign of life; False where another has adopted this one, and a new one begins."""
+        with self._beating:
+            path = f"{FOLDER}/{self._id}/{_ALIVE}"
+            sign = new_id().encode()
+            if not self._beats:
+                self._beats.add(sign)
+                self._store.create(path, sign)
+                return True
+            try:
+                found, tag = self._store.get_tagged(path)
+                if found in self._beats:
+                    self._beats.add(sign)  # also where there is no answer
+                    self._store.replace(path, sign, tag)
+                    self._beats = {sign}
+                    return True
+            except (NotFoundError, ConflictError):
+                pass
             with self._lock:
                 self._id = new_id()
-                self._loose, self._groups, self._forming = {}, {}, None
-            since = _BEAT_SECONDS
-        if since >= _BEAT_SECONDS or self._listed_at < 0:
-            self._store.put(f"{FOLDER}/{self._id}/{_ALIVE}", b"")
-            self._beaten_at = time.monotonic()
+                self._loose, self._forming, self._groups = {}, {}, {}
+            self._beats = set()
+            return False
 
-    def _group(self) -> bool:
-        """Let arrivals that are in no group go to the log as one; tell whether there were any."""
+    def _form(self) -> None:
+        """Write groups of the arrivals that are in none; each is the same the next time if that fails."""
         with self._lock:
-            if self._forming is None:
+            while self._loose:
                 members: dict[str, int] = {}
                 for path, size in self._loose.items():
                     if members and sum(members.values()) + size > _GROUP_BYTES:
                         break
                     members[path] = size
-                if not members:
-                    return False
                 alone = len(members) == 1
                 name = next(iter(members)) if alone else f"{FOLDER}/{self._id}/{new_id()}{_GROUP}"
-                self._forming = name, members
-            name, members = self._forming
-        if len(members) > 1:
-            self._store.replace(name, orjson.dumps(list(members)))
-        with self._lock:
-            self._forming = None
-            self._groups[name] = members
-            for path in members:
-                del self._loose[path]
-        return True
+                self._forming[name] = members
+                for path in members:
+                    del self._loose[path]
+            forming = list(self._forming.items())
+        for name, group in forming:
+            if len(group) > 1:
+                self._store.replace(name, orjson.dumps(list(group)))
 
     def _members(self, name: str) -> list[str]:
         own = self._groups.get(name)
@@ -185,37 +217,71 @@ class Arrivals:
         if not name.endswith(_GROUP):
             return [name]
         try:
-            members: list[str] = orjson.loads(self._store.get(name))
+            return _paths(self._store.get(name))
         except NotFoundError:
             return []  # another has adopted it
-        return members
 
-    def _find_orphans(self) -> list[str]:
-        """Return what collectors left whose last sign of life is old by the store's clock, oldest first."""
+    def _adopt(self) -> list[str]:
+        """Take over what collectors left whose last sign of life is old; return it, oldest first."""
         found: dict[str, dict[str, ObjectInfo]] = {}
         for info in self._store.list(FOLDER):
             collector, _, file = info.path.removeprefix(f"{FOLDER}/").partition("/")
             if file and collector != _DAMAGED:
                 found.setdefault(collector, {})[file] = info
         own = found.pop(self._id, {}).get(_ALIVE)
-        if own is None:
-            return []
         orphans: list[str] = []
         for collector, files in found.items():
-            newest = max(info.modified for info in files.values())
-            if own.modified - newest < _DEAD:
-                continue
-            groups = [info.path for file, info in files.items() if file.endswith(_GROUP)]
-            grouped = {path for group in groups for path in self._members(group)}
-            loose = [
-                info.path
-                for file, info in files.items()
-                if file.endswith(SUFFIX) and info.path not in grouped
-            ]
-            orphans += sorted(groups + loose, key=_id_of)
-            if not groups and not loose:
-                self._store.delete(f"{FOLDER}/{collector}/{_ALIVE}")
+            seen = files.get(_ALIVE) or max(files.values(), key=lambda info: info.modified)
+            if own is not None and own.modified - seen.modified > _DEAD and self._take_over(collector):
+                orphans += self._left(collector)
         return orphans
+
+    def _take_over(self, collector: str) -> bool:
+        """Write the sign of another's life in its place; False where it is alive, or another was faster."""
+        path, sign = f"{FOLDER}/{collector}/{_ALIVE}", f"adopted {new_id()}".encode()
+        try:
+            _, tag = self._store.get_tagged(path)
+            self._store.replace(path, sign, tag)
+        except NotFoundError:
+            return self._store.create(path, sign)
+        except ConflictError:
+            return False
+        return True
+
+    def _left(self, collector: str) -> list[str]:
+        """Return what there is of one that was taken over: groups that count, other arrivals alone."""
+        paths = {info.path for info in self._store.list(f"{FOLDER}/{collector}")}
+        groups, grouped = [], set()
+        for group in sorted(path for path in paths if path.endswith(_GROUP)):
+            try:
+                members = set(_paths(self._store.get(group)))
+            except (NotFoundError, ValueError) as error:
+                _log.error("The group %s cannot be read; its arrivals go to the log alone: %s", group, error)
+                continue
+            if members <= paths or _done(group) in paths:
+                groups.append(group)
+                grouped |= members
+            elif not members & paths:
+                self._store.delete(group)
+        loose = [path for path in paths if path.endswith(SUFFIX) and path not in grouped]
+        for done in paths:
+            if done.endswith(_DONE) and done.removesuffix(_DONE) + _GROUP not in paths:
+                self._store.delete(done)
+        if not groups and not loose:
+            self._store.delete(f"{FOLDER}/{collector}/{_ALIVE}")
+        return sorted(groups + loose, key=_id_of)
+
+
+def _done(group: str) -> str:
+    return group.removesuffix(_GROUP) + _DONE
+
+
+def _paths(data: bytes) -> list[str]:
+    """Return the members of a group; ValueError where it is none."""
+    found = orjson.loads(data)
+    if not isinstance(found, list) or not all(isinstance(path, str) for path in found):
+        raise ValueError("it is no list of paths")
+    return found
 
 
 def _id_of(path: str) -> str:
