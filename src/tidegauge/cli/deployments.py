@@ -42,7 +42,7 @@ _NAMESPACE = typer.Option(help="Namespace of the InferenceService.")
 _PREDICT_URL = typer.Option(help="Where others ask it.")
 _KEEP_DAYS = typer.Option(help="Days that its events are kept; all, or default: as the server is set.")
 _KEEP_BYTES = typer.Option(help="Bytes that its log may have; all, or default: as the server is set.")
-_SAMPLING = typer.Option(help="Share of its requests that is logged, above 0 and at most 1.")
+_SAMPLING = typer.Option(help="Share of its requests that is logged, from 0.000001 to 1.")
 
 
 @app.command("list")

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from typing_extensions import TypedDict  # typing's own is read by pydantic from Python 3.12 on
 
 from tidegauge.domain.labels import label_text
+from tidegauge.domain.sampled import one_in, sampling_error
 from tidegauge.domain.strict import STRICT
 from tidegauge.errors import FieldError
 
@@ -120,7 +121,7 @@ class Deployment:
     @property
     def weight(self) -> float:
         """How many requests a logged one stands for that does not say so; our model server always does."""
-        return 1.0 if self.origin is Origin.LOCAL else 1 / self.sampling
+        return 1.0 if self.origin is Origin.LOCAL else float(one_in(self.sampling))
 
     def errors(self) -> Iterator[FieldError]:
         """Say what is wrong with what its owner tells of it."""
@@ -145,9 +146,8 @@ class Deployment:
         if self.predict_url and not _is_web_address(self.predict_url):
             message = f"predict_url is {self.predict_url[:80]!r}; give an address such as https://host/path."
             yield FieldError("predict_url", message)
-        if not 0 < self.sampling <= 1:
-            message = f"sampling is {self.sampling:g}; give the share that is logged, above 0 and at most 1."
-            yield FieldError("sampling", message)
+        if error := sampling_error(self.sampling):
+            yield error
         for name, bound, most in (
             ("keep_days", self.keep_days, _MOST_DAYS),
             ("keep_bytes", self.keep_bytes, _MOST_BYTES),

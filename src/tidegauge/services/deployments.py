@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -19,6 +20,7 @@ from tidegauge.errors import (
     InvalidInputError,
     NotFoundError,
     TidegaugeError,
+    UnavailableError,
     raise_all,
 )
 from tidegauge.services.catalogue import Catalogue
@@ -99,7 +101,7 @@ class Deployments:
             service: InferenceService under which KServe's logger reports it.
             namespace: of the InferenceService.
             predict_url: where others ask it.
-            sampling: share of its requests that is logged, above 0 and at most 1.
+            sampling: share of its requests that is logged, from 0.000001 to 1.
             keep_days: events older than so many days are deleted; 0: none, None: as the server is set.
             keep_bytes: the oldest events are deleted where the log is larger; likewise.
 
@@ -215,7 +217,8 @@ class Deployments:
         self._supervisor.remove(deployment.id)
         self._store.delete_below(deployment.id)  # first: after a crash the deployment is there to be deleted
         self._database.deployments.delete(deployment.id)
-        self._flush()  # or what waits would be written after the deletion
+        with contextlib.suppress(UnavailableError):  # what waits is of no deployment now, and is left out
+            self._flush()
         self._store.delete_below(deployment.id)
 
     def log(self, deployment: Deployment) -> str:
