@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from parts import CLASSES, SIDE, image
-from simulated import OWNER, START, Site
 from parts_collector import report
+from simulated import OWNER, START, Site
 from tidegauge.domain.monitor import Cause, Monitor, MonitorRun
 from tidegauge.errors import InvalidInputError, NotFoundError
 from tidegauge.services.labels import PostedLabel
@@ -298,3 +299,27 @@ def test_asking_twice_deletes_once(clinic: Clinic) -> None:
     (again,) = clinic.services.erasures.begin(clinic.site.deployment, [ids[0]], OWNER, "")
     assert again.done_at is not None
     assert (again.event_id, again.note) == ("", "asked for")
+
+
+def test_a_deletion_that_is_asked_for_while_another_is_under_way_is_done(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = clinic.go(0)
+    begun, gate = threading.Event(), threading.Event()
+    forget = clinic.database.forget
+
+    def held() -> bool:
+        begun.set()
+        assert gate.wait(30)
+        return forget()
+
+    monkeypatch.setattr(clinic.database, "forget", held)
+    clinic.services.erasures.begin(clinic.site.deployment, [ids[0]], OWNER, "")
+    assert begun.wait(30)
+    clinic.services.erasures.begin(clinic.site.deployment, [ids[1]], OWNER, "")
+    gate.set()
+    until = time.monotonic() + 30
+    while clinic.database.erasures.where(done_at=None) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert all(erasure.done_at for erasure in clinic.database.erasures.where())
+    assert clinic.places(ids[1]) == []

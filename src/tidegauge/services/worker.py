@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 _log = logging.getLogger(__name__)
@@ -19,15 +19,22 @@ class Worker:
 
     def __init__(self, threads: int = 4) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="worker")
-        self._running: dict[str, Future[None]] = {}
-        self._lock = Lock()
+        self._lock = Lock()  # guards everything below
+        self._under_way: set[str] = set()
+        self._next: dict[str, Callable[[], None]] = {}
+        self._is_closed = False
 
     def submit(self, subject: str, job: Callable[[], None]) -> None:
-        """Run ``job`` soon, unless one for this subject is under way."""
+        """Run ``job`` soon; where one for this subject is under way, after it, and of several the last.
+
+        What is under way may have looked already at what has made somebody ask again.
+        """
         with self._lock:
-            if subject in self._running:
+            if subject in self._under_way:
+                self._next[subject] = job
                 return
-            self._running[subject] = self._pool.submit(self._run, subject, job)
+            self._pool.submit(self._run, subject, job)
+            self._under_way.add(subject)
 
     def _run(self, subject: str, job: Callable[[], None]) -> None:
         try:
@@ -37,8 +44,14 @@ class Worker:
             _log.exception("background job for %s failed", subject)
         finally:
             with self._lock:
-                self._running.pop(subject, None)
+                following = self._next.pop(subject, None)
+                if following and not self._is_closed:
+                    self._pool.submit(self._run, subject, following)
+                else:
+                    self._under_way.remove(subject)
 
     def close(self) -> None:
         """Drop what has not begun and wait for what has."""
+        with self._lock:
+            self._is_closed = True
         self._pool.shutdown(wait=True, cancel_futures=True)
