@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from parts_log import DEPLOYMENT, HOUR, NEVER, START, CrashError, LogSite, sqlite
+from tidegauge.domain.deployment import Deployment
 from tidegauge.errors import NotFoundError
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.upkeep import keeper
@@ -263,3 +266,29 @@ def test_a_keeper_works_by_itself_and_ends_when_it_is_told(local: LogSite) -> No
     one.close()
     assert one.counts.merged == 5
     assert not one._thread.is_alive()
+
+
+def test_a_database_that_is_away_for_a_moment_does_not_end_the_upkeep(
+    site: LogSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.fill(5)
+    away = threading.Event()
+    where = site.database.deployments.where
+
+    def failing(**_: object) -> Sequence[Deployment]:
+        if away.is_set():
+            return where()
+        away.set()
+        raise OperationalError("SELECT", {}, OSError("the server closed the connection"))
+
+    monkeypatch.setattr(site.database.deployments, "where", failing)
+    retention = Retention(site.database, site.log, Baselines(site.store), 0, 0)
+    compaction = Compaction(site.database, site.log)
+    upkeep = Keeper(site.database, site.store, compaction, retention, Clock(), seconds=0.01)
+    upkeep.start()
+    until = time.monotonic() + 10
+    while not upkeep.counts.merged and time.monotonic() < until:
+        time.sleep(0.02)
+    upkeep.close()
+    assert upkeep.counts.merged == 6
+    assert "could not be looked after" in caplog.text

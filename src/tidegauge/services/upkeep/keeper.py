@@ -116,5 +116,9 @@ class Keeper:
 
     def _run(self) -> None:
         while not self._stop.wait(self._seconds):
-            while self.look() and not self._stop.is_set():
-                pass
+            try:
+                while self.look() and not self._stop.is_set():
+                    pass
+            except Exception:
+                # A database that is away for a moment must not end the thread.
+                _log.exception("The logs could not be looked after")
