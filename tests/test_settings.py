@@ -28,7 +28,9 @@ def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> N
         ("prot = 1", {}, "has an unknown setting 'prot'"),
         ("port = ", {}, "is not valid TOML"),
         ("", {"TIDEGAUGE_FLUSH_SECONDS": "0"}, "flush_seconds is 0; use 1 or more."),
-        ("", {"TIDEGAUGE_KEEP_DAYS": "-1"}, "keep_days is -1; use 0 (all is kept) or more."),
+        ("", {"TIDEGAUGE_KEEP_DAYS": "-1"}, "keep_days is -1; use 0 (all is kept) to 36,500."),
+        ("keep_days = 10000000000", {}, "keep_days is 10000000000; use 0 (all is kept) to 36,500."),
+        ("", {"TIDEGAUGE_KEEP_BYTES": str(2**63)}, f"keep_bytes is {2**63}; use 0 (all is kept) to"),
     ],
 )
 def test_a_bad_value_refuses_to_start_and_names_itself(

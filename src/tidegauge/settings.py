@@ -11,6 +11,9 @@ from typing import Any
 
 from tidegauge.errors import InvalidInputError
 
+MOST_KEEP_DAYS = 36_500
+MOST_KEEP_BYTES = 2**63 - 1  # what the database holds
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -93,9 +96,12 @@ def load_settings(
             "collector_waiting_bytes",
             f"collector_waiting_bytes is {settings.collector_waiting_bytes}; use {2**20} or more.",
         )
-    for name, value in (("keep_days", settings.keep_days), ("keep_bytes", settings.keep_bytes)):
-        if value < 0:
-            raise InvalidInputError.of(name, f"{name} is {value}; use 0 (all is kept) or more.")
+    for name, value, most in (
+        ("keep_days", settings.keep_days, MOST_KEEP_DAYS),
+        ("keep_bytes", settings.keep_bytes, MOST_KEEP_BYTES),
+    ):
+        if not 0 <= value <= most:
+            raise InvalidInputError.of(name, f"{name} is {value}; use 0 (all is kept) to {most:,}.")
     if not 0 <= settings.workers <= 64:
         raise InvalidInputError.of("workers", f"workers is {settings.workers}; use a number from 0 to 64.")
     return settings

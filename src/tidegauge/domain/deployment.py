@@ -15,9 +15,8 @@ from tidegauge.domain.labels import label_text
 from tidegauge.domain.sampled import one_in, sampling_error
 from tidegauge.domain.strict import STRICT
 from tidegauge.errors import FieldError
+from tidegauge.settings import MOST_KEEP_BYTES, MOST_KEEP_DAYS
 
-_MOST_DAYS = 36_500
-_MOST_BYTES = 2**63 - 1  # what the database holds
 _LONGEST = 253  # characters of a name in Kubernetes
 _OF_LOG = frozenset({"keep_days", "keep_bytes"})
 
@@ -149,8 +148,8 @@ class Deployment:
         if error := sampling_error(self.sampling):
             yield error
         for name, bound, most in (
-            ("keep_days", self.keep_days, _MOST_DAYS),
-            ("keep_bytes", self.keep_bytes, _MOST_BYTES),
+            ("keep_days", self.keep_days, MOST_KEEP_DAYS),
+            ("keep_bytes", self.keep_bytes, MOST_KEEP_BYTES),
         ):
             if bound is not None and not 0 <= bound <= most:
                 message = f"{name} is {bound}; give 0, which keeps all, to {most:,}, or nothing."
