@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tidegauge.domain.events import SERVED_TYPE
+from tidegauge.domain.observation import LogFile
 from tidegauge.errors import NotFoundError
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
@@ -51,12 +52,17 @@ class Traffic:
         for file in newest:
             if file.written_at < since:
                 break
-            try:
-                keys = self._log.keys(file.id)
-                seen |= {(source, event_id) for source, event_id, type_ in keys if type_ != SERVED_TYPE}
-            except NotFoundError:
-                continue  # deleted meanwhile
+            keys = self._keys(file)
+            seen |= {(source, event_id) for source, event_id, type_ in keys if type_ != SERVED_TYPE}
         return Flow(newest[0].written_at if newest else None, len(seen), _SPAN.total_seconds() / 60)
+
+    def _keys(self, file: LogFile) -> list[tuple[str, str, str]]:
+        """Return the keys of the events of a file, wherever they are by now; none where they are deleted."""
+        try:
+            return self._log.keys(file.id, file.merged_into)
+        except (NotFoundError, FileNotFoundError):  # when it is opened, and when more of it is read
+            now = self._files.find(id=file.id)
+            return self._keys(now) if now and now.merged_into != file.merged_into else []
 
     def _last(self, deployment_id: str) -> datetime | None:
         newest = self._files.where(deployment_id=deployment_id, sort="-number", limit=1)

@@ -149,10 +149,13 @@ class InferenceLog:
         for path in paths:
             self._store.delete(path)
 
-    def keys(self, path: str) -> list[tuple[str, str, str]]:
-        """Return the source, id and type of each event of a file."""
-        columns = pq.read_table(self._store.open(path), columns=["source", "event_id", "type"])
-        return list(zip(*(columns[name].to_pylist() for name in columns.column_names), strict=True))
+    def keys(self, path: str, within: str = "") -> list[tuple[str, str, str]]:
+        """Return the source, id and type of each event of any file; ``within``: of a part of that."""
+        file = pq.ParquetFile(self._store.open(within or path))
+        groups = groups_of(file.metadata).get(_name(path), ()) if within else range(file.num_row_groups)
+        names = ("source", "event_id", "type")
+        columns = file.read_row_groups(list(groups), columns=list(names), use_threads=False)
+        return list(zip(*(columns[name].to_pylist() for name in names), strict=True))
 
     def holding(self, paths: Iterable[str], event_ids: set[str]) -> dict[str, set[str]]:
         """Return which of these events each of these files holds; those that hold none are left out."""
@@ -166,11 +169,6 @@ class InferenceLog:
             if held:
                 found[path] = held
         return found
-
-    def around(self, deployment_id: str, moments: Iterable[datetime]) -> list[str]:
-        """Return the paths of the files of the hours that these times lie in."""
-        folders = sorted({_hour_folder(deployment_id, moment) for moment in moments})
-        return [info.path for folder in folders for info in self._store.list(folder)]
 
     def erase(self, path: str, event_ids: set[str]) -> int:
         """Write a file again without some events; return how many rows went, 0 where it is there no more."""
