@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tidegauge.domain.capture import (
     MINUTE,
+    MOST_MINUTES,
     Capture,
     Coverage,
     coverage_of,
@@ -212,6 +213,13 @@ def test_a_report_is_read_as_it_was_written():
         of(0, served=3, overflow=0, refused=1),
         of(1, served=4, overflow=1, refused=1),
     ]
+
+
+def test_a_report_of_too_many_minutes_is_refused_and_says_how_many_there_may_be():
+    minutes = [{"minute": START, "served": 1, "overflow": 0, "refused": 0}] * (MOST_MINUTES + 1)
+    assert len(reported("d", told(report("s", minutes[1:])))) == 1000
+    with pytest.raises(InvalidInputError, match="has 1001 minutes; send 1000 at most"):
+        reported("d", told(report("s", minutes)))
 
 
 GOOD = {"minute": "2026-11-27T05:40:00Z", "served": 1, "overflow": 0, "refused": 0}

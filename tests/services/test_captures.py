@@ -185,6 +185,17 @@ def test_rows_go_after_thirty_days(captures: Captures, deployment: str, database
     assert total(captures, deployment, 43_200, 43_201) == Coverage(1, 1)  # 1 is no gap: it is not known
 
 
+def test_minutes_that_are_not_kept_or_are_far_ahead_are_left_out(
+    captures: Captures, deployment: str, database: Database
+):
+    day = 24 * 60
+    kept = (-30 * day + 61, 25 * 60)  # it is 13:00
+    for minute in (-30 * day + 59, *kept, 25 * 60 + 1, 74 * 365 * day):
+        captures.note([*pair(deployment, 1, minute), told(deployment, (minute, 1, 0, 0))])
+    minutes = [capture.minute for capture in database.captures.where(sort="minute")]
+    assert minutes == [NOW + minute * MINUTE for minute in kept]
+
+
 def test_a_deployment_that_is_deleted_takes_its_rows_along(
     captures: Captures, deployment: str, database: Database
 ):

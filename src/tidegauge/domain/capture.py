@@ -21,6 +21,7 @@ from tidegauge.domain.events import SENDER, SEQUENCE, Event
 from tidegauge.errors import InvalidInputError
 
 MINUTE = timedelta(minutes=1)
+MOST_MINUTES = 1000  # of a report: they are taken down while events wait to be written
 #: Numbers from the first to the last, both included.
 Ranges = tuple[tuple[int, int], ...]
 
@@ -196,7 +197,9 @@ def reported(deployment_id: str, event: Event) -> list[Capture]:
     """Return the captures that a report tells of; InvalidInputError where it is none."""
     try:
         told = orjson.loads(event.data)
-        sender = _name(told["sender"])
+        sender, minutes = _name(told["sender"]), told["minutes"]
+        if len(minutes) > MOST_MINUTES:
+            raise ValueError(f"it has {len(minutes)} minutes; send {MOST_MINUTES} at most")  # noqa: TRY301
         return [
             Capture.of(
                 deployment_id,
@@ -204,7 +207,7 @@ def reported(deployment_id: str, event: Event) -> list[Capture]:
                 parse_time(one["minute"]),
                 **{name: _count(one, name) for name in _COUNTS},
             )
-            for one in told["minutes"]
+            for one in minutes
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError.of(

@@ -25,7 +25,7 @@ from tidegauge.domain.monitor import Metric
 from tidegauge.domain.status import Status
 from tidegauge.domain.windows import span
 from tidegauge.errors import ConflictError, InvalidInputError
-from tidegauge.services.pruning import Pruning
+from tidegauge.services.pruning import KEPT, Pruning
 from tidegauge.storage.database import Database
 from tidegauge.storage.segments import Record
 
@@ -52,9 +52,11 @@ class Captures:
     def note(self, records: Sequence[Record]) -> None:
         """Take down what records that are in the log tell; to tell it again changes nothing.
 
-        Raises ConflictError where other collectors were faster again and again.
+        Minutes that are not kept any more, or are more than a day ahead, are left out. Raises ConflictError
+        where other collectors were faster again and again.
         """
-        told = _merged(_told(records))
+        now = self._now()
+        told = _merged(one for one in _told(records) if now - KEPT <= one.minute <= now + _DAY)
         if not told:
             return
         ids = sorted(told)

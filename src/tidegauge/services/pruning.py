@@ -9,7 +9,7 @@ from typing import Any
 from tidegauge.storage.database import Database
 from tidegauge.storage.rows import Rows
 
-_KEPT = timedelta(days=30)
+KEPT = timedelta(days=30)
 _EVERY = timedelta(hours=1)
 _AT_ONCE = 500  # so that no other writer waits long
 
@@ -33,7 +33,7 @@ class Pruning:
             while old := self._rows.between(
                 self._column,
                 None,
-                now - _KEPT,
+                now - KEPT,
                 sort=self._column,
                 limit=_AT_ONCE,
                 deployment_id=deployment.id,

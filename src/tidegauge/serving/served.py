@@ -8,11 +8,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
-from tidegauge.domain.capture import report
+from tidegauge.domain.capture import MOST_MINUTES, report
 from tidegauge.domain.identity import new_id
 
 REPORT_SECONDS = 10.0
-_AT_ONCE = 1000  # minutes of a report
+_AT_ONCE = MOST_MINUTES
 _REMEMBERED = 10_000  # minutes, a week; requests may bring times of their own
 _LAST = 2**31 - 1  # that CloudEvents can number
 
