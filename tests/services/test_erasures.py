@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -146,6 +147,22 @@ def test_an_event_that_waits_for_its_other_half_is_deleted(clinic: Clinic) -> No
     report(clinic.services.collector, clinic.site.deployment.id, [response], clinic.site.clock())
     clinic.look(0)
     assert clinic.places("half-of-it") == []
+
+
+@pytest.mark.parametrize("seconds", [3, 3599])
+def test_halves_of_different_hours_are_deleted(clinic: Clinic, seconds: int) -> None:
+    """KServe's logger gives each its own time."""
+    images, _ = draw(1, clinic.rng)
+    request, response = clinic.site.events("at-the-turn", images[0], SURE[0], START + 11 * STEP)
+    request = replace(request, time=START + timedelta(seconds=3599))
+    response = replace(response, time=request.time + timedelta(seconds=seconds))
+    clinic.site.clock.now = START + 24 * STEP
+    report(clinic.services.collector, clinic.site.deployment.id, [request, response], clinic.site.clock())
+    clinic.look(11)
+    assert len(clinic.services.collector.log.files(clinic.site.deployment.id)) == 2
+    clinic.delete("at-the-turn")
+    clinic.look(11)
+    assert clinic.places("at-the-turn") == []
 
 
 def test_an_event_that_was_given_up_is_not_named_any_more(clinic: Clinic) -> None:

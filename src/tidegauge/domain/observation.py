@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tidegauge.domain.events import Event, Key
+
+PATIENCE = timedelta(hours=1)  # for the other half of an exchange
 
 
 @dataclass(frozen=True)

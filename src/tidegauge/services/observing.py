@@ -15,6 +15,7 @@ from tidegauge.domain.cloudevents import EARLIEST
 from tidegauge.domain.events import REQUEST_TYPE, RESPONSE_TYPE, Key
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.observation import (
+    PATIENCE,
     DeadLetter,
     Half,
     LogFile,
@@ -40,7 +41,6 @@ from tidegauge.storage.segments import Record
 
 _FILES = 64  # of the log at once
 _BYTES = 64 << 20
-_PATIENCE = timedelta(hours=1)  # for the other half of an exchange
 _IMAGES = 64  # decoded at a time
 _HOUR = timedelta(hours=1)
 _UNDER_WAY = timedelta(days=1)  # longer than any file waits until it counts
@@ -350,7 +350,7 @@ class Observing:
             else:
                 waiting[key] = Half(path, record.received, record.event.time)
         newest = max((record.received for _, record in records), default=None)
-        alone = {key: half for key, half in waiting.items() if newest and half.received < newest - _PATIENCE}
+        alone = {key: half for key, half in waiting.items() if newest and half.received < newest - PATIENCE}
         waiting = {key: half for key, half in waiting.items() if key not in alone}
         return pairs, waiting, self._never_came(reader, alone)
 
@@ -368,7 +368,7 @@ class Observing:
         """Tell of halves that stayed alone, save those of exchanges that are known: they were sent again."""
         # An earlier version remembered halves of any time: an hour before the year 1 there is none.
         moments = [max(half.time, EARLIEST) for half in alone.values()]
-        times = [moment + apart for moment in moments for apart in (-_PATIENCE, _PATIENCE)]
+        times = [moment + apart for moment in moments for apart in (-PATIENCE, PATIENCE)]
         known = self._seen(reader, times)
         reason = "Its other half, request or response, never came."
         return [

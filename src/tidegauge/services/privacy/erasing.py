@@ -9,7 +9,7 @@ from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.erasure import Erasure, digest_of
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.monitor import Cause, Monitor
-from tidegauge.domain.observation import ObservationFile, key_of_half
+from tidegauge.domain.observation import PATIENCE, ObservationFile, key_of_half
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.runs import Runs
@@ -24,6 +24,7 @@ _NAMED = 5  # ids of an error
 _CHUNK = 500  # files of the log that are looked into at once
 _TRIES = 20
 _FORGETS = 5  # minutes that others may keep the database's log, such as a backup
+_HOUR = timedelta(hours=1)
 _IN_FLIGHT = timedelta(hours=1)  # a file that is younger may be about to count
 
 
@@ -161,11 +162,19 @@ class Erasures:
         return found
 
     def _erase_logged(self, deployment_id: str, ids: set[str], times: Mapping[str, datetime]) -> int:
-        """Both halves of an exchange have one time; what is not where it says may be anywhere."""
-        near = self._held(self._log.around(deployment_id, times.values()), ids)
-        halves = [id_ for held in near.values() for id_ in held]
-        odd = {id_ for id_ in ids if halves.count(id_) < 1 or id_ not in times}
-        held = {**near, **self._held(self._log.files(deployment_id), odd)}
+        """The other half of an exchange is near the time of one; what is not there may be anywhere."""
+        hours = self._log.hours(deployment_id)
+        around = [
+            info.path
+            for hour, infos in hours.items()
+            # Differences, since the first and the last of all times have nothing beyond them.
+            if any(-PATIENCE - _HOUR < hour - time <= PATIENCE for time in times.values())
+            for info in infos
+        ]
+        near = self._held(around, ids)
+        odd = ids - set().union(*near.values()).intersection(times)
+        everything = [info.path for infos in hours.values() for info in infos]
+        held = {**near, **self._held(everything, odd)}
         return sum(self._log.erase(path, found) > 0 for path, found in held.items())
 
     def _erase_observed(self, deployment_id: str, ids: set[str]) -> int:
