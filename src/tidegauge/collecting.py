@@ -47,7 +47,7 @@ def build_collector(
     store: ObjectStore,
     senders: Senders,
     now: Callable[[], datetime],
-    folder: str = "collector",
+    folder: str = "",
     *,
     fleet: bool = False,
 ) -> Collector:
@@ -61,10 +61,12 @@ def build_collector(
     if fleet:
         journal = Arrivals(store, max_waiting_bytes=settings.collector_waiting_bytes)
     else:
+        root = settings.home.absolute() / "collector"
         journal = Segments(
-            settings.home.absolute() / folder,
+            root / folder,
             max_age=settings.flush_seconds,
             max_waiting_bytes=settings.collector_waiting_bytes,
+            neighbours=[root, *root.glob("*/")],
         )
     return Collector(
         journal,
@@ -134,7 +136,7 @@ def run(settings: Settings, announce: Callable[[], None], *, fleet: bool) -> Non
     senders = Senders(database, People(database, _now))
     store = ObjectStore(settings.store)
     # By port, so that a server and its collectors may share a home, and each finds its own after a crash.
-    folder = f"collector/{settings.port}"
+    folder = str(settings.port)
     collector = build_collector(settings, database, store, senders, _now, folder, fleet=fleet)
     config = uvicorn.Config(
         create_app(collector, senders),

@@ -11,7 +11,8 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,13 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.requests import Request
 
-from parts_collector import build, principal
+from parts_collector import build, principal, report
 from tidegauge.api import errors
 from tidegauge.api.collector import build_router
 from tidegauge.domain.cloudevents import STRUCTURED_CONTENT_TYPE
-from tidegauge.domain.events import BATCH_CONTENT_TYPE
+from tidegauge.domain.events import BATCH_CONTENT_TYPE, Event
 from tidegauge.domain.users import Principal, Role, Scope
-from tidegauge.errors import NotSignedInError
+from tidegauge.errors import InvalidInputError, NotSignedInError, TooLargeError
 from tidegauge.services.collector import Collector, Limits
 from tidegauge.storage.objects import ObjectStore
 from tidegauge.web.bodies import Bounding
@@ -158,6 +159,52 @@ def test_an_event_that_is_sent_again_is_acknowledged_and_stored_once(
     assert answer.json() == {"accepted": 1, "repeated": 1}
     assert len(logged(collector)) == 2
     assert collector.counts().repeated == 2
+
+
+def test_a_body_without_a_length_holds_room_only_for_what_has_come(tmp_path: Path) -> None:
+    store = ObjectStore(str(tmp_path / "store"))
+    with serving(build(tmp_path / "segments", store, limits=Limits(waiting_bytes=6000))) as client:
+        going = threading.Event()
+
+        def slow() -> Iterator[bytes]:
+            yield batch(EVENT)[:-1]
+            going.wait(20)
+            yield b"]"
+
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(client.post, "/v1/events", content=slow(), headers=BATCH)
+            time.sleep(0.3)
+            other = client.post("/v1/events", content=batch({**EVENT, "id": "2"}), headers=BATCH)
+            going.set()
+            assert (other.status_code, waiting.result().status_code) == (202, 202)
+
+
+def test_a_body_that_does_not_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegauge.api.collector._BODY_SECONDS", 0.3)
+    store = ObjectStore(str(tmp_path / "store"))
+    with serving(build(tmp_path / "segments", store)) as client:
+        address = (client.base_url.host, client.base_url.port)
+        with socket.create_connection(address, timeout=20) as connection:
+            lines = ["POST /v1/events HTTP/1.1", "Host: x", f"Content-Type: {BATCH_CONTENT_TYPE}"]
+            connection.sendall("\r\n".join([*lines, "Content-Length: 100", "", "["]).encode())
+            assert connection.recv(1000).startswith(b"HTTP/1.1 408")
+
+
+def test_a_batch_is_bounded_in_events_and_in_hours(tmp_path: Path) -> None:
+    collector = build(tmp_path / "segments", ObjectStore(str(tmp_path / "store")))
+    one = Event("1", "/s", "request", datetime(2026, 1, 1, tzinfo=UTC), "a/b", b"")
+    with pytest.raises(TooLargeError, match="10001 events; send 10000 at most"):
+        report(collector, "d1", [one] * 10_001, datetime.now(UTC))
+    spread = [replace(one, id=str(n), time=one.time + timedelta(hours=n)) for n in range(201)]
+    with pytest.raises(InvalidInputError, match="lie in 201 hours"):
+        report(collector, "d1", spread, datetime.now(UTC))
+    assert report(collector, "d1", spread[1:], datetime.now(UTC)).accepted == 200
+    unknown = [replace(one, id=str(n), source=f"/deployments/x{n}") for n in range(1001)]
+    nobody = build(tmp_path / "others", ObjectStore(str(tmp_path / "store")), lambda _: False)
+    with pytest.raises(InvalidInputError, match="More than 1000 events are wrong"):
+        report(nobody, None, unknown, datetime.now(UTC))
+    collector.close()
+    nobody.close()
 
 
 def test_more_than_a_deployment_may_send_is_429_with_retry_after(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from parts_collector import build, report
 from tidegauge.domain.events import Event
 from tidegauge.errors import InvalidInputError, NotFoundError, UnavailableError
-from tidegauge.services.collector import Collector, Limits, Taken
+from tidegauge.services.collector import Collector, Hooks, Limits, Taken
 from tidegauge.storage.objects import ObjectStore
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -190,12 +190,61 @@ def test_a_damaged_segment_is_kept_and_the_rest_is_written(
 
 def test_memory_for_requests_is_bounded(tmp_path: Path, store: FlakyStore) -> None:
     collector = make(tmp_path, store, limits=Limits(waiting_bytes=100))
-    with collector.room(200):  # a single request always finds room
-        pass
-    with collector.room(60), collector.room(40):
-        with pytest.raises(UnavailableError, match="later"), collector.room(1):
-            pass
+    with collector.room() as hold:
+        hold(200)  # a single request always finds room
+    with collector.room() as one, collector.room() as other, collector.room() as third:
+        one(30)
+        one(30)
+        other(40)
+        with pytest.raises(UnavailableError, match="later"):
+            third(1)
         assert collector.counts().refused == 1
-    with collector.room(100):
-        pass
+    with collector.room() as hold:
+        hold(100)
+    collector.close()
+
+
+def test_what_is_deleted_while_it_is_written_is_taken_out_again(tmp_path: Path, store: FlakyStore) -> None:
+    deleted: set[str] = set()
+    hooks = Hooks(
+        wrote=lambda _: deleted.add("b"),
+        kept=lambda records: [record for record in records if record.event.id not in deleted],
+    )
+    collector = make(tmp_path, store, hooks=hooks)
+    report(collector, "d1", [event("a"), event("b")], NOW)
+    collector.flush()
+    assert logged(collector) == ["a"]
+    collector.close()
+
+
+def test_nothing_ends_the_flusher(
+    tmp_path: Path, store: FlakyStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    collector = make(tmp_path, store, flush_seconds=0.02)
+    sealed, broken = collector._journal.sealed, [True]
+
+    def unwell() -> list[str]:
+        if broken.pop() if broken else False:
+            raise ValueError("what is this?")
+        return sealed()
+
+    collector._journal.sealed = unwell  # type: ignore[method-assign]
+    collector.start()
+    report(collector, "d1", [event("a")], NOW)
+    deadline = time.monotonic() + 10
+    while logged(collector) != ["a"] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert logged(collector) == ["a"]
+    collector.close()
+
+
+def test_a_collector_starts_though_it_cannot_learn_what_came_before(
+    tmp_path: Path, store: FlakyStore
+) -> None:
+    def damaged() -> Any:
+        raise ValueError("no Parquet")
+
+    collector = make(tmp_path, store, hooks=Hooks(recent=damaged))
+    collector.start()
+    assert report(collector, "d1", [event("a")], NOW).accepted == 1
     collector.close()

@@ -12,7 +12,7 @@ import pytest
 
 from parts_collector import build, principal, report
 from tidegauge.domain.cloudevents import Decoded
-from tidegauge.domain.events import Event
+from tidegauge.domain.events import RESPONSE_TYPE, Event
 from tidegauge.errors import UnavailableError
 from tidegauge.services.collector import Hooks, Taken
 from tidegauge.services.repeats import Repeats, key_of
@@ -88,7 +88,7 @@ def test_what_was_served_twice_under_one_id_is_told_by_both_of_its_numbers(tmp_p
     store = ObjectStore(str(tmp_path / "store"))
     collector = build(tmp_path / "segments", store, hooks=Hooks(noted=noted.extend))
     first, second = (
-        Event("1", "/s", "response", NOW, "a/b", b"data", {"sender": "x", "sequence": n}) for n in (1, 2)
+        Event("1", "/s", RESPONSE_TYPE, NOW, "a/b", b"data", {"sender": "x", "sequence": n}) for n in (1, 2)
     )
     report(collector, "d1", [first], NOW)
     report(collector, "d1", [second], NOW)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,5 +90,26 @@ def test_while_the_database_is_away_what_was_known_counts(database: Database) ->
         assert (await senders.recognise(secret)).name == "operator"
         with pytest.raises(UnavailableError, match="database does not answer"):
             await senders.recognise("another")
+
+    asyncio.run(run())
+
+
+def test_a_database_that_says_nothing_holds_up_nobody_who_is_known(database: Database) -> None:
+    people = Counted(database, lambda: NOW)
+    secret = people.first_start()
+    assert secret
+    senders = Senders(database, people)
+    answering = threading.Event()
+
+    async def run() -> None:
+        await senders.recognise(secret)
+        senders._known = {key: (0.0, found) for key, (_, found) in senders._known.items()}
+        known = people.authenticate
+        people.authenticate = lambda secret: answering.wait(20) and known(secret)  # type: ignore[method-assign]
+        begun = time.monotonic()
+        assert (await senders.recognise(secret)).name == "operator"
+        assert time.monotonic() - begun < 10
+        answering.set()
+        assert (await senders.recognise(secret)).name == "operator"
 
     asyncio.run(run())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -234,7 +235,7 @@ def test_room_for_writing_the_log_is_left_on_the_disk(small_disk: Path) -> None:
         for n in range(100):
             segments.append([record(str(n), os.urandom(10_000))])
 
-    with pytest.raises(UnavailableError, match="of which 60000 are kept for writing the log"):
+    with pytest.raises(UnavailableError, match="; 60000 are kept for writing the log"):
         fill()
     assert 10 < sum(len(segments.read(name).records) for name in segments.sealed()) < 20
     assert os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize >= 60_000
@@ -242,4 +243,49 @@ def test_room_for_writing_the_log_is_left_on_the_disk(small_disk: Path) -> None:
         (small_disk / "log").write_bytes(bytes(30_000))  # there is room for each segment's Parquet
         segments.discard(name, damaged=False)
     segments.append([record("after", os.urandom(10_000))])
+    segments.close()
+
+
+def test_what_a_collector_that_is_no_more_has_left_is_adopted(tmp_path: Path) -> None:
+    gone, alive = Segments(tmp_path / "1"), Segments(tmp_path / "2")
+    gone.append([record("a")])
+    gone.close()
+    alive.append([record("b")])
+    adopter = Segments(tmp_path, neighbours=[tmp_path, *tmp_path.glob("*/")])
+    (name,) = adopter.sealed()
+    assert [found.event.id for found in adopter.read(name).records] == ["a"]
+    assert list((tmp_path / "1").glob("*.segment")) == []
+    assert alive.sealed() == []  # it is open, and its own
+    alive.close()
+    adopter.close()
+
+
+def test_a_record_that_nobody_was_told_is_safe_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segments = Segments(tmp_path)
+    segments.append([record("before")])
+    broken = OSError(5, "Input/output error")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(broken))
+        patched.setattr(os, "ftruncate", lambda *_: (_ for _ in ()).throw(broken))
+        with pytest.raises(UnavailableError):
+            segments.append([record("lost")])
+    (name,) = segments.sealed()
+    assert [found.event.id for found in segments.read(name).records] == ["before"]
+    segments.close()
+
+
+def test_whether_there_is_room_is_told_while_the_disk_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segments = Segments(tmp_path)
+    slow = threading.Event()
+    monkeypatch.setattr(os, "fsync", lambda _: slow.wait(20))
+    with ThreadPoolExecutor(1) as pool:
+        appended = pool.submit(segments.append, [record("a")])
+        assert segments.refusal() == ""
+        assert not appended.done()
+        slow.set()
+        appended.result()
     segments.close()

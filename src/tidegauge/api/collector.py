@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Depends
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,12 +23,13 @@ from tidegauge.domain.users import Principal
 from tidegauge.errors import InvalidInputError
 from tidegauge.services.collector import Collector, Taken
 from tidegauge.serving.bodies import encoding_of
-from tidegauge.web.bodies import BodyTooLargeError, read_body
+from tidegauge.web.bodies import BodyTooLargeError, allow
 
 MAX_BODY = 32 << 20  # bytes of one request: 500 images of 200 x 200 in base64
 _MOST_DEFLATED = 1032  # bytes that one byte can stand for
 _DIGITS = 20  # of a length that somebody means
-_AT_ONCE = 1 << 20  # bytes that are decoded so fast that nobody else has to wait for it
+_AT_ONCE = 320 << 10  # bytes that are decoded so fast that nobody else has to wait for it
+_BODY_SECONDS = 60.0
 _REMEDY = "send fewer events in a request"
 _BODY = {
     "requestBody": {
@@ -45,6 +47,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         "description": "What was accepted is durable; `repeated` events were so before. Of a batch, "
         "`refused` names the events that are wrong; they are not logged."
     },
+    408: {"description": "The body did not come whole within a minute."},
     403: {"description": "The token is for another deployment, or the deployment's log is switched off."},
     413: {"description": "The body is larger than the limit."},
     415: {
@@ -78,13 +81,13 @@ def build_router(
 
     async def answer(request: Request, deployment_id: str | None) -> Response:
         sender = await recognise(request)
-        with _counted(collector):
-            encoding = encoding_of(request.headers)
-            size = _room(request, encoding, max_body)
-        with collector.room(size):
+        with collector.room() as hold:
             with _counted(collector):
-                body = await read_body(request, max_body, _REMEDY)
+                encoding = encoding_of(request.headers)
+                body = await _read(request, hold, max_body)
                 now = datetime.now(UTC)
+                if encoding != IDENTITY:
+                    hold(2 * min(max_body, _MOST_DEFLATED * len(body)))
                 if encoding == IDENTITY and len(body) <= _AT_ONCE:
                     decoded = decode_http(dict(request.headers), body, now)
                 else:
@@ -128,13 +131,26 @@ def _decode(request: Request, body: bytes, encoding: str, max_body: int, now: da
     return decode_http(dict(request.headers), unpack(body, encoding, max_body), now)
 
 
-def _room(request: Request, encoding: str, max_body: int) -> int:
-    """Return the bytes to hold room for: of the announced length, or of the limit, and of its events."""
+async def _read(request: Request, hold: Callable[[int], None], max_body: int) -> bytes:
+    """Return the body, holding room for it and for its events: at once where its length is announced."""
+    allow(request, max_body, _REMEDY)
     length = request.headers.get("content-length", "")
-    size = int(length) if length.isdecimal() and len(length) < _DIGITS else max_body
-    if size > max_body:
+    is_announced = length.isdecimal() and len(length) < _DIGITS
+    if is_announced and int(length) > max_body:
         raise BodyTooLargeError(max_body, _REMEDY)
-    return 2 * (size if encoding == IDENTITY else size + min(max_body, _MOST_DEFLATED * size))
+    hold(2 * int(length) if is_announced else 0)
+    chunks: list[bytes] = []
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):  # nobody else has the room that it holds
+            async for chunk in request.stream():
+                if not is_announced:
+                    hold(2 * len(chunk))
+                chunks.append(chunk)
+    except TimeoutError:
+        raise HTTPException(
+            408, f"The body did not come within {_BODY_SECONDS:.0f} seconds; send fewer events in a request"
+        ) from None
+    return b"".join(chunks)
 
 
 def _shown(taken: Taken) -> dict[str, Any]:

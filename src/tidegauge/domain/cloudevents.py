@@ -114,11 +114,15 @@ def decode_json(body: bytes, *, batch: bool, now: datetime) -> Decoded:
         except InvalidInputError as error:
             decoded.errors.extend(error.errors)
             if len(decoded.errors) > MAX_ERRORS:
-                raise InvalidInputError.of(
-                    "events",
-                    f"More than {MAX_ERRORS} events are wrong; the first: {decoded.errors[0].message}",
-                ) from error
+                raise too_many_wrong(decoded.errors[0]) from error
     return decoded
+
+
+def too_many_wrong(first: FieldError) -> InvalidInputError:
+    """Return the error for a batch that is none."""
+    return InvalidInputError.of(
+        "events", f"More than {MAX_ERRORS} events are wrong; the first: {first.message}"
+    )
 
 
 def encode_batch(events: Iterable[Event]) -> bytes:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
+
+import simdjson
 
 from tidegauge.domain.events import HEADER_LENGTH, REQUEST_TYPE, Event
 from tidegauge.domain.inference import UNNAMED, UNNAMED_SENT, InferenceRequest, fast_v1
@@ -18,6 +21,7 @@ CONTENT_TYPE = "application/octet-stream"
 FORM = "form"  # in the header of what was compacted: how the request worded its tensors
 _FROM_BYTES = 2048
 _IMAGE = 3  # dimensions, at least
+_TENSORS = ("instances", "inputs")
 
 
 def compact(event: Event) -> Event:
@@ -42,6 +46,9 @@ def compact_body(document: FastDocument) -> tuple[bytes, int] | None:
 
     None where it has anything but images of whole numbers from 0 to 255.
     """
+    root = document.root
+    if not isinstance(root, simdjson.Object) or max(map(_depth, map(root.get, _TENSORS))) < _IMAGE:
+        return None  # before anything is made of its numbers
     try:
         request = fast_v1(document)
     except InvalidInputError:
@@ -49,6 +56,18 @@ def compact_body(document: FastDocument) -> tuple[bytes, int] | None:
     if request is None or not all(map(_is_image, request.inputs.values())) or UNNAMED_SENT in request.inputs:
         return None
     return encode_binary(_named(request), "inputs", compact=True, header={FORM: request.form})
+
+
+def _depth(value: Any) -> int:
+    """Return how many lists lie in each other, by the first value of each."""
+    depth = 0
+    while True:
+        if isinstance(value, simdjson.Array) and len(value):
+            value, depth = value[0], depth + 1
+        elif isinstance(value, simdjson.Object) and len(value):
+            value = value[next(iter(value))]
+        else:
+            return depth
 
 
 def _is_image(array: Array) -> bool:

@@ -25,6 +25,7 @@ from tidegauge.errors import InvalidInputError
 _EXACT = 2**53  # whole numbers up to here are exact as float64
 _NUMBER_BYTES = b"0123456789+-.eE \t\r\n"
 _MAX_DIMENSIONS = 32
+_LARGE = 4 << 20  # bytes of a body
 _local = threading.local()
 
 
@@ -200,6 +201,8 @@ def _count_lists(value: Any) -> int:
 
 
 def _parse(body: bytes) -> Any:
+    if len(body) > _LARGE:
+        return simdjson.Parser().parse(body)  # one that is kept would keep several times as much
     parser = getattr(_local, "parser", None)
     if parser is not None:
         try:

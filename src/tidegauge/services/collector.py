@@ -13,15 +13,17 @@ from collections.abc import Awaitable, Callable, Collection, Container, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from tidegauge.domain.cloudevents import Decoded
+from tidegauge.domain.cloudevents import MAX_ERRORS, Decoded, too_many_wrong
 from tidegauge.domain.deployment import Deployment, Origin
-from tidegauge.domain.events import Event
+from tidegauge.domain.events import RESPONSE_TYPE, SENDER, SEQUENCE, Event
 from tidegauge.domain.users import Principal
 from tidegauge.errors import (
     FieldError,
     ForbiddenError,
     InvalidInputError,
     NotFoundError,
+    TidegaugeError,
+    TooLargeError,
     TooManyError,
     UnavailableError,
 )
@@ -31,6 +33,9 @@ from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.segments import Journal, Record
 
 _SOURCE = re.compile(r"(?:https?://[^/]+)?/deployments/([A-Za-z0-9_-]+)/?")
+_MOST_EVENTS = 10_000  # of a batch
+_MOST_HOURS = 200  # that its events lie in
+_LONGEST_SAID = 300  # characters
 _MOST_REPEATED = 10_000  # records that are kept until the next flush
 _MAX_DELAY = 5.0  # seconds between tries while the store cannot be reached
 _log = logging.getLogger(__name__)
@@ -141,10 +146,11 @@ class Collector:
         A store that cannot be reached is no reason not to start: segments wait for it, and each that is
         tried may take as long as the store is given to answer.
         """
-        with contextlib.suppress(UnavailableError):
-            self._repeats.fill(self._hooks.recent())
-        with contextlib.suppress(UnavailableError):
-            self._repeats.fill(self._waiting_keys())
+        for known in (self._hooks.recent, self._waiting_keys):
+            try:
+                self._repeats.fill(known())
+            except Exception as error:  # what comes once more is stored once more, and counted once
+                _log.error("What came last cannot be read: %s", _said(error))
         self._thread = threading.Thread(target=self._run, name="collector-flush", daemon=True)
         self._thread.start()
 
@@ -170,6 +176,7 @@ class Collector:
         deployment, UnavailableError when the journal refuses; nothing counts then.
         """
         try:
+            _check_size(decoded)
             owned, errors = await self._owned(sender, deployment_id, decoded)
             self._rates.spend([owner for owner, _ in owned])
             fresh, repeated = await self._commit(owned, now)
@@ -189,25 +196,31 @@ class Collector:
         return self._journal.refusal()
 
     @contextlib.contextmanager
-    def room(self, size: int) -> Iterator[None]:
-        """Hold room in memory for a request of ``size`` bytes; UnavailableError when there is none."""
-        refusal = self.refusal()
-        with self._lock:
-            most = self._limits.waiting_bytes
-            if not refusal and self._waiting and self._waiting + size > most:
-                refusal = (
-                    f"The collector holds {self._waiting} bytes of requests that wait for the disk, "
-                    f"of at most {most}; send the events again later."
-                )
-            if refusal:
-                self._counts = replace(self._counts, refused=self._counts.refused + 1)
-                raise UnavailableError(refusal)
-            self._waiting += size
+    def room(self) -> Iterator[Callable[[int], None]]:
+        """Yield what holds room in memory for bytes of a request; UnavailableError when there is none."""
+        held = 0
+
+        def hold(size: int) -> None:
+            nonlocal held
+            refusal = self.refusal()
+            with self._lock:
+                others, most = self._waiting - held, self._limits.waiting_bytes
+                if not refusal and others and self._waiting + size > most:
+                    refusal = (
+                        f"The collector holds {others} bytes of requests that wait for the disk, "
+                        f"of at most {most}; send the events again later."
+                    )
+                if refusal:
+                    self._counts = replace(self._counts, refused=self._counts.refused + 1)
+                    raise UnavailableError(refusal)
+                self._waiting += size
+                held += size
+
         try:
-            yield
+            yield hold
         finally:
             with self._lock:
-                self._waiting -= size
+                self._waiting -= held
 
     def flush(self) -> None:
         """Write every event accepted before this call to the inference log.
@@ -218,10 +231,10 @@ class Collector:
         with self._flushing:
             pending, failure = self._flush_all()
         with self._lock:
-            self._counts = replace(self._counts, pending=pending, failure=str(failure or ""))
+            self._counts = replace(self._counts, pending=pending, failure=_said(failure))
         if failure is not None:
             raise UnavailableError(
-                f"The inference log cannot be written now: {str(failure).rstrip('.')}. "
+                f"The inference log cannot be written now: {_said(failure).rstrip('.')}. "
                 f"{pending} segments wait and are tried again."
             ) from failure
 
@@ -229,7 +242,7 @@ class Collector:
         """Write what there is; return how many segments are left, and the first reason why."""
         try:
             names = self._journal.sealed()
-        except UnavailableError as error:
+        except Exception as error:
             return 1, error
         left, failure = len(names), None
         for name in names:
@@ -237,7 +250,7 @@ class Collector:
                 self._flush_segment(name)
                 left -= 1
             except Exception as error:
-                _log.error("Segment %s cannot be written to the log: %s", name, error)
+                _log.error("Segment %s cannot be written to the log: %s", name, _said(error))
                 failure = failure or error
                 if isinstance(error, UnavailableError):
                     break  # the others would wait for the store as long
@@ -288,9 +301,10 @@ class Collector:
     def _repeat(self, record: Record) -> None:
         """Keep what a repeat says beside its payload: what was served twice under one id has two numbers."""
         event = record.event
-        if event.extensions:
+        numbers = {name: event.extensions[name] for name in (SENDER, SEQUENCE) if name in event.extensions}
+        if event.type == RESPONSE_TYPE and numbers:
             with self._lock:
-                self._repeated.append(replace(record, event=replace(event, data=b"")))
+                self._repeated.append(replace(record, event=replace(event, data=b"", extensions=numbers)))
 
     def _tell_repeated(self) -> None:
         with self._lock:
@@ -304,10 +318,24 @@ class Collector:
         served = {id_ for id_ in served if self._directory.exists(id_)}
         # What was deleted meanwhile has no log any more.
         records = [record for record in self._hooks.kept(segment.records) if record.deployment_id in served]
-        self._hooks.wrote(self.log.write(segment.id, records, self._hooks.known))
+        written = self.log.write(segment.id, records, self._hooks.known)
+        self._hooks.wrote(written)
+        self._erase_deleted(records, written)
         self._hooks.noted(records)
         self._journal.discard(name, damaged=bool(segment.damaged))
         self._add(written=len(segment.records), damaged=len(segment.damaged))
+
+    def _erase_deleted(self, records: Sequence[Record], written: Sequence[tuple[str, str]]) -> None:
+        """Take out of the log what was deleted while it was written there: whoever deletes looks once."""
+        kept = {id(record) for record in self._hooks.kept(records)}
+        gone: dict[str, set[str]] = {}
+        for record in records:
+            if id(record) not in kept:
+                gone.setdefault(record.deployment_id, set()).add(record.event.id)
+        for deployment_id, path in written:
+            if deployment_id in gone:
+                with contextlib.suppress(NotFoundError):  # nothing is left of it
+                    self.log.erase(path, gone[deployment_id])
 
     def _run(self) -> None:
         delay = 0.0
@@ -317,6 +345,9 @@ class Collector:
                 delay = self._flush_seconds
             except UnavailableError:
                 delay = min(2 * (delay or self._flush_seconds), max(_MAX_DELAY, self._flush_seconds))
+            except Exception:
+                _log.exception("The log could not be written for a moment")
+                delay = self._flush_seconds
 
     async def _owned(
         self, sender: Principal, deployment_id: str | None, decoded: Decoded
@@ -337,6 +368,8 @@ class Collector:
             found = known[source]
             if found is None:
                 errors.append(_unknown(index, *source))
+                if len(errors) > MAX_ERRORS:
+                    raise too_many_wrong(errors[0])
             else:
                 owned.append((found, event))
         if errors and not owned:
@@ -415,6 +448,29 @@ class _Rates:
                 )
         for id_, count in names.items():
             self._buckets[id_].left -= count
+
+
+def _check_size(decoded: Decoded) -> None:
+    """Refuse what would hold up everybody else: too many events, or files of the log, at once."""
+    if len(decoded.events) > _MOST_EVENTS:
+        raise TooLargeError.of(
+            "events", f"The batch has {len(decoded.events)} events; send {_MOST_EVENTS} at most in a request."
+        )
+    hours = {event.time.replace(minute=0, second=0, microsecond=0) for event in decoded.events}
+    if len(hours) > _MOST_HOURS:
+        raise InvalidInputError.of(
+            "events",
+            f"The events lie in {len(hours)} hours, and each is a file of the log; send at most "
+            f"{_MOST_HOURS} hours in a request, in the order of time.",
+        )
+
+
+def _said(error: Exception | None) -> str:
+    """Return an error in a line: what a database says comes with all of its values."""
+    if error is None or isinstance(error, TidegaugeError):
+        return str(error or "")
+    first = (str(error).splitlines() or [""])[0] or type(error).__name__
+    return first if len(first) <= _LONGEST_SAID else f"{first[:_LONGEST_SAID]}..."
 
 
 def _source(event: Event) -> tuple[str, str, str]:

@@ -12,6 +12,7 @@ from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
 
 _TRIES = 20
+_AT_ONCE = 500  # rows that are looked up
 _RECENT = timedelta(minutes=15)  # senders give up sooner
 
 
@@ -40,7 +41,9 @@ class Noting:
 
     def known(self, paths: Collection[str]) -> set[str]:
         """Return which of these files were taken down before: they may have been merged or deleted since."""
-        return {file.id for file in self._database.log_files.where(id=list(paths))}
+        wanted = list(paths)
+        parts = (wanted[start : start + _AT_ONCE] for start in range(0, len(wanted), _AT_ONCE))
+        return {file.id for part in parts for file in self._database.log_files.where(id=part)}
 
     def recent(self, log: InferenceLog) -> Iterator[Key]:
         """Yield the keys of the events that were written last, newest file first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tidegauge.domain.deployment import Deployment
@@ -14,6 +15,7 @@ from tidegauge.services.people import People
 from tidegauge.storage.database import Database
 
 _SECONDS = 2.0  # another process may have changed what is remembered
+_PATIENCE = 1.0  # seconds that the database is waited for where something is known
 _MOST = 10_000
 
 _Key = tuple[str, ...]
@@ -32,6 +34,7 @@ class Senders:
         self._known: dict[_Key, tuple[float, Any]] = {}  # with the time until which it is fresh
         self._asked: dict[_Key, asyncio.Future[Any]] = {}
         self._writes = 0
+        self._threads = ThreadPoolExecutor(4, "senders")
 
     async def recognise(self, secret: str) -> Principal:
         """Return who has this token; NotSignedInError where nobody has."""
@@ -67,11 +70,16 @@ class Senders:
         if asked is None:  # others who want to know the same wait for the same answer
             asked = self._asked[key] = asyncio.ensure_future(self._ask(key, load))
             asked.add_done_callback(lambda _: self._asked.pop(key, None))
-        return await asyncio.shield(asked)
+        if found is None:
+            return await asyncio.shield(asked)
+        try:
+            return await asyncio.wait_for(asyncio.shield(asked), _PATIENCE)
+        except TimeoutError:
+            return found  # the database neither answers nor fails; the question goes on
 
     async def _ask(self, key: _Key, load: Callable[[], Any]) -> Any:
         try:
-            found = await asyncio.to_thread(load)
+            found = await asyncio.get_running_loop().run_in_executor(self._threads, load)
         except TidegaugeError:
             self._known.pop(key, None)
             raise

@@ -9,8 +9,8 @@ The disk of a pod can vanish, so an event is acknowledged when its object is the
 
 A group, and an arrival by itself, always give the same files of the log, whoever writes them. A collector
 makes groups of its own arrivals only, and one counts once a sign of life has been given after it. Who adopts
-what another left writes that sign, too: the other finds it and begins a new life. So whoever adopts sees every
-group that counts, and arrivals that are in none, or in one that came too late, go to the log one by one.
+what another left writes that sign, too: the other finds it and begins a new life. So whoever adopts sees
+every group that counts; arrivals that are in none, or in one that came too late, go to the log one by one.
 """
 
 from __future__ import annotations

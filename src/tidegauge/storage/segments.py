@@ -32,6 +32,8 @@ from tidegauge.domain.identity import new_id
 from tidegauge.errors import ConflictError, UnavailableError
 
 SUFFIX = ".segment"
+_LOCK = "lock"
+_LOOK_SECONDS = 1.0  # between looks at a disk that is full
 _MAGIC = b"TGr1"
 _FRAME = struct.Struct("<4sIII")
 _FRAME_START = struct.Struct("<4sII")
@@ -94,11 +96,13 @@ class Segments:
         max_age: float = 60.0,
         max_waiting_bytes: int = 2 << 30,
         reserve_bytes: int | None = None,
+        neighbours: Sequence[Path] = (),
     ) -> None:
         """Open ``folder``; a segment is closed at ``max_bytes`` or after ``max_age`` seconds.
 
         Nothing is taken past ``max_waiting_bytes`` of segments, nor where less than ``reserve_bytes`` would
         be left on the disk: by default twice a segment, so that a log on the same disk can be written.
+        What is left in folders of ``neighbours`` that are no more goes to the log as well.
         Raises ConflictError when another process has the folder: its open segment looks like one left
         by a crash, and would be deleted under its hands.
         """
@@ -108,13 +112,16 @@ class Segments:
         self._max_age = max_age
         self._max_waiting = max_waiting_bytes
         self._reserve = 2 * max_bytes if reserve_bytes is None else reserve_bytes
-        self._io = threading.Lock()  # guards everything below
+        self._state = threading.Lock()  # guards the sizes; never held while the disk works
+        self._io = threading.Lock()  # guards the open file
+        self._free, self._free_at = _free(folder), time.monotonic()
         self._file: int | None = None
         self._path = folder
         self._size = 0
         self._opened = 0.0
         self._closed = False
         self._guard = _claim(folder)
+        _adopt(folder, neighbours)
         self._sealed = {path.stem: path.stat().st_size for path in folder.glob(f"*{SUFFIX}")}
 
     def append(self, records: Sequence[Record]) -> None:
@@ -136,9 +143,10 @@ class Segments:
             ) from error
 
     def refusal(self) -> str:
-        """Say why nothing more can be taken now; empty where there is room."""
-        with self._io:
-            return self._refusal(0)
+        """Say why nothing more can be taken now; empty where there is room. Never waits for the disk."""
+        if self._free < self._reserve and time.monotonic() - self._free_at > _LOOK_SECONDS:
+            self._look()  # nothing is appended any more that would find out
+        return self._refusal(0)
 
     def seal(self) -> None:
         """Close the open segment, if there is one, so that it can be read and flushed."""
@@ -147,12 +155,15 @@ class Segments:
 
     def sealed(self) -> list[str]:
         """Return the closed segments, oldest first; those of an earlier process are among them."""
-        with self._io:
+        with self._state:
             return sorted(self._sealed)
 
     def read(self, name: str) -> Segment:
-        """Read a closed segment."""
-        return parse_segment(name, self._place(name).read_bytes())
+        """Read a closed segment, up to what was safe: the end may be of a write that failed."""
+        content = self._place(name).read_bytes()
+        with self._state:
+            size = self._sealed.get(name, len(content))
+        return parse_segment(name, content[:size])
 
     def discard(self, name: str, *, damaged: bool) -> None:
         """Forget a segment that is in the log; a damaged one is kept for somebody to look at."""
@@ -161,7 +172,7 @@ class Segments:
             path.rename(path.with_suffix(".damaged"))
         else:
             path.unlink(missing_ok=True)
-        with self._io:
+        with self._state:
             self._sealed.pop(name, None)
 
     def close(self) -> None:
@@ -176,24 +187,27 @@ class Segments:
         return self._folder / f"{name}{SUFFIX}"
 
     def _refusal(self, size: int) -> str:
-        waiting = sum(self._sealed.values()) + (self._size if self._file is not None else 0)
+        with self._state:
+            waiting = sum(self._sealed.values()) + self._size
         if waiting + size > self._max_waiting:
             return (
                 f"{waiting} bytes of events wait to be written to the inference log, of at most "
                 f"{self._max_waiting}; see why the store takes none, and send the events again."
             )
-        disk = os.statvfs(self._folder)
-        free = disk.f_bavail * disk.f_frsize
-        if free - size < self._reserve:
+        if self._free - size < self._reserve:
             return (
-                f"The disk of {self._folder} has {free} bytes left, of which {self._reserve} are kept for "
+                f"The disk of {self._folder} has {self._free} bytes left; {self._reserve} are kept for "
                 "writing the log; free the disk and send the events again."
             )
         return ""
 
+    def _look(self) -> None:
+        self._free, self._free_at = _free(self._folder), time.monotonic()
+
     def _write(self, payloads: list[_Payload]) -> None:
         if self._closed:
             raise OSError("the collector is closed")
+        self._look()
         refusal = self._refusal(sum(payload.length for payload in payloads))
         if refusal:
             raise UnavailableError(refusal)
@@ -205,7 +219,8 @@ class Segments:
         except BaseException:
             self._abandon(file)
             raise
-        self._size += len(content)
+        with self._state:
+            self._size += len(content)
         if self._size >= self._max_bytes or time.monotonic() - self._opened >= self._max_age:
             self._close_file()
 
@@ -234,7 +249,8 @@ class Segments:
         with contextlib.suppress(OSError):  # all that counts was synced before
             os.close(file)
         if self._size:
-            self._sealed[self._path.stem] = self._size
+            with self._state:
+                self._sealed[self._path.stem], self._size = self._size, 0
         else:
             with contextlib.suppress(OSError):
                 self._path.unlink()
@@ -359,8 +375,31 @@ def _write_all(file: int, content: bytes) -> None:
         rest = rest[os.write(file, rest) :]
 
 
+def _adopt(folder: Path, others: Sequence[Path]) -> None:
+    """Move the segments of folders that no process has into ``folder``."""
+    for other in others:
+        if other == folder or not (other / _LOCK).exists():
+            continue
+        try:
+            guard = _claim(other)
+        except ConflictError:
+            continue
+        try:
+            for path in other.glob(f"*{SUFFIX}"):
+                path.rename(folder / path.name)
+            _sync_folder(folder)
+        finally:
+            os.close(guard)
+
+
+def _free(folder: Path) -> int:
+    """Return the bytes that are left on the disk of a folder."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
+
+
 def _claim(folder: Path) -> int:
-    guard = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    guard = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
