@@ -79,7 +79,7 @@ class Load:
                 place = rng.randrange(len(self._ports))
                 while not self._offer(client, self._ports[place % len(self._ports)], keys, body):
                     place += 1
-                    time.sleep(0.02)
+                    time.sleep(0.05)
                 time.sleep(rng.uniform(0, self._pause))
 
     def _offer(self, client: httpx.Client, port: int, keys: list[Key], body: bytes) -> bool:

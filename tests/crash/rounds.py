@@ -10,6 +10,7 @@ import errno
 import hashlib
 import io
 import random
+import socket
 import threading
 import time
 from collections import Counter
@@ -38,7 +39,6 @@ from crash.victims import (
     tidy,
 )
 from parts_collector import deployment
-from tidegauge.links.processes import free_port
 from tidegauge.services.people import People
 from tidegauge.services.upkeep.compaction import Compaction
 from tidegauge.storage.arrivals import FOLDER
@@ -110,7 +110,7 @@ class Scene:
         self.result = Result()
         self.rng = random.Random(seed)
         self.store = ObjectStore(site.settings(1).store)
-        self.ports = [free_port() for _ in range(collectors)]
+        self.ports = [_port() for _ in range(collectors)]
         token = _prepare(site)
         self.collectors = [Victim(collect, site, port) for port in self.ports]
         self.load = Load(self.ports, token, seed, pause=pause)
@@ -271,6 +271,14 @@ def _bucket(folder: Path, endpoint: str, *, fleet: bool) -> Site:
         flush_seconds=1.0,  # each makes several files, and requests for each of them
         environment=environment,
     )
+
+
+def _port() -> int:
+    """Return a port that the system gives to nobody: who connects to one of its own may meet itself there."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def _prepare(site: Site) -> str:
