@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import partial
 from itertools import count
 from pathlib import Path
+from unittest.mock import patch
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -19,7 +20,7 @@ import pytest
 from parts_log import DEPLOYMENT, HOUR, LATER, NEVER, START, CrashError, LogSite, sqlite
 from tidegauge.domain.erasure import Erasure, digest_of
 from tidegauge.domain.events import REDACTED, REQUEST_TYPE
-from tidegauge.domain.observation import Reader
+from tidegauge.domain.observation import LogFile, Reader
 from tidegauge.errors import NotFoundError
 from tidegauge.services.extraction import Extraction
 from tidegauge.services.privacy.redacting import Redacting
@@ -232,6 +233,47 @@ def test_a_merged_file_that_has_all_that_there_is_of_a_part_counts_for_it(local:
     assert [row.merged_into for row in local.rows()] == [merged, merged, "", "", ""]
     assert local.contents() == before
     assert set(local.raw().values()) == {1}
+
+
+@pytest.mark.parametrize("known", [0, 2])
+@pytest.mark.parametrize("crashes", [False, True])
+def test_a_database_that_was_set_back_gets_to_know_what_was_merged_since(
+    site: LogSite, known: int, *, crashes: bool
+) -> None:
+    """Its rows are those of a moment at which some parts were written, and none was merged."""
+    before = site.fill(FILES)
+    site.compact()
+    (merged,) = site.log.files(DEPLOYMENT)
+    for row in site.rows():
+        site.database.log_files.delete(row.id)
+    site.database.log_files.add_all(
+        LogFile(path, DEPLOYMENT, number, START) for number, path in enumerate(list(before)[:known], 1)
+    )
+    if crashes:
+        with (
+            patch.object(site.database.log_files, "add_all", side_effect=CrashError),
+            pytest.raises(CrashError),
+        ):
+            site.sweep()
+        assert len(site.rows()) == known
+    assert site.sweep() == 0
+    assert site.log.files(DEPLOYMENT) == [merged]
+    assert [row.number for row in site.rows()] == list(range(1, FILES + 1))
+    assert {row.merged_into for row in site.rows()} == {merged}
+    assert site.contents() == before
+    assert set(site.raw().values()) == {1}
+    assert site.sweep() == 0
+
+
+def test_a_database_that_was_set_back_gets_to_know_what_was_written_since(site: LogSite) -> None:
+    before = site.fill(FILES)
+    for row in site.rows()[3:]:
+        site.database.log_files.delete(row.id)
+    site.compaction.sweep(DEPLOYMENT, START)
+    assert len(site.rows()) == 3  # a collector may be about to take the others down
+    assert site.sweep() == 0
+    assert [row.number for row in site.rows()] == list(range(1, FILES + 1))
+    assert site.contents() == before
 
 
 def test_an_event_that_is_deleted_meanwhile_does_not_come_back(make: Callable[[], LogSite]) -> None:

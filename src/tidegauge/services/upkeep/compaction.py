@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from tidegauge.domain.erasure import digest_of
@@ -60,33 +60,27 @@ class Compaction:
         return merged
 
     def sweep(self, deployment_id: str, before: datetime) -> int:
-        """Delete what crashes left behind; return how many files that were.
+        """Delete what crashes left behind, and take down what no row knows; return how many files went.
 
-        A merged file that does not count goes when it was written ``before``: the transaction of a newer one
-        may be about to come. Where it has all that there is of a part, as in a backup that was made
-        meanwhile, it counts for that.
+        Of what was written ``before`` alone, since the transaction of newer files may be about to come. A
+        merged file that does not count goes; where it has all that there is of a part, it counts for that.
+        So it is when the database is older than the store: in a backup that was made meanwhile, or set back.
         """
         infos = [info for hour in self._log.hours(deployment_id).values() for info in hour]
         here = {info.path for info in infos}
-        left = [
-            file.id
-            for file in self._rows(path for path in here if not is_merged(path))
-            if file.gone_at or file.merged_into in here
-        ]
+        rows = {file.id: file for file in self._rows(path for path in here if not is_merged(path))}
+        left = [file.id for file in rows.values() if file.gone_at or file.merged_into in here]
+        old = sorted((info for info in infos if info.modified < before), key=lambda info: info.modified)
+        unknown = [info for info in old if not is_merged(info.path) and info.path not in rows]
+        self._take_down(deployment_id, [(info.path, info.modified) for info in unknown])
         counting = {
             path
             for (path,) in self._database.log_files.tally(
                 "merged_into", deployment_id=deployment_id, gone_at=None
             )
         }
-        for info in infos:
-            if is_merged(info.path) and info.path not in counting and info.modified < before:
-                parts = [file for file in self._rows(self._log.parts(info.path)) if _is_whole(file)]
-                lost = [file for file in parts if file.id not in here]
-                if lost:
-                    self._adopt(info.path, lost)
-                else:
-                    left.append(info.path)
+        uncounted = [info for info in old if is_merged(info.path) and info.path not in counting]
+        left += [info.path for info in uncounted if not self._adopt(deployment_id, info, here)]
         self._log.delete(left)
         return len(left)
 
@@ -156,11 +150,29 @@ class Compaction:
         if found != len(paths):
             raise _ChangedError
 
-    def _adopt(self, merged: str, lost: Sequence[LogFile]) -> None:
-        """Let a merged file count for the parts that are nowhere else, and hold no others."""
-        paths = [file.id for file in lost]
-        self._log.keep(merged, paths)
-        self._point(paths, merged)
+    def _adopt(self, deployment_id: str, merged: ObjectInfo, here: Container[str]) -> bool:
+        """Let a merged file count for what is nowhere else, and hold no more; False: it has no such parts."""
+        parts = [path for path in self._log.parts(merged.path) if path not in here]
+        rows = {file.id: file for file in self._rows(parts)}
+        lost = [path for path in parts if path not in rows or _is_whole(rows[path])]
+        if not lost:
+            return False
+        self._log.keep(merged.path, lost)
+        with self._database.transaction():
+            self._point([path for path in lost if path in rows], merged.path)
+            unknown = [(path, merged.modified) for path in lost if path not in rows]
+            self._take_down(deployment_id, unknown, merged.path)
+        return True
+
+    def _take_down(
+        self, deployment_id: str, written: Sequence[tuple[str, datetime]], merged: str = ""
+    ) -> None:
+        """Add rows of files and when they were written; ConflictError where a collector was faster."""
+        number = self._database.log_files.highest("number", deployment_id=deployment_id) + 1
+        self._database.log_files.add_all(
+            LogFile(path, deployment_id, number + place, at, merged_into=merged)
+            for place, (path, at) in enumerate(written)
+        )
 
     def _rows(self, paths: Iterable[str]) -> list[LogFile]:
         return rows_of(self._database, paths)
