@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -18,7 +19,7 @@ from tidegauge.links.processes import free_port
 from tidegauge.serving import served as served_module
 from tidegauge.serving.eventlog import EventLog, LogCounts
 from tidegauge.serving.exchange import Exchange, Origin, RawBody
-from tidegauge.serving.posting import Collector
+from tidegauge.serving.posting import Answer, Collector
 
 PREDICT = "/v1/models/scan:predict"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -238,6 +239,33 @@ def test_closing_takes_no_longer_than_it_may():
         log.put(exchange(1))
         wait_until(lambda: log.counts.queued == 1)
         assert log.close(0.2) == LogCounts(dropped_overflow=1)
+
+
+def test_what_is_acknowledged_after_the_end_is_not_counted_as_dropped(monkeypatch: pytest.MonkeyPatch):
+    asked = threading.Event()
+
+    class Lasting(Collector):
+        def post(self, batch: Sequence[bytes]) -> Answer:
+            asked.set()
+            return super().post(batch)
+
+        def close(self) -> None:
+            """Let what is on its way come through."""
+
+    monkeypatch.setattr(served_module, "REPORT_SECONDS", 1e6)  # no report goes ahead
+    with receiving(held=True) as receiver:
+        collector = Lasting(receiver.url, "secret")
+        log = EventLog(collector, ORIGIN)
+        log.start()
+        log.put(exchange(1))
+        assert asked.wait(20)
+        try:
+            assert log.close(0.1) == LogCounts(dropped_overflow=1)
+            receiver.release.set()
+            wait_until(lambda: log.counts.acknowledged == 1)
+            assert log.counts == LogCounts(acknowledged=1)
+        finally:
+            Collector.close(collector)
 
 
 def merged(receiver: Receiver) -> dict[str, Capture]:

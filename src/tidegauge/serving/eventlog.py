@@ -68,6 +68,7 @@ class EventLog:
         self._encoded_ready = threading.Event()
         self._closing = threading.Event()
         self._encoder_done = threading.Event()
+        self._closed = False
         self._deadline = float("inf")
         self._reported = float("-inf")
         self._threads = (
@@ -79,7 +80,9 @@ class EventLog:
     def counts(self) -> LogCounts:
         """The counts now."""
         with self._lock:
-            return LogCounts(self._queued, self._acknowledged, self._dropped, self._refused)
+            # What is on its way at the end is lost as far as is known, until it is acknowledged after all.
+            queued, left = (0, self._queued) if self._closed else (self._queued, 0)
+            return LogCounts(queued, self._acknowledged, self._dropped + left, self._refused)
 
     @property
     def sender(self) -> str:
@@ -118,8 +121,7 @@ class EventLog:
             if thread.is_alive():
                 thread.join(max(0.0, self._deadline - time.monotonic()))
         with self._lock:
-            self._dropped += self._queued
-            left, self._queued = self._queued, 0
+            self._closed, left = True, self._queued
         self._collector.close()
         if left:
             _log.warning("%d inferences could not be logged before the end", left)
