@@ -4,7 +4,7 @@
     python benchmarks/ingest.py --quick    within a minute: short rounds
 
 One `tidegauge collector` process, with its tokens, fsyncs and bounds, has core 0 to itself (where there are
-two); the senders have core 1. A round lasts until every acknowledged event is in the inference log, and counts
+two); the senders have core 1. A round lasts until every acknowledged event is in the log, and counts
 with that time. Rounds alternate with those of the named alternatives; each one's quietest round counts.
 """
 
