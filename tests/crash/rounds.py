@@ -19,6 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 import orjson
 import pyarrow.parquet as pq
@@ -118,6 +119,16 @@ class Scene:
         self._compactor = threading.Thread(target=self._compact, args=(random.Random(seed + 1),))
         self._compactor.start()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing that runs, whatever went wrong."""
+        self._ending.set()
+        self._compactor.join()
+        for victim in self.collectors:
+            victim.kill()
+
     def kill(self, number: int = 0) -> None:
         """Kill a collector at a random moment, and start it again."""
         victim = self.collectors[number]
@@ -198,62 +209,68 @@ class Scene:
 
 def alone(folder: Path, rounds: int, seed: int) -> Result:
     """Kill a collector and a compactor over a folder."""
-    scene = Scene(Site(folder / "home", folder), seed)
-    for _ in range(rounds):
-        scene.kill()
-        scene.result.rounds += 1
-    return scene.end()
+    with Scene(Site(folder / "home", folder), seed) as scene:
+        for _ in range(rounds):
+            scene.kill()
+            scene.result.rounds += 1
+        return scene.end()
 
 
 def fleet(folder: Path, endpoint: str, rounds: int, seed: int) -> Result:
     """Kill two collectors of a fleet in turn, and a compactor, over a bucket."""
-    scene = Scene(_bucket(folder, endpoint, fleet=True), seed, collectors=2, pause=0.1)
-    for number in range(rounds):
-        scene.kill(number % 2)
-        scene.result.rounds += 1
-    return scene.end()
+    with Scene(_bucket(folder, endpoint, fleet=True), seed, collectors=2, pause=0.1) as scene:
+        for number in range(rounds):
+            scene.kill(number % 2)
+            scene.result.rounds += 1
+        return scene.end()
 
 
 def full_disk(disk: Path, rounds: int, seed: int) -> Result:
     """Fill the small disk that log, segments and database are on, and free it; some of the times, kill."""
-    scene = Scene(Site(disk / "home", disk.parent), seed, pause=0.2)
-    scene.serve()
-    for _ in range(rounds):
-        before = scene.load.answers["503"]
-        with _ballast(disk / "ballast"):
-            refused = _wait(lambda before=before: scene.load.answers["503"] > before + 2, 20)
-            if not refused:
-                scene.result.faults.append("a full disk refuses nothing")
+    with Scene(Site(disk / "home", disk.parent), seed, pause=0.2) as scene:
+        scene.serve()
+        for _ in range(rounds):
+            before = scene.load.answers["503"]
+            with _ballast(disk / "ballast"):
+                if not _wait(lambda before=before: scene.load.answers["503"] > before + 2, 20):
+                    scene.result.faults.append("a full disk refuses nothing")
+                time.sleep(scene.rng.uniform(0, 1))
+                if scene.rng.random() < 0.5:
+                    scene.kill()
+            scene.serve()
+            scene.back()
             time.sleep(scene.rng.uniform(0, 1))
             if scene.rng.random() < 0.5:
                 scene.kill()
-        scene.serve()
-        scene.back()
-        time.sleep(scene.rng.uniform(0, 1))
-        if scene.rng.random() < 0.5:
-            scene.kill()
-        scene.result.rounds += 1
-    return scene.end()
-
-
-def outages(folder: Path, endpoint: str, seconds: float, rounds: int, seed: int, *, fleet: bool) -> Result:
-    """Take a bucket away for some seconds, by turns refusing and mute; nobody is killed but the compactor."""
-    gate = parts_s3.Gate(endpoint)
-    try:
-        scene = Scene(
-            _bucket(folder, gate.endpoint, fleet=fleet), seed, collectors=2 if fleet else 1, pause=0.1
-        )
-        scene.serve()
-        first = list(scene.collectors)
-        for number in range(rounds):
-            time.sleep(scene.rng.uniform(1, 2))
-            (gate.be_mute if number % 2 else gate.refuse)()
-            time.sleep(seconds)
-            gate.answer()
-            scene.back()
             scene.result.rounds += 1
-        result = scene.end()
-        if scene.collectors != first:
+        return scene.end()
+
+
+def outages(
+    folder: Path, endpoint: str, seconds: float, rounds: int, seed: int, *, fleet: bool, kills: bool = False
+) -> Result:
+    """Take a bucket away for some seconds, by turns refusing and mute.
+
+    With ``kills`` collectors are killed meanwhile and start without it; else they must go on by themselves.
+    """
+    gate = parts_s3.Gate(endpoint)
+    site = _bucket(folder, gate.endpoint, fleet=fleet)
+    try:
+        with Scene(site, seed, collectors=2 if fleet else 1, pause=0.5) as scene:
+            scene.serve()
+            first = list(scene.collectors)
+            for number in range(rounds):
+                time.sleep(scene.rng.uniform(1, 2))
+                (gate.be_mute if number % 2 else gate.refuse)()
+                time.sleep(seconds)
+                if kills:
+                    scene.kill()
+                    scene.serve()
+                gate.answer()
+                scene.back()
+                scene.result.rounds += 1
+            result = scene.end()
+        if not kills and scene.collectors != first:
             result.faults.append("a collector had to be started again")
         return result
     finally:
