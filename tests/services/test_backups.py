@@ -17,14 +17,19 @@ import pytest
 from typer.testing import CliRunner
 
 from parts import CLASSES, SIDE, image
+from parts_log import DEPLOYMENT, LogSite, exchange, sqlite
 from simulated import START, Site
 from tidegauge.app import build_services, utc_now
 from tidegauge.cli.main import app
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from tidegauge.services.backups import Manifest, back_up, restore
+from tidegauge.services.collector import Collector, Directory, Hooks
 from tidegauge.settings import load_settings
+from tidegauge.storage.arrivals import FOLDER, Arrivals
 from tidegauge.storage.database import Database
-from tidegauge.storage.objects import ObjectStore
+from tidegauge.storage.log import InferenceLog
+from tidegauge.storage.objects import ObjectInfo, ObjectStore
+from tidegauge.storage.segments import SUFFIX
 from tidegauge.storage.tables import metadata
 
 STEP = timedelta(minutes=5)
@@ -138,6 +143,62 @@ def test_what_was_acknowledged_before_is_there_once(ward: Ward, tmp_path: Path) 
         finally:
             services.collector.close()
             services.database.close()
+
+
+def fleet_collector(site: LogSite, store: ObjectStore) -> Collector:
+    async def nothing(*_: object) -> None:
+        return None
+
+    directory = Directory(nothing, nothing, lambda _: True)
+    hooks = Hooks(wrote=site.noting.note, known=site.noting.known)
+    return Collector(Arrivals(store), InferenceLog(store), directory, 3600, hooks=hooks)
+
+
+@pytest.mark.parametrize("moment", ["copied", "dumped", "listed"])
+def test_what_a_fleet_took_is_there_once_though_it_goes_to_the_log_meanwhile(
+    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """After the first copy of objects, after the moment of the rows, or as objects are listed again."""
+    site = LogSite.create(store_url, sqlite(tmp_path))
+    collector = fleet_collector(site, ObjectStore(store_url))  # one of its own, which nothing listens to
+    for id_ in ("a", "b"):
+        collector._journal.append(exchange(id_, START))
+    steps: list[str] = []
+    listed = site.store.list
+
+    def tell(step: str, _done: int, _total: int) -> None:
+        if moment == "copied" and step.startswith("rows") and set(steps) == {"objects"}:
+            collector.flush()
+        steps.append(step)
+
+    def listing(prefix: str) -> Iterator[ObjectInfo]:
+        again = prefix == FOLDER and any(step.startswith("rows") for step in steps)
+        if again and moment == "dumped":
+            collector.flush()
+        found = list(listed(prefix))
+        if again and moment == "listed":
+            collector.flush()
+        return iter(found)
+
+    monkeypatch.setattr(site.store, "list", listing)
+    back_up(site.database, site.store, tmp_path / "segments", tmp_path / "b.tar", utc_now(), tell)
+    expected = dict.fromkeys(site.raw(), 1)
+    assert len(expected) == 4
+    (path,) = site.log.files(DEPLOYMENT)
+    site.database.close()
+
+    home = tmp_path / "home"
+    restored(home, tmp_path / "b.tar").close()
+    copy = LogSite(str(home / "store"), sqlite(home))
+    assert [row.id for row in copy.rows()] == [path]
+    monkeypatch.setattr("tidegauge.storage.arrivals._DEAD", timedelta(seconds=-1))
+    fleet_collector(copy, copy.store).flush()
+    if moment == "listed":  # it was in both for that moment, and readers leave out what is there twice
+        assert copy.raw().keys() == expected.keys()
+    else:
+        assert copy.raw() == expected
+        assert [info.path for info in copy.store.list(FOLDER) if info.path.endswith(SUFFIX)] == []
+    copy.database.close()
 
 
 def test_a_restored_server_goes_on(ward: Ward, tmp_path: Path) -> None:

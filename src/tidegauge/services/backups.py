@@ -1,8 +1,8 @@
 """Backups: one file with the rows, the objects and the segments of a server, made while it runs.
 
 Objects are copied first, then segments, then the rows of one moment, then what objects came or changed
-meanwhile: whatever the rows of that moment name is in the file. An event whose segment was gone had been
-written to the log, and noted, before.
+meanwhile: whatever the rows of that moment name is in the file. An event whose segment, or arrival, was
+gone had been written to the log before; files of the log that no row names are taken down by the restore.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tidegauge import __version__
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from tidegauge.services.upkeep.compaction import Compaction
 from tidegauge.storage import dumps
+from tidegauge.storage.arrivals import FOLDER
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.objects import ObjectInfo, ObjectStore
@@ -33,7 +34,7 @@ from tidegauge.storage.segments import SUFFIX
 _FORMAT = 1
 _MANIFEST = "manifest.json"
 _TABLES, _OBJECTS, _SEGMENTS = "tables/", "objects/", "segments/"
-_LOGGED = re.compile(r"[^/]+/log/")  # what a deletion took out of the log meanwhile does not come back
+_PASSING = re.compile(rf"[^/]+/log/|{re.escape(FOLDER)}/")  # what went meanwhile was deleted, or is elsewhere
 
 Tell = Callable[[str, int, int], None]
 
@@ -116,8 +117,9 @@ def _fill(
             out.stream(f"{_TABLES}{path.name}", file, path.stat().st_size)
     left, missed = _copy_objects(out, store, copied, tell)
     while missed:  # of the log, and merged into a file that is newer than the list
-        left, missed = _copy_objects(out, store, {**copied, **left}, tell)
-    gone = {f"{_OBJECTS}{path}" for path in copied.keys() - left.keys() if _LOGGED.match(path)}
+        copied |= left
+        left, missed = _copy_objects(out, store, copied, tell)
+    gone = {f"{_OBJECTS}{path}" for path in copied.keys() - left.keys() if _PASSING.match(path)}
     digests = {name: digest for name, digest in out.digests.items() if name not in gone}
     manifest = Manifest(_FORMAT, __version__, schema, now.isoformat(), rows, digests)
     out.add(_MANIFEST, orjson.dumps(asdict(manifest)))
@@ -128,7 +130,9 @@ def _copy_objects(
     out: _Writer, store: ObjectStore, known: Mapping[str, ObjectInfo], tell: Tell
 ) -> tuple[dict[str, ObjectInfo], int]:
     """Add the objects that are not known as they are; return what there is, and how many went meanwhile."""
-    found = {info.path: info for info in store.list("")}
+    arrived = list(store.list(FOLDER))  # first: what is there no more is in the log, which comes second
+    others = (info for info in store.list("") if not info.path.startswith(f"{FOLDER}/"))
+    found = {info.path: info for info in (*arrived, *others)}
     wanted = [info for info in found.values() if known.get(info.path) != info]
     for done, info in enumerate(wanted):
         tell("objects", done, len(wanted))
@@ -145,7 +149,8 @@ def _copy_objects(
 def restore(database: Database, store: ObjectStore, segments: Path, source: Path, tell: Tell) -> Manifest:
     """Bring a backup into an empty home; the rows come last, so that one that failed can be begun again.
 
-    Files of the log that were merged after the moment of the rows are found in the merged one.
+    Files of the log that were merged after the moment of the rows are found in the merged one; those that
+    were written after it are taken down.
 
     Everything is checked before anything is written. Raises InvalidInputError for a file that is no backup
     or a damaged one, ConflictError where the database has rows.
