@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,7 +18,7 @@ from parts import CLASSES, SIDE
 from parts_ward import SURE, draw
 from simulated import OWNER, START, Clock, Site
 from tidegauge.domain.catalogue import RepositoryKind
-from tidegauge.domain.deployment import DeploymentState, Origin
+from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.monitor import Monitor, MonitorRun, MonitorState
 from tidegauge.domain.monitor_config import DriftConfig, MonitorConfig, PerformanceConfig, TrainData
 from tidegauge.domain.status import Status
@@ -222,7 +223,11 @@ def test_it_is_what_was_told_of_it(site: Site) -> None:
 
 def test_it_is_found_by_what_kserve_reports(site: Site) -> None:
     register(site, service="chest", namespace="ward")
-    find = site.services.senders.serving
+    senders = site.services.senders
+
+    def find(service: str, namespace: str) -> Deployment | None:
+        return asyncio.run(senders.serving(service, namespace))
+
     assert find("chest", "ward") == find("elsewhere", OWNER) == site.deployment
     assert find("chest", "") is find("chest", OWNER) is find("elsewhere", "ward") is None
 
@@ -231,7 +236,7 @@ def test_nobody_takes_the_events_of_a_deployment_by_naming_them_first(site: Site
     deployments = site.services.deployments
     deployments.register("mine", "thief", service="chest", namespace=OWNER)
     own = deployments.register("chest", OWNER)
-    assert site.services.senders.serving("chest", OWNER) == own
+    assert asyncio.run(site.services.senders.serving("chest", OWNER)) == own
     with pytest.raises(InvalidInputError, match="another deployment is reported") as refused:
         deployments.register("other", "thief", service="chest", namespace=OWNER)
     assert fields_of(refused) == {"service"}
