@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -143,8 +145,17 @@ def tidy(compaction: Compaction) -> None:
 
 
 def _run(work: Callable[..., None], site: Site, port: int, phase: Any, output: Path) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ.update(site.environment)
     work(site, port, phase)
+
+
+def _end_with_parent() -> None:
+    """End when whoever kills has been killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)
