@@ -25,6 +25,7 @@ from tidegauge.client import Client
 from tidegauge.domain.images import encode_png
 from tidegauge.links.processes import free_port
 from tidegauge.phantoms import draw
+from tidegauge.services.worker import Worker
 from tidegauge.settings import load_settings
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -147,3 +148,11 @@ def postgres() -> Iterator[str]:
     finally:
         run(control, "-D", str(data), "-m", "immediate", "stop")
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def finish(worker: Worker) -> None:
+    """Let a worker do what was asked of it, and close it: closing alone drops what has not begun."""
+    deadline = time.monotonic() + 60
+    while worker._under_way and time.monotonic() < deadline:
+        time.sleep(0.01)
+    worker.close()

@@ -14,7 +14,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 
-from parts import CLASSES, SIDE, image
+from parts import CLASSES, SIDE, finish, image
 from simulated import OWNER, START, Site
 from tidegauge import storage
 from tidegauge.domain.alert import AlertEvent, AlertRule, Condition, Operator, Severity, Subject
@@ -413,7 +413,7 @@ def test_an_accepted_window_becomes_the_baseline(ward: Ward) -> None:
     assert ward.run(11).evidence.alarm is True  # type: ignore[union-attr]
     first, last = START + STEP, START + 12 * STEP
     ward.services.acceptance.accept(ward.fresh(), first, last, OWNER, "turned plates")
-    ward.services.worker.close()
+    finish(ward.services.worker)
     assert (ward.fresh().progress, ward.fresh().message) == ("", "")
     run = ward.go(12, upside_down=True)
     assert (run.evidence.alarm, run.drift) == (False, Status.HEALTHY)  # type: ignore[union-attr]
@@ -687,7 +687,7 @@ def test_evidence_of_another_baseline_is_not_gone_on_with(ward: Ward) -> None:
         ward.go(window)
     stale = dict(ward.services.runs._evidences._folds)
     ward.services.acceptance.accept(ward.fresh(), START, START + 10 * STEP, OWNER, "")
-    ward.services.worker.close()
+    finish(ward.services.worker)
     ward.go(10)
     ward.services.runs._evidences._folds |= stale
     assert ward.go(11).evidence.n == 2 * N  # type: ignore[union-attr]

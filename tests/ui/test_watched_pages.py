@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from parts import CLASSES, SIDE, image
+from parts import CLASSES, SIDE, finish, image
 from simulated import OWNER, START, Site
 from tidegauge.app import create_app
 from tidegauge.domain.monitor import Monitor
@@ -101,7 +101,7 @@ def test_a_window_is_accepted_and_the_page_says_so(ward: Ward) -> None:
     before = ward.fresh().baseline
     answer = ward.pages.post(f"{ward.path}/accept", data={"start": first, "end": last, "note": "it is right"})
     assert answer.headers["location"] == f"{ward.path}/accept"
-    ward.site.services.worker.close()
+    finish(ward.site.services.worker)
     page = ward.pages.get(f"{ward.path}/accept").text
     assert "as the baseline. it is right" in page
     assert ward.fresh().baseline != before
