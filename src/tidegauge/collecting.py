@@ -38,7 +38,7 @@ from tidegauge.storage.segments import Journal, Segments
 from tidegauge.web.bodies import Bounding
 from tidegauge.web.credentials import secret_of
 
-_M_MMAP_THRESHOLD, _LARGE = -3, 128 << 10  # of malloc.h; bytes
+_M_MMAP_THRESHOLD, _LARGE = -3, 1 << 20  # of malloc.h; bytes: what is mapped costs a fault a page
 
 
 def build_collector(
