@@ -85,7 +85,7 @@ def test_while_the_database_is_away_what_was_known_counts(database: Database) ->
         await senders.recognise(secret)
         people.away = True
         senders._known = {
-            key: (0.0, found) for key, (_, found) in senders._known.items()
+            key: (0.0, *rest) for key, (_, *rest) in senders._known.items()
         }  # two seconds later
         assert (await senders.recognise(secret)).name == "operator"
         with pytest.raises(UnavailableError, match="database does not answer"):
@@ -103,7 +103,7 @@ def test_a_database_that_says_nothing_holds_up_nobody_who_is_known(database: Dat
 
     async def run() -> None:
         await senders.recognise(secret)
-        senders._known = {key: (0.0, found) for key, (_, found) in senders._known.items()}
+        senders._known = {key: (0.0, *rest) for key, (_, *rest) in senders._known.items()}
         known = people.authenticate
         people.authenticate = lambda secret: answering.wait(20) and known(secret)  # type: ignore[method-assign]
         begun = time.monotonic()

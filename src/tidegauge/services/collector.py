@@ -275,12 +275,13 @@ class Collector:
         for deployment, event in owned:
             key = key_of(deployment.id, event.source, event.id, event.type)
             before = key in known or self._repeats.before(key)
-            if before is not False:
-                self._repeat(Record(deployment.id, now, event))
+            record = Record(deployment.id, now, event)
             if before is False:
                 known.add(key)
-                fresh.append((key, Record(deployment.id, now, event)))
-            elif before is not True:
+                fresh.append((key, record))
+                continue
+            self._repeat(record)
+            if before is not True:
                 waited.add(before)
         if fresh:
             group = self._commits.add([record for _, record in fresh])
@@ -354,14 +355,13 @@ class Collector:
     ) -> tuple[list[tuple[Deployment, Event]], list[FieldError]]:
         """Return the events with their deployments; each distinct source is looked up once."""
         errors = list(decoded.errors)
-        if deployment_id is not None:
-            deployment = await self._named(sender, deployment_id)
-            if errors and not decoded.events:
-                raise InvalidInputError(errors[0].message, tuple(errors))
-            return [(deployment, event) for event in decoded.events], errors
+        named = await self._named(sender, deployment_id) if deployment_id is not None else None
         known: dict[tuple[str, str, str], Deployment | None] = {}
         owned: list[tuple[Deployment, Event]] = []
         for index, event in zip(decoded.places, decoded.events, strict=True):
+            if named is not None:
+                owned.append((named, event))
+                continue
             source = _source(event)
             if source not in known:
                 known[source] = await self._find(sender, *source)

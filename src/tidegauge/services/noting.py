@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from tidegauge.domain.observation import LogFile
@@ -12,7 +12,7 @@ from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
 
 _TRIES = 20
-_AT_ONCE = 500  # rows that are looked up
+_AT_ONCE = 500  # rows that are looked up at a time
 _RECENT = timedelta(minutes=15)  # senders give up sooner
 
 
@@ -41,9 +41,7 @@ class Noting:
 
     def known(self, paths: Collection[str]) -> set[str]:
         """Return which of these files were taken down before: they may have been merged or deleted since."""
-        wanted = list(paths)
-        parts = (wanted[start : start + _AT_ONCE] for start in range(0, len(wanted), _AT_ONCE))
-        return {file.id for part in parts for file in self._database.log_files.where(id=part)}
+        return {file.id for file in rows_of(self._database, paths)}
 
     def recent(self, log: InferenceLog) -> Iterator[Key]:
         """Yield the keys of the events that were written last, newest file first."""
@@ -64,3 +62,10 @@ class Noting:
         except (NotFoundError, FileNotFoundError):  # when it is opened, and when more of it is read
             file = self._database.log_files.find(id=path)
             return self._keys(log, file.merged_into) if file and file.merged_into else []
+
+
+def rows_of(database: Database, paths: Iterable[str]) -> list[LogFile]:
+    """Return what is known of some files of the log."""
+    wanted = list(paths)
+    parts = (wanted[start : start + _AT_ONCE] for start in range(0, len(wanted), _AT_ONCE))
+    return [file for part in parts for file in database.log_files.where(id=part)]

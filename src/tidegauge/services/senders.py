@@ -31,9 +31,8 @@ class Senders:
     def __init__(self, database: Database, people: People) -> None:
         self._database = database
         self._people = people
-        self._known: dict[_Key, tuple[float, Any]] = {}  # with the time until which it is fresh
+        self._known: dict[_Key, tuple[float, int, Any]] = {}  # fresh until a time, and another write
         self._asked: dict[_Key, asyncio.Future[Any]] = {}
-        self._writes = 0
         self._threads = ThreadPoolExecutor(4, "senders")
 
     async def recognise(self, secret: str) -> Principal:
@@ -59,12 +58,8 @@ class Senders:
 
     async def _remembered(self, key: _Key, load: Callable[[], Any]) -> Any:
         """Return what is known; what is not there is looked for each time, since it may come."""
-        now, writes = time.monotonic(), self._database.writes
-        if writes != self._writes:
-            self._writes = writes
-            self._known = {known: (0.0, found) for known, (_, found) in self._known.items()}
-        until, found = self._known.get(key, (0.0, None))
-        if now < until:
+        until, writes, found = self._known.get(key, (0.0, 0, None))
+        if time.monotonic() < until and writes == self._database.writes:
             return found
         asked = self._asked.get(key)
         if asked is None:  # others who want to know the same wait for the same answer
@@ -78,6 +73,7 @@ class Senders:
             return found  # the database neither answers nor fails; the question goes on
 
     async def _ask(self, key: _Key, load: Callable[[], Any]) -> Any:
+        writes = self._database.writes
         try:
             found = await asyncio.get_running_loop().run_in_executor(self._threads, load)
         except TidegaugeError:
@@ -85,14 +81,14 @@ class Senders:
             raise
         except Exception as error:
             if key in self._known:
-                return self._known[key][1]
+                return self._known[key][2]
             raise UnavailableError("The database does not answer; send the events again later.") from error
         if found is None:
             self._known.pop(key, None)
         else:
             if len(self._known) >= _MOST:
                 self._known.clear()
-            self._known[key] = (time.monotonic() + _SECONDS, found)
+            self._known[key] = (time.monotonic() + _SECONDS, writes, found)
         return found
 
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from tidegauge.domain.erasure import digest_of
 from tidegauge.domain.observation import LogFile
 from tidegauge.errors import InvalidInputError, NotFoundError
+from tidegauge.services.noting import rows_of
 from tidegauge.services.privacy.tombstones import Tombstones
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog, is_merged
@@ -19,7 +20,6 @@ _HOUR = timedelta(hours=1)
 _LEAST = 4  # files that are worth merging
 _MOST = 1000  # parts of a merged file
 _BYTES = 64 << 20  # of a merged file: all of it is in memory
-_AT_ONCE = 500  # rows that are looked up at a time
 _log = logging.getLogger(__name__)
 
 
@@ -176,13 +176,6 @@ class Compaction:
 
     def _rows(self, paths: Iterable[str]) -> list[LogFile]:
         return rows_of(self._database, paths)
-
-
-def rows_of(database: Database, paths: Iterable[str]) -> list[LogFile]:
-    """Return what is known of some files of the log."""
-    wanted = list(paths)
-    parts = (wanted[start : start + _AT_ONCE] for start in range(0, len(wanted), _AT_ONCE))
-    return [file for part in parts for file in database.log_files.where(id=part)]
 
 
 def _is_whole(file: LogFile) -> bool:

@@ -13,7 +13,7 @@ from tidegauge.domain.monitor import MonitorState
 from tidegauge.domain.observation import LogFile
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.extraction import extraction_for
-from tidegauge.services.upkeep.compaction import rows_of
+from tidegauge.services.noting import rows_of
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog, is_merged
 from tidegauge.storage.objects import ObjectInfo
