@@ -26,9 +26,8 @@ from tidegauge.api import metrics as metrics_api
 from tidegauge.api import monitors as monitors_api
 from tidegauge.api import pipelines as pipelines_api
 from tidegauge.api import proxy, retrainings, schemas, system, watching
-from tidegauge.collecting import build_collector
+from tidegauge.collecting import build_collector, listen
 from tidegauge.domain.catalogue import RepositoryKind
-from tidegauge.errors import UnavailableError
 from tidegauge.services.acceptance import Acceptance
 from tidegauge.services.advice import Advice
 from tidegauge.services.alerting import Alerting
@@ -406,12 +405,7 @@ def serve(settings: Settings, announce: Callable[[Services], None]) -> None:
         app, host=settings.host, port=settings.port, log_level="warning", timeout_graceful_shutdown=10
     )
     server = _Server(config, app, services)
-    try:
-        sock = config.bind_socket()
-    except SystemExit as error:
-        raise UnavailableError(
-            f"port is {settings.port}, which is taken on {settings.host}; choose another with --port."
-        ) from error
+    sock = listen(config)
     announce(services)
     signal.signal(signal.SIGHUP, server.handle_exit)
     # What is here for good need not be gone through again: that stopped every fifth page for 0.2 s.

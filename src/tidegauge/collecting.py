@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import gc
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -147,12 +148,7 @@ def run(settings: Settings, announce: Callable[[], None], *, fleet: bool) -> Non
         timeout_graceful_shutdown=10,
     )
     server = _Server(config)
-    try:
-        sock = config.bind_socket()
-    except SystemExit as error:
-        raise UnavailableError(
-            f"port is {settings.port}, which is taken on {settings.host}; choose another with --port."
-        ) from error
+    sock = listen(config)
     announce()
     _return_memory()
     signal.signal(signal.SIGHUP, server.handle_exit)
@@ -160,6 +156,16 @@ def run(settings: Settings, announce: Callable[[], None], *, fleet: bool) -> Non
     gc.freeze()
     server.run(sockets=[sock])
     database.close()
+
+
+def listen(config: uvicorn.Config) -> socket.socket:
+    """Take the port; UnavailableError where another has it."""
+    try:
+        return config.bind_socket()
+    except SystemExit as error:
+        raise UnavailableError(
+            f"port is {config.port}, which is taken on {config.host}; choose another with --port."
+        ) from error
 
 
 def _return_memory() -> None:
