@@ -14,7 +14,7 @@ import simdjson
 from tidegauge.domain.events import HEADER_LENGTH, REQUEST_TYPE, Event
 from tidegauge.domain.inference import UNNAMED, UNNAMED_SENT, InferenceRequest, fast_v1
 from tidegauge.domain.nested import FastDocument
-from tidegauge.domain.tensors import Array, as_bytes_if_whole, encode_binary
+from tidegauge.domain.tensors import Array, encode_binary
 from tidegauge.errors import InvalidInputError
 
 CONTENT_TYPE = "application/octet-stream"
@@ -55,9 +55,14 @@ def compact_body(document: FastDocument) -> tuple[bytes, int] | None:
         request = fast_v1(document)
     except InvalidInputError:
         return None  # what is wrong with a payload is told by those who read it
-    if request is None or not all(map(_is_image, request.inputs.values())) or UNNAMED_SENT in request.inputs:
+    if request is None or UNNAMED_SENT in request.inputs:
         return None
-    return encode_binary(_named(request), "inputs", compact=True, header={FORM: request.form})
+    arrays = request.inputs.values()
+    if any(array.ndim < _IMAGE for array in arrays):
+        return None
+    data, length = encode_binary(_named(request), "inputs", compact=True, header={FORM: request.form})
+    is_whole = len(data) - length == sum(array.size for array in arrays)  # a byte for each number
+    return (data, length) if is_whole else None
 
 
 def _depth(value: Any) -> int:
@@ -70,10 +75,6 @@ def _depth(value: Any) -> int:
             value = value[next(iter(value))]
         else:
             return depth
-
-
-def _is_image(array: Array) -> bool:
-    return array.ndim >= _IMAGE and as_bytes_if_whole(array) is not None
 
 
 def _named(request: InferenceRequest) -> Mapping[str, Array]:

@@ -134,7 +134,7 @@ def encode_binary(
         if name in as_json:
             entry["data"] = json_values(array.reshape(-1))
             continue
-        small = as_bytes_if_whole(array) if compact else None
+        small = _as_bytes_if_whole(array) if compact else None
         if small is not None:
             entry["parameters"] = {_ORIGINAL: entry["datatype"]}
             entry["datatype"] = "UINT8"
@@ -146,7 +146,7 @@ def encode_binary(
     return b"".join((head, *chunks)), len(head)
 
 
-def as_bytes_if_whole(array: Array) -> Array | None:
+def _as_bytes_if_whole(array: Array) -> Array | None:
     """Return a float array as uint8 if that can be undone bit for bit (so not for NaN, 0.5 or -0.0)."""
     if array.dtype.kind != "f" or array.size < _COMPACT_FROM:
         return None
