@@ -14,6 +14,7 @@ import pytest
 import parts_s3
 from parts import SHARED, absent, postgres, running_server
 from tidegauge.client import Client
+from tidegauge.storage.database import Database
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +56,16 @@ def s3_url(s3_endpoint: str) -> str:
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty store of either kind."""
     return str(tmp_path / "store") if request.param == "folder" else request.getfixturevalue("s3_url")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty database of either kind."""
+    url = f"sqlite:///{tmp_path / 'db.sqlite'}"
+    made = Database(request.getfixturevalue("postgres_url") if request.param == "postgresql" else url)
+    made.migrate()
+    yield made
+    made.close()
 
 
 @pytest.fixture

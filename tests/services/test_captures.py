@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
+from parts_prometheus import add_deployment
 from tidegauge.domain.capture import Coverage, report
-from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.events import REQUEST_TYPE, RESPONSE_TYPE, SERVED_TYPE, Event
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.metrics import MetricType
@@ -30,15 +28,6 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path / 'db.sqlite'}"
-    made = Database(request.getfixturevalue("postgres_url") if request.param == "postgresql" else url)
-    made.migrate()
-    yield made
-    made.close()
-
-
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -55,21 +44,7 @@ def deployment(database: Database) -> str:
 
 
 def deploy(database: Database, name: str) -> str:
-    made = Deployment(
-        id=new_id(),
-        name=name,
-        owner="ward",
-        model_id="m",
-        model_name="m",
-        model_version=1,
-        logging=True,
-        origin=Origin.LOCAL,
-        wanted=DeploymentState.RUNNING,
-        state=DeploymentState.RUNNING,
-        created_at=NOW,
-        predict_path="",
-    )
-    return database.deployments.add(made).id
+    return add_deployment(database, name, NOW).id
 
 
 def pair(deployment: str, number: object, minute: int = 0, sender: str = "s") -> list[Record]:

@@ -39,15 +39,6 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path / 'db.sqlite'}"
-    made = Database(request.getfixturevalue("postgres_url") if request.param == "postgresql" else url)
-    made.migrate()
-    yield made
-    made.close()
-
-
 @pytest.fixture
 def clock() -> Clock:
     return Clock()

@@ -28,15 +28,6 @@ DAY = 86_400.0
 Make = Callable[..., Notifications]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path / 'db.sqlite'}"
-    made = Database(request.getfixturevalue("postgres_url") if request.param == "postgresql" else url)
-    made.migrate()
-    yield made
-    made.close()
-
-
 @pytest.fixture
 def lite(tmp_path: Path) -> Iterator[Database]:
     """For what has nothing to do with the database."""
