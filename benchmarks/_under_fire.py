@@ -21,6 +21,7 @@ from aiosmtpd.controller import Controller
 
 from tidegauge.links.channels.kinds import TRANSPORTS
 from tidegauge.links.channels.transport import Outgoing, SendError, Transport
+from tidegauge.services.gates import Gates
 from tidegauge.services.notifications import Notifications, Pace
 from tidegauge.storage.database import Database
 
@@ -67,7 +68,10 @@ def run_sender(fire: Fire, seed: int) -> None:
     rng = random.Random(seed)
     transports = {kind: _deadly(transport, fire, rng) for kind, transport in TRANSPORTS.items()}
     database = Database(fire.url)
-    Notifications(database, "http://gauge", utc_now, transports=transports, pace=PACE, rng=rng).start()
+    gates = Gates(database, allow_private=True)
+    Notifications(
+        database, "http://gauge", utc_now, gates=gates, transports=transports, pace=PACE, rng=rng
+    ).start()
     threading.Event().wait()
 
 

@@ -85,6 +85,7 @@ class Receiver:
     answers: list[tuple[int, dict[str, str], bytes, float]] = field(default_factory=list)
 
     scheme: str = "http"
+    redirect: str = ""  # where a GET is sent to
 
     @property
     def url(self) -> str:
@@ -116,7 +117,9 @@ def http_receiver(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
 
         def do_GET(self) -> None:
             receiver.requests.append(Request(self.path, {}, b""))
-            self.send_response(200)
+            self.send_response(302 if receiver.redirect else 200)
+            if receiver.redirect:
+                self.send_header("location", receiver.redirect)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:

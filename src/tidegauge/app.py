@@ -43,6 +43,7 @@ from tidegauge.services.example import Examples
 from tidegauge.services.explaining import Explaining
 from tidegauge.services.findings import Findings
 from tidegauge.services.fitting import Fitting
+from tidegauge.services.gates import Gates
 from tidegauge.services.health import Health
 from tidegauge.services.history import History
 from tidegauge.services.labels import Labels
@@ -194,15 +195,17 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
     home = settings.home.absolute()
     worker = Worker()
     people = People(database, now)
-    catalogue = Catalogue(database, store, worker, home, now)
+    gates = Gates(database, allow_private=settings.allow_private_urls)
+    catalogue = Catalogue(database, store, worker, home, now, gates)
     traffic = Traffic(database, InferenceLog(store), now)
     supervisor = Supervisor(database, catalogue, people, traffic, home, settings.address)
 
     def flush() -> None:
         collector.flush()  # the collector is made last
 
-    deployments = Deployments(database, store, catalogue, supervisor, flush, now)
-    notifications = Notifications(database, settings.address, now, Pictures(database, charts.of_alert).draw)
+    deployments = Deployments(database, store, catalogue, supervisor, gates, flush, now)
+    draw = Pictures(database, charts.of_alert).draw
+    notifications = Notifications(database, settings.address, now, draw, gates=gates)
     monitoring = build_monitoring(settings, database, store, catalogue, notifications, flush, now)
     senders = Senders(database, people)
     collector = build_collector(settings, database, store, senders, now)
@@ -233,6 +236,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         store=store,
         worker=worker,
         people=people,
+        gates=gates,
         health=monitoring.health,
         captures=Captures(database, now),
         catalogue=catalogue,
@@ -271,10 +275,10 @@ def run_worker(settings: Settings, announce: Callable[[], None]) -> None:
     """Look at windows beside a server that shares the database and the store, until SIGTERM or SIGINT."""
     database = open_database(settings)
     store = ObjectStore(settings.store)
-    catalogue = Catalogue(database, store, Worker(), settings.home.absolute(), utc_now)
-    notifications = Notifications(
-        database, settings.address, utc_now, Pictures(database, charts.of_alert).draw
-    )
+    gates = Gates(database, allow_private=settings.allow_private_urls)
+    catalogue = Catalogue(database, store, Worker(), settings.home.absolute(), utc_now, gates)
+    draw = Pictures(database, charts.of_alert).draw
+    notifications = Notifications(database, settings.address, utc_now, draw, gates=gates)
     monitoring = build_monitoring(settings, database, store, catalogue, notifications, lambda: None, utc_now)
     stopped = Event()
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

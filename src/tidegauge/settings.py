@@ -31,6 +31,7 @@ class Settings:
     keep_days: int = 0  # of logs of deployments that say nothing of it; 0: all
     keep_bytes: int = 0
     workers: int = 2  # threads that look at windows; 0: `tidegauge worker` does
+    allow_private_urls: bool = False  # of those who are not operators
 
     @property
     def database(self) -> str:
@@ -123,6 +124,12 @@ def _from_file(path: Path, known: Mapping[str, Any]) -> list[tuple[str, Any, str
 
 
 def _convert(name: str, value: Any, place: str, kind: Any) -> Any:
+    if kind == "bool":
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in ("true", "false"):
+            return str(value).lower() == "true"
+        raise InvalidInputError.of(name, f"{name} is {value!r} in {place}; use true or false.")
     if kind != "int":
         return str(value)
     # TOML has types of its own: neither true nor 1.5 is a whole number.

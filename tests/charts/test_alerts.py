@@ -56,7 +56,9 @@ class Told:
 
 @pytest.fixture
 def told(tmp_path: Path) -> Iterator[Told]:
-    services = build_services(load_settings(tmp_path / "home", {"port": 1}, {}), lambda: END)
+    services = build_services(
+        load_settings(tmp_path / "home", {"port": 1, "allow_private_urls": True}, {}), lambda: END
+    )
     made = Told(services)
     with mail_server() as box:
         made.box = box  # type: ignore[attr-defined]

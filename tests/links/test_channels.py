@@ -24,12 +24,14 @@ from parts_receivers import MESSAGE, NOW, MailBox, Receiver, certificate, http_r
 from tidegauge.domain.channel import Channel, ChannelKind, Message, Setting
 from tidegauge.domain.images import encode_png
 from tidegauge.errors import InvalidInputError
+from tidegauge.links.addresses import Gate
 from tidegauge.links.channels.kinds import TRANSPORTS
 from tidegauge.links.channels.transport import Outgoing, SendError
 from tidegauge.links.processes import free_port
 
 MAIL = {"host": "127.0.0.1", "from": "gauge@example.org", "to": "a@example.org, b@example.org"}
 URL = "http://gauge:32222/monitors/m1/runs/r1"
+PRIVATE = Gate(private=True)  # the receivers are on this machine
 RESOLVED = replace(MESSAGE, told="resolved", start=NOW, end=NOW + timedelta(minutes=5))
 
 
@@ -50,9 +52,9 @@ def send(
     at: datetime | None = None,
 ) -> dict[str, str]:
     transport = TRANSPORTS[kind]
-    checked = transport.check(settings, secret)
+    checked = transport.check(settings, secret, PRIVATE)
     channel = Channel("c1", "ward", "ops", kind, checked, NOW, secret)
-    outgoing = Outgoing(channel, message, delivery_id, URL, at or max(NOW, message.end), chart)
+    outgoing = Outgoing(channel, message, delivery_id, URL, at or max(NOW, message.end), PRIVATE, chart)
     return transport.send(outgoing, timeout)
 
 
@@ -393,18 +395,20 @@ def test_every_setting_that_is_wrong_is_named_at_once(
     kind: str, settings: dict[str, Setting], secret: str, fields: list[str]
 ) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        TRANSPORTS[ChannelKind(kind)].check(settings, secret)
+        TRANSPORTS[ChannelKind(kind)].check(settings, secret, PRIVATE)
     assert [error.field for error in caught.value.errors] == fields
     assert all(error.message in caught.value.message for error in caught.value.errors)
 
 
 def test_the_secret_url_of_slack_is_not_repeated_by_its_check() -> None:
     with pytest.raises(InvalidInputError) as caught:
-        TRANSPORTS[ChannelKind.SLACK].check({}, "hooks.slack.com/services/secret-part")
+        TRANSPORTS[ChannelKind.SLACK].check({}, "hooks.slack.com/services/secret-part", PRIVATE)
     assert "secret-part" not in caught.value.message
 
 
 def test_settings_from_the_command_line_are_read_by_their_type() -> None:
-    checked = TRANSPORTS[ChannelKind.MAIL].check({**MAIL, "port": "2525", "to": "a@b.org ,c@d.org,"}, "")
+    checked = TRANSPORTS[ChannelKind.MAIL].check(
+        {**MAIL, "port": "2525", "to": "a@b.org ,c@d.org,"}, "", PRIVATE
+    )
     assert (checked["port"], checked["to"]) == (2525, "a@b.org, c@d.org")
     assert checked["security"] == "starttls"

@@ -6,8 +6,12 @@ import time
 
 import pytest
 
+from parts_receivers import http_receiver
 from tidegauge.errors import InvalidInputError, UnavailableError
 from tidegauge.links import folders, git
+from tidegauge.links.addresses import Gate
+
+PRIVATE = Gate(private=True)
 
 
 def run(folder, *arguments):
@@ -37,7 +41,7 @@ def repository(tmp_path):
 
 def test_fetches_the_newest_commit_of_the_default_branch_only(repository, tmp_path):
     into = tmp_path / "into"
-    commit = git.fetch(str(repository), "", into)
+    commit = git.fetch(str(repository), "", into, PRIVATE)
     assert commit == run(repository, "rev-parse", "main")
     assert (into / "data" / "A" / "file.txt").read_text() == "two"
     assert run(into, "rev-list", "--count", "HEAD") == "1"
@@ -46,26 +50,26 @@ def test_fetches_the_newest_commit_of_the_default_branch_only(repository, tmp_pa
 def test_fetches_a_branch_by_a_file_url_into_an_existing_empty_folder(repository, tmp_path):
     into = tmp_path / "into"
     into.mkdir()
-    assert git.fetch(repository.as_uri(), "other", into) == run(repository, "rev-parse", "other")
+    assert git.fetch(repository.as_uri(), "other", into, PRIVATE) == run(repository, "rev-parse", "other")
     assert (into / "data" / "A" / "file.txt").read_text() == "three"
 
 
 def test_works_while_git_itself_runs_us(repository, tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
-    assert len(git.fetch(str(repository), "main", tmp_path / "into")) == 40
+    assert len(git.fetch(str(repository), "main", tmp_path / "into", PRIVATE)) == 40
 
 
 def test_unknown_branch_is_named(repository, tmp_path):
     with pytest.raises(InvalidInputError, match="has no branch 'nope'") as caught:
-        git.fetch(str(repository), "nope", tmp_path / "into")
+        git.fetch(str(repository), "nope", tmp_path / "into", PRIVATE)
     assert caught.value.errors[0].field == "source.branch"
 
 
 @pytest.mark.parametrize("url", ["/no/such/folder", "http://user:secret@127.0.0.1:1/x.git"])
 def test_unreachable_url_is_named_without_its_password(tmp_path, url):
     with pytest.raises(InvalidInputError, match="cannot be fetched") as caught:
-        git.fetch(url, "", tmp_path / "into")
+        git.fetch(url, "", tmp_path / "into", PRIVATE)
     assert caught.value.errors[0].field == "source.url"
     assert "secret" not in caught.value.message
 
@@ -74,7 +78,7 @@ def test_empty_repository_says_so(tmp_path):
     (tmp_path / "empty").mkdir()
     run(tmp_path / "empty", "init", "-q")
     with pytest.raises(InvalidInputError, match="has no commit yet"):
-        git.fetch(str(tmp_path / "empty"), "", tmp_path / "into")
+        git.fetch(str(tmp_path / "empty"), "", tmp_path / "into", PRIVATE)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +99,7 @@ def test_options_and_commands_cannot_be_smuggled_in(repository, tmp_path, url, b
             url.format(mark=mark, repository=repository),
             branch.format(mark=mark, repository=repository),
             tmp_path / "into",
+            PRIVATE,
         )
     assert not mark.exists()
 
@@ -117,14 +122,14 @@ def test_hooks_of_the_user_do_not_run(repository, tmp_path, monkeypatch):
     config = tmp_path / "config"
     config.write_text(f"[core]\nhooksPath = {hooks}\n")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
-    git.fetch(str(repository), "", tmp_path / "into")
+    git.fetch(str(repository), "", tmp_path / "into", PRIVATE)
     assert not mark.exists()
 
 
 def test_missing_git_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UnavailableError, match="git command is missing"):
-        git.fetch("/x", "", tmp_path / "into")
+        git.fetch("/x", "", tmp_path / "into", PRIVATE)
 
 
 def test_slow_server_ends_at_the_timeout_with_all_helpers(tmp_path, monkeypatch):
@@ -134,7 +139,7 @@ def test_slow_server_ends_at_the_timeout_with_all_helpers(tmp_path, monkeypatch)
     monkeypatch.setenv("GIT_SSH_COMMAND", str(slow))
     begun = time.monotonic()
     with pytest.raises(UnavailableError, match=r"within 0\.5 seconds"):
-        git.fetch("ssh://example.invalid/x.git", "", tmp_path / "into", timeout=0.5)
+        git.fetch("ssh://192.0.2.1/x.git", "", tmp_path / "into", PRIVATE, timeout=0.5)
     assert time.monotonic() - begun < 10  # the helper holds the pipe: it was ended too
 
 
@@ -156,3 +161,71 @@ def test_sub_path_refuses_a_link_out(repository, tmp_path):
     assert folders.sub_path(repository, "in") == (repository / "data").resolve()
     with pytest.raises(InvalidInputError, match="symbolic link"):
         folders.sub_path(repository, "out")
+
+
+def test_git_asks_the_address_that_was_checked_and_follows_no_redirect(tmp_path):
+    with http_receiver() as receiver, http_receiver() as other:
+        gate = Gate(private=True, resolve=lambda _host, _port: ["127.0.0.1"])
+        url = f"http://git.example:{receiver.port}/x.git"
+        with pytest.raises(InvalidInputError, match="no commit yet"):
+            git.fetch(url, "", tmp_path / "into", gate)
+        assert receiver.requests[0].path == "/x.git/info/refs?service=git-upload-pack"
+        receiver.redirect = f"http://127.0.0.1:{other.port}/y.git/info/refs?service=git-upload-pack"
+        with pytest.raises(InvalidInputError, match="cannot be fetched"):
+            git.fetch(url, "", tmp_path / "again", gate)
+        assert other.requests == []
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("ssh://git@git.example:2222/x.git", "-oHostName=192.0.2.7 -oHostKeyAlias=[git.example]:2222"),
+        ("git@git.example:team/x.git", "-oHostName=192.0.2.7 -oHostKeyAlias=git.example"),
+    ],
+)
+def test_ssh_is_given_the_address_that_was_checked(tmp_path, monkeypatch, url, told):
+    script, said = tmp_path / "ssh", tmp_path / "said"
+    script.write_text(f'#!/bin/sh\necho "$@" >> {said}\nexit 1\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(script))
+    gate = Gate(private=True, resolve=lambda _host, _port: ["192.0.2.7"])
+    with pytest.raises(InvalidInputError, match="cannot be fetched"):
+        git.fetch(url, "", tmp_path / "into", gate)
+    assert told in said.read_text()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254/x.git",
+        "http://user:word@169.254.169.254/x.git",
+        "https://metadata.google.internal/x.git",
+        "ssh://git@169.254.169.254/x.git",
+        "git@169.254.169.254:x.git",
+        "git://169.254.169.254/x.git",
+        "http://0xA9FEA9FE/x.git",
+        "git@2852039166:x.git",
+        "http://a@b@169.254.169.254/x.git",
+        "ssh://%31%36%39.254.169.254/x.git",
+        "ssh://-oProxyCommand=touch/x.git",
+        "ftp://example.org/x.git",
+    ],
+)
+def test_git_is_not_sent_where_nothing_may_be_sent(tmp_path, url):
+    for made in (git.check, lambda *given: git.fetch(*given[:2], tmp_path / "into", given[2])):
+        with pytest.raises(InvalidInputError) as caught:
+            made(url, "", PRIVATE)
+        assert caught.value.errors[0].field == "source.url"
+        assert "word" not in caught.value.message
+
+
+def test_private_hosts_are_for_operators(tmp_path):
+    for url in ("http://127.0.0.1:1/x.git", "ssh://git@10.0.0.1/x.git", "git@192.168.0.1:x.git"):
+        git.check(url, "", PRIVATE)
+        with pytest.raises(InvalidInputError, match="only operators"):
+            git.check(url, "", Gate(private=False))
+
+
+def test_a_public_host_without_an_address_is_said(tmp_path):
+    with pytest.raises(InvalidInputError, match="has no address"):
+        git.fetch("https://no-such-host.invalid/x.git", "", tmp_path / "into", PRIVATE)

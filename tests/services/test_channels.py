@@ -15,6 +15,7 @@ from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.status import Status
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.services.channels import Channels
+from tidegauge.services.gates import Gates
 from tidegauge.services.notifications import Notifications
 from tidegauge.storage.database import Database
 from tidegauge.storage.rows import Query
@@ -32,7 +33,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def notifications(database: Database) -> Notifications:
-    return Notifications(database, "http://gauge", Clock())
+    return Notifications(database, "http://gauge", Clock(), gates=Gates(database, allow_private=True))
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from tidegauge.errors import NotFoundError, UnavailableError
 from tidegauge.links.channels.kinds import TRANSPORTS
 from tidegauge.links.channels.transport import Outgoing, SendError, Transport
 from tidegauge.links.processes import free_port
+from tidegauge.services.gates import Gates
 from tidegauge.services.notifications import Notifications, Pace
 from tidegauge.storage.database import Database
 
@@ -49,7 +50,8 @@ def receiver() -> Iterator[Receiver]:
 
 
 def sender(database: Database, clock: Clock, **options: object) -> Notifications:
-    given = {"pace": Pace(timeout=5), "rng": random.Random(0), **options}
+    gates = Gates(database, allow_private=True)  # the receivers are on this machine
+    given = {"gates": gates, "pace": Pace(timeout=5), "rng": random.Random(0), **options}
     return Notifications(database, "http://gauge:1/", clock, **given)  # type: ignore[arg-type]
 
 
@@ -371,6 +373,7 @@ from dataclasses import replace
 from datetime import datetime, UTC
 from tidegauge.domain.channel import ChannelKind
 from tidegauge.links.channels.kinds import TRANSPORTS
+from tidegauge.services.gates import Gates
 from tidegauge.services.notifications import Notifications
 from tidegauge.storage.database import Database
 url, now, moment = sys.argv[1:]
@@ -381,7 +384,9 @@ def die(outgoing, timeout):
     os.kill(os.getpid(), signal.SIGKILL)
 transports = {ChannelKind.WEBHOOK: replace(TRANSPORTS[ChannelKind.WEBHOOK], send=die)}
 clock = lambda: datetime.fromisoformat(now)
-Notifications(Database(url), "http://x", clock, transports=transports).send_due()
+database = Database(url)
+gates = Gates(database, allow_private=True)
+Notifications(database, "http://x", clock, gates=gates, transports=transports).send_due()
 """
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from tidegauge.errors import InvalidInputError, UnavailableError
+from tidegauge.links.addresses import Gate, split
 
 _TIMEOUT = 900.0  # seconds for a whole clone
 _PROTOCOLS = "file:git:http:https:ssh"
@@ -18,33 +24,119 @@ _OPTIONS = (
     "core.hooksPath=/dev/null",  # the user's own hooks are not for clones of others
     "http.lowSpeedLimit=1000",  # bytes a second ...
     "http.lowSpeedTime=60",  # ... for so many seconds is a dead connection
+    "http.followRedirects=false",  # past the gate
+    "submodule.recurse=false",
+    "core.fsmonitor=false",
+    "core.protectNTFS=true",
+    "core.protectHFS=true",
+    # A repository says where its large files are fetched from, and nobody has checked that.
+    "filter.lfs.smudge=",
+    "filter.lfs.process=",
+    "filter.lfs.required=false",
     "advice.detachedHead=false",
 )
+_SSH = "ssh -oBatchMode=yes -oConnectTimeout=20"
+_WEB = ("http", "https")
+_SCP = re.compile(r"(?:[^@/:\s]+@)?(?P<host>[^/:\s]+|\[[^]/\s]+\]):(?!//)")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 _NOISE = re.compile(r"^(Cloning into|warning:|done\.)")
 
 
-def fetch(url: str, branch: str, folder: Path, timeout: float = _TIMEOUT) -> str:
-    """Clone the newest commit of ``branch`` (or of the default branch) into an empty folder; return its hash.
+@dataclass(frozen=True)
+class _Place:
+    """Where git is sent: the URL, and what makes it go to the addresses that were checked."""
 
-    Raises InvalidInputError for a URL or branch that cannot be fetched, UnavailableError when git is
-    missing or takes longer than ``timeout`` seconds.
+    url: str
+    options: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def check(url: str, branch: str, gate: Gate) -> None:
+    """Raise InvalidInputError for a URL or branch that git must not be given.
+
+    A host that has no address now passes: it is checked again when it is fetched from.
     """
     _check("source.url", url)
     if not url:
         raise InvalidInputError.of("source.url", "source.url is empty; give a git URL.")
     _check("source.branch", branch)
-    options = [part for option in _OPTIONS for part in ("-c", option)]
+    scheme, host, port = _host(url)
+    if host:
+        gate.check_host(host, port or _PORTS[scheme], "source.url")
+
+
+def fetch(url: str, branch: str, folder: Path, gate: Gate, timeout: float = _TIMEOUT) -> str:
+    """Clone the newest commit of ``branch`` (or of the default branch) into an empty folder; return its hash.
+
+    Hooks, submodules, large files kept elsewhere (LFS) and redirects are not followed. Raises
+    InvalidInputError for a URL or branch that cannot be fetched or that ``gate`` refuses, UnavailableError
+    when git is missing or takes longer than ``timeout`` seconds.
+    """
+    check(url, branch, gate)
+    place = _pinned(url, gate)
+    options = [part for option in (*_OPTIONS, *place.options) for part in ("-c", option)]
     chosen = [f"--branch={branch}"] if branch else []
     # --no-local: only then does --depth count for a local path, and nothing is hard-linked.
     clone = ["clone", "--quiet", "--depth=1", "--single-branch", "--no-tags", "--no-local", "--template="]
-    code, _, error = _git([*options, *clone, *chosen, "--", url, str(folder)], timeout)
+    code, _, error = _git(
+        [*options, *clone, *chosen, "--", place.url, str(folder)], timeout, place.environment
+    )
     if code:
         raise _failure(url, branch, error)
     code, commit, _ = _git(["-C", str(folder), "rev-parse", "--verify", "HEAD"], timeout)
     if code:
         raise InvalidInputError.of("source.url", f"{_shown(url)} has no commit yet; push one first.")
     return commit.strip()
+
+
+_PORTS = {"http": 80, "https": 443, "ssh": 22, "git": 9418}
+
+
+def _host(url: str) -> tuple[str, str, int | None]:
+    """Return scheme, host and port of a git URL; host is empty for a folder of this machine."""
+    if "://" not in url:
+        short = _SCP.match(url)  # user@host:path, by ssh
+        return ("ssh", short["host"].strip("[]"), None) if short else ("file", "", None)
+    scheme = urlsplit(url).scheme
+    if scheme == "file":
+        return "file", "", None
+    # The user name is git's own business; the host is read as everybody reads it.
+    authority = url.partition("://")[2].partition("/")[0]
+    name, at, _ = authority.rpartition("@")
+    if "@" in name:
+        raise InvalidInputError.of(
+            "source.url", "source.url has more than one '@' before the host; write the first as %40."
+        )
+    parts = split(url.replace(f"{name}{at}", "", 1) if at else url, "source.url", _PORTS)
+    return parts.scheme, str(parts.hostname), parts.port
+
+
+def _pinned(url: str, gate: Gate) -> _Place:
+    """Resolve the host once, and let git connect to nothing but these addresses."""
+    scheme, host, port = _host(url)
+    if not host or (scheme in _WEB and getproxies().get(scheme) and not proxy_bypass(host)):
+        return _Place(url)  # a proxy connects, and what it may reach its owner says
+    try:
+        addresses = gate.addresses(host, port or _PORTS[scheme], "source.url")
+    except OSError as error:
+        if scheme == "ssh" and gate.private:
+            return _Place(url)  # a name that ssh's own settings on this server may know
+        raise InvalidInputError.of(
+            "source.url",
+            f"{_shown(url)} cannot be fetched: its host {host!r} has no address; check source.url.",
+        ) from error
+    if scheme in _WEB:
+        listed = ",".join(f"[{each}]" if ":" in each else each for each in addresses)
+        name = f"[{host}]" if ":" in host else host
+        return _Place(url, (f"http.curloptResolve={name}:{port or _PORTS[scheme]}:{listed}",))
+    first = addresses[0]
+    if scheme == "ssh":
+        alias = f"[{host}]:{port}" if port not in (None, 22) else host  # as known_hosts names it
+        command = os.environ.get("GIT_SSH_COMMAND", _SSH)
+        pinned = f"{command} -oHostName={shlex.quote(first)} -oHostKeyAlias={shlex.quote(alias)}"
+        return _Place(url, environment={"GIT_SSH_COMMAND": pinned})
+    place = f"[{first}]" if ":" in first else first
+    return _Place(urlsplit(url)._replace(netloc=f"{place}:{port}" if port else place).geturl())
 
 
 def _check(field: str, value: str) -> None:
@@ -55,7 +147,7 @@ def _check(field: str, value: str) -> None:
         )
 
 
-def _git(arguments: list[str], timeout: float) -> tuple[int, str, str]:
+def _git(arguments: list[str], timeout: float, more: Mapping[str, str] | None = None) -> tuple[int, str, str]:
     program = shutil.which("git")
     if program is None:
         raise UnavailableError("The git command is missing on the server; install git and import again.")
@@ -66,7 +158,7 @@ def _git(arguments: list[str], timeout: float) -> tuple[int, str, str]:
         "GIT_ALLOW_PROTOCOL": _PROTOCOLS,
         "LC_ALL": "C",
     }
-    environment.setdefault("GIT_SSH_COMMAND", "ssh -oBatchMode=yes -oConnectTimeout=20")
+    environment = {"GIT_SSH_COMMAND": _SSH, **environment, **(more or {})}
     with subprocess.Popen(
         [program, *arguments],
         env=environment,

@@ -15,6 +15,7 @@ from tidegauge.services.collector import Collector
 from tidegauge.services.deployments import Deployments
 from tidegauge.services.example import Examples
 from tidegauge.services.explaining import Explaining
+from tidegauge.services.gates import Gates
 from tidegauge.services.health import Health
 from tidegauge.services.history import History
 from tidegauge.services.monitors import Monitors
@@ -47,6 +48,7 @@ class Services:
     store: ObjectStore
     worker: Worker
     people: People
+    gates: Gates
     health: Health
     captures: Captures
     catalogue: Catalogue

@@ -19,6 +19,7 @@ from tidegauge.domain.identity import check_name, new_id
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, TidegaugeError, all_of
 from tidegauge.links import archives, folders, git
 from tidegauge.services import content
+from tidegauge.services.gates import Gates
 from tidegauge.services.worker import Worker
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import Blobs, ObjectStore
@@ -35,12 +36,20 @@ class Catalogue:
     """The repositories of all users; ``home`` holds uploads until they are imported."""
 
     def __init__(
-        self, database: Database, store: ObjectStore, worker: Worker, home: Path, now: Callable[[], datetime]
+        self,
+        database: Database,
+        store: ObjectStore,
+        worker: Worker,
+        home: Path,
+        now: Callable[[], datetime],
+        gates: Gates | None = None,
     ) -> None:
+        """``gates`` say where sources may lead; without them only operators' into private networks."""
         self._database = database
         self._store = store
         self.blobs = Blobs(store)
         self._worker = worker
+        self._gates = gates or Gates(database)
         self._uploads = home / "uploads"
         self._now = now
 
@@ -63,6 +72,8 @@ class Catalogue:
     ) -> Repository:
         all_of(lambda: check_name(name), source.check)
         self._check_apart(source)
+        if source.type is SourceType.GIT:
+            git.check(source.url, source.branch, self._gates.of(owner))
         if kind is not RepositoryKind.DATASET and form not in (None, ContentForm.FILES):
             raise InvalidInputError.of("form", f"form is {form!r}; only a dataset has one.")
         if kind is not RepositoryKind.DATASET:
@@ -201,7 +212,7 @@ class Catalogue:
         upload = self._uploads / version.id
         try:
             with tempfile.TemporaryDirectory(dir=self._uploads) as scratch:
-                folder, meta = self._fetch(repository.source, upload, Path(scratch))
+                folder, meta = self._fetch(repository, upload, Path(scratch))
                 if repository.kind is RepositoryKind.MODEL:
                     folder = content.content_root(folder)  # an archive may wrap the model in a folder
                 manifest = content.ingest(
@@ -224,14 +235,15 @@ class Catalogue:
             self._finish(repository, version, manifest, {**meta, **version.meta})
         upload.unlink(missing_ok=True)
 
-    def _fetch(self, source: Source, upload: Path, scratch: Path) -> tuple[Path, dict[str, Any]]:
+    def _fetch(self, repository: Repository, upload: Path, scratch: Path) -> tuple[Path, dict[str, Any]]:
+        source = repository.source
         if source.type is SourceType.UPLOAD:
             if not upload.exists():
                 raise InvalidInputError("The upload did not arrive whole; send it again.")
             archives.unpack(upload, scratch)
             return scratch, {}
         if source.type is SourceType.GIT:
-            commit = git.fetch(source.url, source.branch, scratch)
+            commit = git.fetch(source.url, source.branch, scratch, self._gates.of(repository.owner))
             return folders.sub_path(scratch, source.sub_path), {"commit": commit}
         if source.type is SourceType.S3:
             bucket = ObjectStore(source.whole_url)

@@ -36,7 +36,7 @@ class Channels:
         self, owner: str, name: str, kind: ChannelKind, settings: Mapping[str, Setting], secret: str = ""
     ) -> Channel:
         """Make a channel; InvalidInputError names every setting that is wrong."""
-        checked = TRANSPORTS[kind].check(settings, secret)
+        checked = TRANSPORTS[kind].check(settings, secret, self._notifications.gates.of(owner))
         channel = Channel(new_id(), owner, check_name(name), kind, checked, self._now(), secret)
         return self._database.channels.add(channel).hidden()
 
@@ -60,7 +60,7 @@ class Channels:
         merged = {**known.settings, **settings}
         given = {name: value for name, value in merged.items() if value is not None}
         kept = known.secret if secret is None or secret == HIDDEN else secret
-        checked = TRANSPORTS[known.kind].check(given, kept)
+        checked = TRANSPORTS[known.kind].check(given, kept, self._notifications.gates.of(known.owner))
         self._database.channels.update(known.id, settings=checked, secret=kept)
         self._notifications.hurry(known.id)
         return self.get(known.owner, known.id)

@@ -24,6 +24,7 @@ from tidegauge.errors import (
     raise_all,
 )
 from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.gates import Gates
 from tidegauge.services.senders import reported_as
 from tidegauge.services.supervisor import Supervisor
 from tidegauge.storage.database import Database
@@ -42,6 +43,7 @@ class Deployments:
         store: ObjectStore,
         catalogue: Catalogue,
         supervisor: Supervisor,
+        gates: Gates,
         flush: Callable[[], None],
         now: Callable[[], datetime],
     ) -> None:
@@ -50,6 +52,7 @@ class Deployments:
         self._store = store
         self._catalogue = catalogue
         self._supervisor = supervisor
+        self._gates = gates
         self._flush = flush
         self._now = now
 
@@ -141,9 +144,17 @@ class Deployments:
             keep_days=keep_days,
             keep_bytes=keep_bytes,
         )
+        wrong = [*errors, *deployment.errors()]
+        if not wrong:
+            self._check_address(deployment)
         with self._database.transaction():
-            raise_all([*errors, *deployment.errors(), *self._taken(deployment)])
+            raise_all([*wrong, *self._taken(deployment)])
             return self._database.deployments.add(deployment)
+
+    def _check_address(self, deployment: Deployment) -> None:
+        """Refuse a predict URL that its owner may not send this server to."""
+        if deployment.predict_url:
+            self._gates.of(deployment.owner).check(deployment.predict_url, "predict_url")
 
     def _find_model(self, owner: str, model: str, version: int) -> tuple[str, list[FieldError]]:
         """Return the id of a model, and what is wrong with it or with its version."""
@@ -200,8 +211,11 @@ class Deployments:
         if restarts:
             busy = changed.wanted is DeploymentState.RUNNING
             noted |= {"state": DeploymentState.STARTING if busy else deployment.state, "message": ""}
+        wrong = list(changed.errors())
+        if "predict_url" in changes and not wrong:
+            self._check_address(changed)
         with self._database.transaction():
-            raise_all([*changed.errors(), *self._taken(changed)])
+            raise_all([*wrong, *self._taken(changed)])
             self._database.deployments.update(deployment.id, None, **noted)
             monitor = self._database.monitors.find(deployment_id=deployment.id)
             if monitor and _answers(changed) != _answers(deployment):

@@ -18,6 +18,7 @@ from tidegauge.domain.identity import new_id
 from tidegauge.errors import UnavailableError
 from tidegauge.links.channels.kinds import TRANSPORTS
 from tidegauge.links.channels.transport import Outgoing, SendError, Transport
+from tidegauge.services.gates import Gates
 from tidegauge.storage.database import Database
 
 _log = logging.getLogger(__name__)
@@ -72,15 +73,20 @@ class Notifications:
         now: Callable[[], datetime],
         draw: Draw | None = None,
         *,
+        gates: Gates | None = None,
         transports: Mapping[ChannelKind, Transport] = TRANSPORTS,
         pace: Pace | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        """``address`` is what links begin with; ``draw`` makes the chart of a delivery as PNG."""
+        """``address`` is what links begin with; ``draw`` makes the chart of a delivery as PNG.
+
+        ``gates`` say where channels may lead; without them only operators' into private networks.
+        """
         self._database = database
         self._address = address.rstrip("/")
         self._now = now
         self._draw = draw
+        self.gates = gates or Gates(database)
         self._transports = transports
         self._pace = pace or Pace()
         self._rng = rng or random.Random()  # noqa: S311 - spreads senders in time
@@ -250,8 +256,9 @@ class Notifications:
     def _send(self, channel: Channel, delivery: Delivery) -> dict[str, str]:
         transport = self._transports[channel.kind]
         chart = self._chart(delivery) if transport.charts else None
+        gate = self.gates.of(channel.owner)
         outgoing = Outgoing(
-            channel, delivery.message, delivery.id, self._url(delivery.message), self._now(), chart
+            channel, delivery.message, delivery.id, self._url(delivery.message), self._now(), gate, chart
         )
         try:
             return transport.send(outgoing, self._pace.timeout)

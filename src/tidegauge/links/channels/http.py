@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from http import HTTPStatus
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
+from tidegauge.links.addresses import Gate, RefusedAddressError
+from tidegauge.links.calling import transport
 from tidegauge.links.channels.transport import SendError
 
 _REFUSALS = (400, 413, 415, 422)  # what says that this very message is not wanted
 _SHOWN = 300  # characters of an answer
 
 
-def post(url: str, content: bytes, timeout: float, headers: Mapping[str, str] | None = None) -> None:
-    """Post ``content``; SendError unless the answer is a 2xx.
+def post(
+    gate: Gate, url: str, content: bytes, timeout: float, headers: Mapping[str, str] | None = None
+) -> None:
+    """Post ``content`` where ``gate`` lets it; SendError unless the answer is a 2xx.
 
     The time-out is for each of connecting, writing and waiting for the answer.
     """
@@ -29,23 +32,17 @@ def post(url: str, content: bytes, timeout: float, headers: Mapping[str, str] | 
     )
     try:
         # The transport and not httpx.Client: that one logs the URL, which for Slack is the secret.
-        # To read all authorities takes 20 ms, which plain http has no use for.
-        is_tls = request.url.scheme == "https"
-        with httpx.HTTPTransport(verify=is_tls, proxy=_proxy(request.url)) as transport:
-            response = transport.handle_request(request)
+        with transport(gate, is_tls=request.url.scheme == "https") as sending:
+            response = sending.handle_request(request)
             with contextlib.closing(response):
                 if not response.is_success:
                     raise _failure(response)
+    except RefusedAddressError as error:
+        raise SendError(error.message) from error
     except httpx.TimeoutException as error:
         raise SendError(f"{request.url.host} did not answer within {timeout:g} s.") from error
     except (httpx.TransportError, OSError) as error:
         raise SendError(f"{request.url.host} cannot be reached: {error or type(error).__name__}.") from error
-
-
-def _proxy(url: httpx.URL) -> str | None:
-    if url.host in {"localhost", "::1"} or url.host.startswith("127.") or proxy_bypass(url.host):
-        return None
-    return getproxies().get(url.scheme)
 
 
 def _failure(response: httpx.Response) -> SendError:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from tidegauge.domain.channel import Setting
 from tidegauge.errors import FieldError, InvalidInputError
@@ -43,6 +42,13 @@ class Reading:
         """Note that a setting is wrong; ``what`` goes on from its name and ends with the remedy."""
         self._errors.append(FieldError(f"{prefix}{name}", f"{prefix}{name} {what}"))
 
+    def look(self, check: Callable[[], object]) -> None:
+        """Make a check of its own and note what it finds wrong."""
+        try:
+            check()
+        except InvalidInputError as error:
+            self._errors += error.errors
+
     def result(self) -> dict[str, Setting]:
         """Return all settings, or raise InvalidInputError with everything that is wrong."""
         if self._errors:
@@ -64,26 +70,6 @@ class Reading:
             self.wrong(name, f"is {text!r}; use {_either(known.options)}.")
         else:
             self.values[name] = text
-
-
-def url_mistake(url: str) -> str:
-    """Say what is wrong with the URL of a receiver, empty for nothing; the URL itself is not repeated.
-
-    >>> url_mistake("https://example.org/hook")
-    ''
-    >>> url_mistake("file:///etc/passwd")
-    'is no http or https URL; give one such as https://example.org/hook.'
-    """
-    try:
-        parts = urlsplit(url)
-        well = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        well = False
-    if not well or not url.isprintable() or not url.isascii() or " " in url:
-        return "is no http or https URL; give one such as https://example.org/hook."
-    if parts.username is not None or parts.password is not None:
-        return "holds a user name or password, which would be shown; leave them out."
-    return ""
 
 
 def _either(options: Sequence[str]) -> str:

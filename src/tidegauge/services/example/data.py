@@ -18,6 +18,7 @@ import numpy.typing as npt
 from tidegauge.domain.images import decode_image, to_shape
 from tidegauge.errors import InvalidInputError, NotFoundError
 from tidegauge.links import folders, git
+from tidegauge.links.addresses import Gate
 from tidegauge.phantoms import write_dataset
 
 SIDE = 200
@@ -63,7 +64,8 @@ def _clone(source: str, folder: Path) -> Path:
     if "://" not in url and not url.startswith("git@"):
         raise InvalidInputError.of("data", f"--data is {source!r}; give a folder that exists or a git URL.")
     folder.mkdir(parents=True)
-    git.fetch(url, branch, folder)
+    # Whoever runs the demo names a place of their own, from their own machine.
+    git.fetch(url, branch, folder, Gate(private=True))
     return folders.sub_path(folder, sub_path)
 
 

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 
 from tidegauge.domain.alert import Told
 from tidegauge.domain.channel import TEST, Message, Setting
+from tidegauge.links.addresses import Gate
 from tidegauge.links.channels.http import post
-from tidegauge.links.channels.settings import Known, Reading, url_mistake
+from tidegauge.links.channels.settings import Known, Reading
 from tidegauge.links.channels.transport import Outgoing
 
 _KNOWN = {"url": Known("", needed=True, example="http://alertmanager:9093"), "user": Known("")}
@@ -20,12 +21,11 @@ _FIRES_FOR = timedelta(days=365)
 _TEST_FOR = timedelta(minutes=5)
 
 
-def check(settings: Mapping[str, Setting], secret: str) -> dict[str, Setting]:
+def check(settings: Mapping[str, Setting], secret: str, gate: Gate) -> dict[str, Setting]:
     """Check the settings; the secret is the password of ``user``, or without one a bearer token."""
     reading = Reading(settings, _KNOWN)
-    mistake = url_mistake(reading.text("url"))
-    if mistake and reading.values["url"]:
-        reading.wrong("url", mistake)
+    if url := reading.text("url"):
+        reading.look(lambda: gate.check(url, "settings.url"))
     if reading.values["user"] and not secret:
         reading.wrong("secret", "is empty; give the password of the user.", prefix="")
     return reading.result()
@@ -46,7 +46,7 @@ def send(outgoing: Outgoing, timeout: float) -> dict[str, str]:
         "generatorURL": outgoing.url,
     }
     url = f"{str(outgoing.channel.settings['url']).rstrip('/')}/api/v2/alerts"
-    post(url, json.dumps([alert]).encode(), timeout, _authorization(outgoing))
+    post(outgoing.gate, url, json.dumps([alert]).encode(), timeout, _authorization(outgoing))
     return {}
 
 

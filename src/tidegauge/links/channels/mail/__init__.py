@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 
 from tidegauge.domain.channel import Setting
+from tidegauge.links.addresses import Gate, RefusedAddressError
 from tidegauge.links.channels.mail.letter import write
 from tidegauge.links.channels.settings import Known, Reading
 from tidegauge.links.channels.transport import Outgoing, SendError
@@ -25,12 +26,14 @@ _KNOWN = {
 }
 
 
-def check(settings: Mapping[str, Setting], secret: str) -> dict[str, Setting]:
+def check(settings: Mapping[str, Setting], secret: str, gate: Gate) -> dict[str, Setting]:
     """Check the settings; the secret is the password of ``user``."""
     reading = Reading(settings, _KNOWN)
     values = reading.values
     if int(values["port"]) > 65535:
         reading.wrong("port", f"is {values['port']}; use a number from 1 to 65535.")
+    if values["host"]:
+        reading.look(lambda: gate.check_host(str(values["host"]), _PORTS["none"], "settings.host"))
     if values["user"] and not secret:
         reading.wrong("secret", "is empty; give the password of the user.", prefix="")
     if values["user"] and values["security"] == "none":
@@ -50,7 +53,7 @@ def send(outgoing: Outgoing, timeout: float) -> dict[str, str]:
     port = int(settings["port"]) or _PORTS[security]
     letter = write(outgoing)
     try:
-        server = _Smtp(host, port, timeout, tls=security == "tls")
+        server = _Smtp(outgoing.gate, host, port, timeout, tls=security == "tls")
         try:
             if security == "starttls":
                 server.starttls(context=ssl.create_default_context())
@@ -62,6 +65,8 @@ def send(outgoing: Outgoing, timeout: float) -> dict[str, str]:
                 server.quit()
         finally:
             server.close()
+    except RefusedAddressError as error:
+        raise SendError(error.message) from error
     except smtplib.SMTPRecipientsRefused as error:
         said = _answers(error.recipients)
         raise SendError(f"{host} refused every recipient: {said}.") from error
@@ -84,7 +89,8 @@ def send(outgoing: Outgoing, timeout: float) -> dict[str, str]:
 class _Smtp(smtplib.SMTP):
     """Counts the time-out from the begin of the conversation, not for each answer anew."""
 
-    def __init__(self, host: str, port: int, timeout: float, *, tls: bool) -> None:
+    def __init__(self, gate: Gate, host: str, port: int, timeout: float, *, tls: bool) -> None:
+        self._gate = gate
         self._deadline = time.monotonic() + timeout
         self._tls = tls
         super().__init__(host, port, timeout=timeout)
@@ -95,7 +101,7 @@ class _Smtp(smtplib.SMTP):
         return super().getreply()
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        made = socket.create_connection((host, port), timeout)
+        made = self._gate.connect(host, port, timeout)
         return ssl.create_default_context().wrap_socket(made, server_hostname=host) if self._tls else made
 
 

@@ -7,20 +7,22 @@ from collections.abc import Mapping
 
 from tidegauge.domain.alert import Severity, Told
 from tidegauge.domain.channel import Message, Setting
+from tidegauge.links.addresses import Gate
 from tidegauge.links.channels.http import post
-from tidegauge.links.channels.settings import Reading, url_mistake
+from tidegauge.links.channels.settings import Reading
 from tidegauge.links.channels.transport import Outgoing
 
 _COLOURS = {Severity.INFO: "#3b82f6", Severity.WARNING: "#f59e0b", Severity.CRITICAL: "#dc2626"}
 _GREEN = "#16a34a"
 
 
-def check(settings: Mapping[str, Setting], secret: str) -> dict[str, Setting]:
+def check(settings: Mapping[str, Setting], secret: str, gate: Gate) -> dict[str, Setting]:
     """Check the settings, of which there are none; the secret is the URL of the incoming webhook."""
     reading = Reading(settings, {})
-    mistake = url_mistake(secret)
-    if mistake:
-        reading.wrong("secret", f"has to be the URL of the incoming webhook, but {mistake}", prefix="")
+    if not secret:
+        reading.wrong("secret", "is empty; give the URL of the incoming webhook.", prefix="")
+    else:
+        reading.look(lambda: gate.check(secret, "secret"))
     return reading.result()
 
 
@@ -38,7 +40,7 @@ def send(outgoing: Outgoing, timeout: float) -> dict[str, str]:
             }
         ],
     }
-    post(outgoing.channel.secret, json.dumps(body).encode(), timeout)
+    post(outgoing.gate, outgoing.channel.secret, json.dumps(body).encode(), timeout)
     return {}
 
 

@@ -12,20 +12,20 @@ from collections.abc import Mapping
 from pydantic_core import to_jsonable_python
 
 from tidegauge.domain.channel import Setting
+from tidegauge.links.addresses import Gate
 from tidegauge.links.channels.http import post
-from tidegauge.links.channels.settings import Known, Reading, url_mistake
+from tidegauge.links.channels.settings import Known, Reading
 from tidegauge.links.channels.transport import Outgoing
 
 _KNOWN = {"url": Known("", needed=True, example="https://example.org/hook")}
 _PREFIX = "whsec_"
 
 
-def check(settings: Mapping[str, Setting], secret: str) -> dict[str, Setting]:
+def check(settings: Mapping[str, Setting], secret: str, gate: Gate) -> dict[str, Setting]:
     """Check the settings; the secret is the signing key: any text, or ``whsec_`` and base64."""
     reading = Reading(settings, _KNOWN)
-    mistake = url_mistake(reading.text("url"))
-    if mistake and reading.values["url"]:
-        reading.wrong("url", mistake)
+    if url := reading.text("url"):
+        reading.look(lambda: gate.check(url, "settings.url"))
     try:
         _key(secret)
     except binascii.Error:
@@ -48,7 +48,7 @@ def send(outgoing: Outgoing, timeout: float) -> dict[str, str]:
     }
     if outgoing.channel.secret:
         headers["webhook-signature"] = sign(outgoing.channel.secret, body, headers)
-    post(str(outgoing.channel.settings["url"]), body, timeout, headers)
+    post(outgoing.gate, str(outgoing.channel.settings["url"]), body, timeout, headers)
     return {}
 
 
