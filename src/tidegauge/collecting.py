@@ -7,6 +7,7 @@ import ctypes
 import gc
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -39,7 +40,13 @@ from tidegauge.storage.segments import Journal, Segments
 from tidegauge.web.bodies import Bounding
 from tidegauge.web.credentials import secret_of
 
-_M_MMAP_THRESHOLD, _LARGE = -3, 1 << 20  # of malloc.h; bytes: what is mapped costs a fault a page
+#: Of malloc.h, in bytes but for the last: M_MMAP_THRESHOLD (what is mapped costs a fault a page each time),
+#: M_TRIM_THRESHOLD (and so does what is given back), M_ARENA_MAX (each thread's own would keep as much).
+_MALLOC = {-3: 8 << 20, -1: 64 << 20, -8: 1}
+_GARBAGE = 10_000  # objects: events come by the thousand, and none is part of a cycle
+_SWITCH_SECONDS = (
+    0.001  # the loop asks for the interpreter's lock at each chunk of a body, and would wait longer
+)
 
 
 def build_collector(
@@ -150,10 +157,12 @@ def run(settings: Settings, announce: Callable[[], None], *, fleet: bool) -> Non
     server = _Server(config)
     sock = listen(config)
     announce()
-    _return_memory()
+    _keep_memory()
     signal.signal(signal.SIGHUP, server.handle_exit)
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_GARBAGE)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     server.run(sockets=[sock])
     database.close()
 
@@ -168,14 +177,16 @@ def listen(config: uvicorn.Config) -> socket.socket:
         ) from error
 
 
-def _return_memory() -> None:
-    """Have large blocks given back when they are freed: bodies of many sizes leave holes twice as large.
+def _keep_memory() -> None:
+    """Keep what bodies of many sizes leave free, up to a bound: it is soon needed again.
 
-    glibc raises the size from which it does so with every such block; stated, it stays.
+    glibc would give each large block back at once, and leave holes in the memory of each thread.
     """
     pa.set_memory_pool(pa.system_memory_pool())
     with contextlib.suppress(OSError, AttributeError):  # another C library has no mallopt
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        libc = ctypes.CDLL(None)
+        for name, value in _MALLOC.items():
+            libc.mallopt(name, value)
 
 
 def _now() -> datetime:

@@ -84,18 +84,17 @@ def build_router(
         with collector.room() as hold:
             with _counted(collector):
                 encoding = encoding_of(request.headers)
-                body = await _read(request, hold, max_body)
+                body, size = await _read(request, hold, max_body)
                 now = datetime.now(UTC)
                 if encoding != IDENTITY:
-                    hold(2 * min(max_body, _MOST_DEFLATED * len(body)))
-                if encoding == IDENTITY and len(body) <= _AT_ONCE:
-                    decoded = decode_http(dict(request.headers), body, now)
+                    hold(2 * min(max_body, _MOST_DEFLATED * size))
+                if encoding == IDENTITY and size <= _AT_ONCE:
+                    decoded = decode_http(dict(request.headers), b"".join(body), now)
                 else:
                     loop = asyncio.get_running_loop()
                     decoded = await loop.run_in_executor(
                         aside, _decode, request, body, encoding, max_body, now
                     )
-                del body  # what its events need of it has been copied
             taken = await collector.take(sender, deployment_id, decoded, now)
         return Response(orjson.dumps(_shown(taken)), 202, media_type="application/json")
 
@@ -127,12 +126,18 @@ def _counted(collector: Collector) -> Iterator[None]:
         raise
 
 
-def _decode(request: Request, body: bytes, encoding: str, max_body: int, now: datetime) -> Decoded:
+def _decode(request: Request, chunks: list[bytes], encoding: str, max_body: int, now: datetime) -> Decoded:
+    body = b"".join(chunks)
+    chunks.clear()
     return decode_http(dict(request.headers), unpack(body, encoding, max_body), now)
 
 
-async def _read(request: Request, hold: Callable[[int], None], max_body: int) -> bytes:
-    """Return the body, holding room for it and for its events: at once where its length is announced."""
+async def _read(request: Request, hold: Callable[[int], None], max_body: int) -> tuple[list[bytes], int]:
+    """Return the body in chunks and its size.
+
+    It holds room for the body and for its events: at once where the length is announced. Whoever joins
+    large chunks may wait for other threads, as the loop must not.
+    """
     allow(request, max_body, _REMEDY)
     length = request.headers.get("content-length", "")
     is_announced = length.isdecimal() and len(length) < _DIGITS
@@ -150,7 +155,7 @@ async def _read(request: Request, hold: Callable[[int], None], max_body: int) ->
         raise HTTPException(
             408, f"The body did not come within {_BODY_SECONDS:.0f} seconds; send fewer events in a request"
         ) from None
-    return b"".join(chunks)
+    return chunks, sum(map(len, chunks))
 
 
 def _shown(taken: Taken) -> dict[str, Any]:

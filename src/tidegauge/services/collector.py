@@ -129,7 +129,7 @@ class Collector:
         self._flush_seconds = flush_seconds
         self._hooks = hooks
         self._limits = limits
-        self._commits = Commits(journal.append, journal.at_once)
+        self._commits = Commits(self._append, journal.at_once)
         self._repeats = Repeats()
         self._rates = _Rates(limits.rate)
         self._flushing = threading.Lock()
@@ -138,6 +138,7 @@ class Collector:
         self._waiting = 0
         self._repeated: deque[Record] = deque(maxlen=_MOST_REPEATED)
         self._stop = threading.Event()
+        self._full = threading.Event()  # a segment is whole, or nothing more will come
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -157,6 +158,7 @@ class Collector:
     def close(self) -> None:
         """Stop the flusher, write what there is, and give the journal free; segments outlive a failure."""
         self._stop.set()
+        self._full.set()
         if self._thread is not None:
             self._thread.join()
         self._commits.close()
@@ -228,6 +230,9 @@ class Collector:
         Raises UnavailableError when the store or the disk fails; nothing is lost, and it is tried again.
         """
         self._journal.seal()
+        self._write_log()
+
+    def _write_log(self) -> None:
         with self._flushing:
             pending, failure = self._flush_all()
         with self._lock:
@@ -338,14 +343,26 @@ class Collector:
                 with contextlib.suppress(NotFoundError):  # nothing is left of it
                     self.log.erase(path, gone[deployment_id])
 
+    def _append(self, records: Sequence[Record]) -> None:
+        if self._journal.append(records):
+            self._full.set()
+
     def _run(self) -> None:
-        delay = 0.0
-        while not self._stop.wait(delay):
+        delay, failing = 0.0, False
+        while True:
+            # While the store takes nothing, what becomes full waits as long as all else.
+            waited = not (self._stop if failing else self._full).wait(delay)
+            if self._stop.is_set():
+                return
+            self._full.clear()
             try:
-                self.flush()
-                delay = self._flush_seconds
+                if waited:
+                    self._journal.seal()
+                self._write_log()
+                delay, failing = self._flush_seconds, False
             except UnavailableError:
                 delay = min(2 * (delay or self._flush_seconds), max(_MAX_DELAY, self._flush_seconds))
+                failing = True
             except Exception:
                 _log.exception("The log could not be written for a moment")
                 delay = self._flush_seconds
@@ -456,7 +473,9 @@ def _check_size(decoded: Decoded) -> None:
         raise TooLargeError.of(
             "events", f"The batch has {len(decoded.events)} events; send {_MOST_EVENTS} at most in a request."
         )
-    hours = {event.time.replace(minute=0, second=0, microsecond=0) for event in decoded.events}
+    hours: set[datetime] = set()
+    if len(decoded.events) > _MOST_HOURS:  # fewer lie in no more
+        hours = {event.time.replace(minute=0, second=0, microsecond=0) for event in decoded.events}
     if len(hours) > _MOST_HOURS:
         raise InvalidInputError.of(
             "events",

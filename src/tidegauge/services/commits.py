@@ -24,7 +24,7 @@ class _Group:
 class Commits:
     """Hands records to ``append`` in groups, some at once; for the tasks of one event loop."""
 
-    def __init__(self, append: Callable[[Sequence[Record]], None], at_once: int = 1) -> None:
+    def __init__(self, append: Callable[[Sequence[Record]], object], at_once: int = 1) -> None:
         """``append`` blocks until records are safe; ``at_once`` groups may be on their way."""
         self._append = append
         self._at_once = at_once

@@ -57,10 +57,10 @@ class Arrivals:
         self._listed_at = float("-inf")
         self._orphans: list[str] = []
 
-    def append(self, records: Sequence[Record]) -> None:
-        """Put the records as one object; UnavailableError where the store does not take it."""
+    def append(self, records: Sequence[Record]) -> bool:
+        """Put the records as one object, which others join; UnavailableError where the store fails."""
         if not records:
-            return
+            return False
         refusal = self.refusal()
         if refusal:
             raise UnavailableError(refusal)
@@ -79,6 +79,7 @@ class Arrivals:
         with self._lock:
             if path.startswith(f"{FOLDER}/{self._id}/"):  # else it is adopted with all of that life
                 self._loose[path] = len(data)
+        return False
 
     def refusal(self) -> str:
         """Say why nothing more can be taken now; empty where there is room."""

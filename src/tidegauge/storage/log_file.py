@@ -7,11 +7,12 @@ says in its metadata how many each part has, so that a part is read, and changed
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,11 +58,39 @@ def encode(records: Iterable[Record]) -> bytes:
     return file.close()
 
 
-def to_table(records: Iterable[Record]) -> pa.Table:
-    rows = [_row(record) for record in records]
+def to_table(records: Sequence[Record]) -> pa.Table:
+    events = [record.event for record in records]
+    others = [dict(event.extensions) for event in events]
+    columns: dict[str, Any] = {
+        "event_id": [event.id for event in events],
+        "type": [event.type for event in events],
+        "source": [event.source for event in events],
+        "time": [event.time for event in events],
+        "received_time": [record.received for record in records],
+        "content_type": [event.content_type for event in events],
+        "size": [len(event.data) for event in events],
+        "data": _joined([event.data for event in events]),
+    }
+    for names, kind in ((_INTEGERS, int), (_STRINGS, str)):
+        for column, name in names.items():
+            columns[column] = [_taken(left, name, kind) for left in others]
+    # What is left when those with a column are taken.
+    columns["extensions"] = [orjson.dumps(left, option=orjson.OPT_SORT_KEYS).decode() for left in others]
     # Column by column: three times as fast as row by row.
-    columns = [pa.array([row.get(field.name) for row in rows], field.type) for field in SCHEMA]
-    return pa.Table.from_arrays(columns, schema=SCHEMA)
+    return pa.Table.from_pydict(columns, SCHEMA)
+
+
+def _taken(extensions: dict[str, Any], name: str, kind: type) -> Any:
+    """Take out the extension of a column; one of another kind, which the column cannot hold, stays."""
+    # Not isinstance: True is an int, and no status.
+    return extensions.pop(name) if type(extensions.get(name)) is kind else None
+
+
+def _joined(payloads: Sequence[bytes]) -> pa.LargeBinaryArray:
+    """Return payloads as a column: the library's own way grows a buffer, and copies all at each step."""
+    ends = np.cumsum([0, *map(len, payloads)], dtype=np.int64)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(payloads))]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(payloads), buffers)
 
 
 def to_records(deployment_id: str, table: pa.Table) -> list[Record]:
@@ -149,27 +178,6 @@ def parse_log_file(deployment_id: str, data: bytes) -> list[Record]:
     except (pa.ArrowException, ValueError, OSError) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise InvalidInputError(f"It cannot be read as a file of an inference log ({reason}).") from error
-
-
-def _row(record: Record) -> dict[str, Any]:
-    event = record.event
-    others = dict(event.extensions)
-    row: dict[str, Any] = {
-        "event_id": event.id,
-        "type": event.type,
-        "source": event.source,
-        "time": event.time,
-        "received_time": record.received,
-        "content_type": event.content_type,
-        "size": len(event.data),
-        "data": event.data,
-    }
-    for columns, kind in ((_INTEGERS, int), (_STRINGS, str)):
-        for column, name in columns.items():
-            if type(others.get(name)) is kind:  # not isinstance: True is an int, and no status
-                row[column] = others.pop(name)
-    row["extensions"] = orjson.dumps(others, option=orjson.OPT_SORT_KEYS).decode()
-    return row
 
 
 def to_record(deployment_id: str, row: dict[str, Any]) -> Record:

@@ -70,12 +70,13 @@ class Journal(Protocol):
     """Where records are safe until they are in the inference log: a folder, or a bucket.
 
     What waits is told by name. ``append`` returns when the records are safe, and raises UnavailableError when
-    nothing of them is; ``at_once`` threads may call it. ``refusal`` says why nothing more can be taken now.
+    nothing of them is; ``at_once`` threads may call it. It tells whether what was open is full, so that there
+    is something to read. ``refusal`` says why nothing more can be taken now.
     """
 
     at_once: int
 
-    def append(self, records: Sequence[Record]) -> None: ...
+    def append(self, records: Sequence[Record]) -> bool: ...
     def refusal(self) -> str: ...
     def seal(self) -> None: ...
     def sealed(self) -> list[str]: ...
@@ -124,18 +125,19 @@ class Segments:
         _adopt(folder, neighbours)
         self._sealed = {path.stem: path.stat().st_size for path in folder.glob(f"*{SUFFIX}")}
 
-    def append(self, records: Sequence[Record]) -> None:
-        """Write the records and return when they are safe on the disk.
+    def append(self, records: Sequence[Record]) -> bool:
+        """Write the records and return when they are safe on the disk; tell whether the segment is full.
 
         Raises UnavailableError when the disk refuses; nothing of these records counts then, and the
         next append starts a new segment.
         """
         if not records:
-            return
+            return False
         payloads = [_encode(record) for record in records]
         try:
             with self._io:
                 self._write(payloads)
+                return self._file is None
         except OSError as error:
             raise UnavailableError(
                 f"The collector cannot write to {self._folder}: {error.strerror or error}. "
