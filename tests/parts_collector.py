@@ -23,7 +23,7 @@ _TURN = threading.Lock()
 _BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def principal(role: Role = Role.OPERATOR, scope: Scope = Scope.ALL, subject: str = "") -> Principal:
+def principal(role: Role = Role.OPERATOR, scope: Scope = Scope.WRITE, subject: str = "") -> Principal:
     """Return somebody with a token."""
     user = User("u1", "ann", role, _BEGUN)
     return Principal(user, Token("t1", user.id, "test", scope, subject, "", _BEGUN))

@@ -24,11 +24,13 @@ from tidegauge.api import deployments as deployments_api
 from tidegauge.api import errors as api_errors
 from tidegauge.api import metrics as metrics_api
 from tidegauge.api import monitors as monitors_api
+from tidegauge.api import people as people_api
 from tidegauge.api import pipelines as pipelines_api
 from tidegauge.api import proxy, retrainings, schemas, system, watching
 from tidegauge.collecting import build_collector, listen
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.services.acceptance import Acceptance
+from tidegauge.services.accounts import Accounts
 from tidegauge.services.advice import Advice
 from tidegauge.services.alerting import Alerting
 from tidegauge.services.baselines import Baselines
@@ -52,6 +54,7 @@ from tidegauge.services.monitors import Monitors
 from tidegauge.services.notifications import Notifications
 from tidegauge.services.noting import Noting
 from tidegauge.services.observing import Observing
+from tidegauge.services.passwords import Passwords
 from tidegauge.services.people import People
 from tidegauge.services.pictures import Pictures
 from tidegauge.services.pipelines import Pipelines
@@ -68,6 +71,7 @@ from tidegauge.services.runs import Runs
 from tidegauge.services.schedule import Schedule
 from tidegauge.services.senders import Senders
 from tidegauge.services.showing import Showing
+from tidegauge.services.sign_ins import SignIns
 from tidegauge.services.sources.bundle import Sources
 from tidegauge.services.sources.custom import CustomFunctions
 from tidegauge.services.sources.drift import CustomDrift
@@ -194,9 +198,10 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
     store = ObjectStore(settings.store)
     home = settings.home.absolute()
     worker = Worker()
-    people = People(database, now)
     gates = Gates(database, allow_private=settings.allow_private_urls)
     catalogue = Catalogue(database, store, worker, home, now, gates)
+    people = People(database, now, timedelta(hours=settings.session_idle_hours))
+    sign_ins = SignIns(database, people, Passwords(), timedelta(hours=settings.session_hours), now)
     traffic = Traffic(database, InferenceLog(store), now)
     supervisor = Supervisor(database, catalogue, people, traffic, home, settings.address)
 
@@ -237,6 +242,8 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         worker=worker,
         people=people,
         gates=gates,
+        sign_ins=sign_ins,
+        accounts=Accounts(database, sign_ins, now),
         health=monitoring.health,
         captures=Captures(database, now),
         catalogue=catalogue,
@@ -352,6 +359,8 @@ def create_app(services: Services) -> FastAPI:
     app.state.ending = Event()  # ends the streams that pages listen to
     api_errors.install(app)
     app.include_router(system.router)
+    app.include_router(people_api.router)
+    app.include_router(people_api.users)
     app.include_router(schemas.router)
     app.include_router(metrics_api.build_router())
     app.include_router(collector_api.build_router(services.collector, sender))

@@ -38,7 +38,7 @@ from tidegauge.storage.log import InferenceLog
 from tidegauge.storage.objects import ObjectStore
 from tidegauge.storage.segments import Journal, Segments
 from tidegauge.web.bodies import Bounding
-from tidegauge.web.credentials import secret_of
+from tidegauge.web.credentials import address_of, secret_of
 
 #: Of malloc.h, in bytes but for the last: M_MMAP_THRESHOLD (what is mapped costs a fault a page each time),
 #: M_TRIM_THRESHOLD (and so does what is given back), M_ARENA_MAX (each thread's own would keep as much).
@@ -107,7 +107,7 @@ def create_app(collector: Collector, senders: Senders) -> FastAPI:
     errors.install(app)
 
     async def sender(request: Request) -> Principal:
-        return await senders.recognise(secret_of(request))
+        return await senders.recognise(secret_of(request), address_of(request))
 
     app.include_router(door.build_router(collector, sender))
 

@@ -12,6 +12,7 @@ from typing import Any
 from tidegauge.errors import InvalidInputError
 
 MOST_KEEP_DAYS = 36_500
+MOST_SESSION_HOURS = 8760
 MOST_KEEP_BYTES = 2**63 - 1  # what the database holds
 
 
@@ -30,6 +31,8 @@ class Settings:
     collector_waiting_bytes: int = 2 * 2**30  # of events that wait for the store; more are refused
     keep_days: int = 0  # of logs of deployments that say nothing of it; 0: all
     keep_bytes: int = 0
+    session_idle_hours: int = 24  # that a sign-in in a browser lasts without use
+    session_hours: int = 720  # that it lasts at most
     workers: int = 2  # threads that look at windows; 0: `tidegauge worker` does
     allow_private_urls: bool = False  # of those who are not operators
 
@@ -103,6 +106,12 @@ def load_settings(
     ):
         if not 0 <= value <= most:
             raise InvalidInputError.of(name, f"{name} is {value}; use 0 (all is kept) to {most:,}.")
+    for name, hours in (
+        ("session_idle_hours", settings.session_idle_hours),
+        ("session_hours", settings.session_hours),
+    ):
+        if not 1 <= hours <= MOST_SESSION_HOURS:
+            raise InvalidInputError.of(name, f"{name} is {hours}; use 1 to {MOST_SESSION_HOURS:,}.")
     if not 0 <= settings.workers <= 64:
         raise InvalidInputError.of("workers", f"workers is {settings.workers}; use a number from 0 to 64.")
     return settings

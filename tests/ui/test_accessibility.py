@@ -48,6 +48,7 @@ class Home:
             "code": "mine",
             "deployments": "tiny",
             "help": "alerts",
+            "users": "operator",
         }
         run = {"run_id": self.values["pipeline_run_id"]} if kind == "pipeline-runs" else {}
         return {**self.values, "name": names.get(kind, "tiny"), **run}
@@ -80,6 +81,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
             "number": "1",
             "file": "timeline.svg",
             "event_id": "none",
+            "session_id": "none",
             "index": "0",
         }
         yield Home(client, values)

@@ -62,13 +62,14 @@ def test_users_are_listed_searched_and_sorted(pages: TestClient) -> None:
     for name in ("anna", "zoe"):
         database.users.add(User(new_id(), name, Role.USER, datetime(2026, 3, 1, tzinfo=UTC)))
     page = pages.get("/users").text
-    assert page.index("anna") < page.index("operator <span") < page.index("zoe")
-    assert re.search(r'anna</th>\s*<td data-label="Role">user</td>\s*<td data-label="Monitors">0</td>', page)
+    assert page.index("anna") < page.index("operator</a> <span") < page.index("zoe")
+    assert re.search(
+        r'anna</a></th>\s*<td data-label="Role">user</td>\s*<td data-label="State">enabled</td>', page
+    )
     page = pages.get("/users?sort=-name").text
     assert page.index("zoe") < page.index("anna")
     assert "anna" not in pages.get("/users?q=zo").text
     assert "No user has “q&lt;” in the name." in pages.get("/users?q=q<").text
-    assert "Adding users comes with a later version." in page
     for name in ("anna", "zoe"):
         database.users.delete_where(name=name)
 
@@ -78,7 +79,7 @@ def test_who_is_no_operator_is_told_so(pages: TestClient, path: str) -> None:
     with somebody_else(pages):
         answer = pages.get(path)
         assert answer.status_code == 403
-        assert "This page is the operator&#39;s alone; ask the operator of this cluster." in answer.text
+        assert "This is the operator&#39;s alone; ask the operator of this cluster." in answer.text
         assert 'href="/clusters"' not in answer.text
 
 

@@ -87,7 +87,7 @@ def build_router(kind: RepositoryKind) -> APIRouter:
         archive, meta = sent.get("archive"), sent.get("meta", "{}")
         if isinstance(archive, str) or isinstance(meta, UploadFile):
             raise InvalidInputError.of("archive", "archive is a file and meta is text; send them as that.")
-        details = _parse_meta(meta) | services.pipelines.lineage(caller.token.name)
+        details = _parse_meta(meta) | services.pipelines.lineage(caller)
         if archive is None:
             return services.catalogue.add_version(repository, meta=details)
         spooled = spool(archive, services.catalogue.upload_folder())

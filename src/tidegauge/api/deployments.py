@@ -14,7 +14,7 @@ from tidegauge.domain.deployment import Deployment, DeploymentChanges
 from tidegauge.domain.erasure import Erasure
 from tidegauge.domain.log_size import LogSize
 from tidegauge.domain.strict import STRICT
-from tidegauge.domain.users import IngestToken
+from tidegauge.domain.users import AccessToken
 from tidegauge.storage.rows import Page
 from tidegauge.web.access import Caller, Everything, Listing
 from tidegauge.web.bodies import read_body
@@ -108,14 +108,14 @@ def delete_deployment(caller: Caller, services: Everything, deployment_id: str) 
 @router.get("/{deployment_id}/tokens")
 def list_tokens(
     caller: Caller, services: Everything, deployment_id: str, query: Listing
-) -> Page[IngestToken]:
+) -> Page[AccessToken]:
     """List the tokens that report events of the deployment, without their secrets."""
     deployment = services.deployments.get(caller.name, deployment_id)
     return services.people.ingest_tokens(deployment.id, query)
 
 
 @router.post("/{deployment_id}/tokens", status_code=201)
-def create_token(caller: Caller, services: Everything, deployment_id: str, body: TokenRequest) -> IngestToken:
+def create_token(caller: Caller, services: Everything, deployment_id: str, body: TokenRequest) -> AccessToken:
     """Issue a token that reports events of the deployment; its secret is told here and never again."""
     deployment = services.deployments.get(caller.name, deployment_id)
     return services.people.issue_ingest(caller.user, deployment.id, body.name)

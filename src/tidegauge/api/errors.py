@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
@@ -12,8 +11,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from tidegauge.errors import FieldError, TidegaugeError, TooManyError
-from tidegauge.web.errors import UNEXPECTED, status_of
+from tidegauge.errors import FieldError, TidegaugeError
+from tidegauge.web.errors import UNEXPECTED, headers_of, status_of
 
 _log = logging.getLogger(__name__)
 
@@ -42,8 +41,7 @@ async def _on_error(_request: Request, error: Exception) -> JSONResponse:
         _log.error("unexpected error", exc_info=error)
         return problem(500, "Internal server error", UNEXPECTED)
     answer = problem(*status_of(error), error.message, error.errors)
-    if isinstance(error, TooManyError):
-        answer.headers["Retry-After"] = str(math.ceil(error.retry_after))
+    answer.headers.update(headers_of(error))
     return answer
 
 

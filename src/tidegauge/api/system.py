@@ -1,4 +1,4 @@
-"""``/healthz``, ``/readyz`` and who am I."""
+"""``/healthz`` and ``/readyz``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Literal
 from fastapi import APIRouter
 
 from tidegauge import __version__
-from tidegauge.domain.users import User
-from tidegauge.web.access import OPEN, Caller, Everything
+from tidegauge.web.access import OPEN, Everything
 
 router = APIRouter(tags=["system"])
 
@@ -32,9 +31,3 @@ def readyz(services: Everything) -> Health:
     services.database.check()
     services.store.check()
     return Health("ok", __version__)
-
-
-@router.get("/api/v1/me")
-def me(caller: Caller) -> User:
-    """Who the token belongs to."""
-    return caller.user

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +15,7 @@ from tidegauge.cli.output import (
     confirm,
     connect,
     print_json,
+    read_secret,
     say,
     show,
     show_list,
@@ -163,8 +163,4 @@ def _given(**options: str | int | None) -> dict[str, str | int]:
 
 def _read_secret(file: str) -> str:
     """Read a secret where no list of processes shows it: from a file, a pipe, or the keyboard."""
-    if file != "-":
-        return Path(file).read_text().strip()
-    if sys.stdin.isatty():
-        return str(typer.prompt("Secret", hide_input=True, err=True))
-    return sys.stdin.read().strip()
+    return read_secret("Secret") if file == "-" else Path(file).read_text().strip()

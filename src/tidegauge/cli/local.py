@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tidegauge.cli.options import DatabaseUrl, Home, Host, Port, StoreUrl, Workers, server_settings
-from tidegauge.cli.output import Json, progress_bar, say, show
-from tidegauge.errors import NotFoundError
+from tidegauge.cli.output import Json, progress_bar, read_secret, say, show
+from tidegauge.errors import ForbiddenError, NotFoundError
 from tidegauge.settings import Settings
 
 if TYPE_CHECKING:
@@ -211,35 +212,24 @@ def _parts(settings: Settings) -> Iterator[tuple[Database, ObjectStore, Path]]:
         yield database, ObjectStore(settings.store), settings.home.absolute() / "collector"
 
 
-def token(
-    home: Home = None,
-    database_url: DatabaseUrl = None,
-    user: Annotated[str, typer.Option(help="Whose token.")] = "operator",
-    name: Annotated[str, typer.Option(help="What the token is for.")] = "command line",
-) -> None:
-    """Issue a new token from this machine, for one that was lost."""
-    from tidegauge.app import open_database, utc_now
-    from tidegauge.services.people import OPERATOR, People
-
-    with contextlib.closing(open_database(server_settings(home, database_url=database_url))) as database:
-        people = People(database, utc_now)
-        first = people.first_start()
-        typer.echo(first if first and user == OPERATOR else people.issue_for(user, name))
-
-
 def login(
     context: typer.Context,
     url: Annotated[str | None, typer.Option(help="Address of the server.")] = None,
     token: Annotated[str | None, typer.Option(help="Token; asked for when left out.")] = None,
+    user: Annotated[
+        str | None, typer.Option(help="Your name, to make a token by your password, which is asked for.")
+    ] = None,
 ) -> None:
     """Check an address and a token and keep them for later commands."""
     from tidegauge.client import Client, credentials_file
 
     given = context.find_root().params
     url = url or given["url"] or typer.prompt("Address of the server", "http://127.0.0.1:32222", err=True)
+    if user is not None:
+        token = _token_of(url, user)
     token = token or given["token"] or typer.prompt("Token", hide_input=True, err=True)
     with Client(url, token) as client:
-        user = client.me()
+        found = client.me()
     path = credentials_file()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Written beside and moved into place: nobody can read it in between, whatever mode an old file has.
@@ -247,7 +237,24 @@ def login(
     with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(f"url = {json.dumps(client.url)}\ntoken = {json.dumps(client.token)}\n")
     beside.replace(path)
-    say(f"Signed in at {client.url} as {user.name}; kept in {path}.")
+    say(f"Signed in at {client.url} as {found.name}; kept in {path}.")
+
+
+def _token_of(url: str, name: str) -> str:
+    """Make a token by a password, which is asked for; one that is good once is replaced first."""
+    from tidegauge.client import Client
+
+    password = read_secret("Password")
+    machine = f"login at {socket.gethostname()}"[:100]
+    with Client(url, "none") as client:
+        try:
+            return client.sign_in(name, password, token_name=machine).secret
+        except ForbiddenError as error:
+            if not sys.stdin.isatty() or "good once" not in error.message:
+                raise
+        say("This password is good once. Choose your own, of 12 characters or more.")
+        chosen = str(typer.prompt("New password", hide_input=True, confirmation_prompt=True, err=True))
+        return client.sign_in(name, password, chosen=chosen, token_name=machine).secret
 
 
 def logout() -> None:

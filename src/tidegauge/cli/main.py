@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from tidegauge import __version__, threads
-from tidegauge.cli import catalogue, channels, deployments, local, monitors, pipelines
+from tidegauge.cli import catalogue, channels, deployments, local, monitors, people, pipelines
 from tidegauge.cli.demo import demo
 from tidegauge.cli.doctor import doctor
 from tidegauge.cli.output import say
@@ -77,7 +77,7 @@ app = typer.Typer(
 )
 for command in (
     local.up, local.worker, local.collector, demo, local.serve, local.record, doctor,
-    local.backup, local.restore, local.token, local.login, local.logout,
+    local.backup, local.restore, local.login, local.logout,
 ):  # fmt: skip
     app.command()(command)
 for kind in RepositoryKind:
@@ -87,6 +87,8 @@ app.add_typer(deployments.app, name="deployment")
 app.add_typer(monitors.app, name="monitor")
 app.add_typer(monitors.alerts, name="alert")
 app.add_typer(channels.app, name="channel")
+app.add_typer(people.users, name="user")
+app.add_typer(people.tokens, name="token")
 
 
 def _version(wanted: bool) -> None:

@@ -206,6 +206,13 @@ def read_time(text: str, name: str) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time
 
 
+def read_secret(name: str) -> str:
+    """Read a secret from a pipe, or ask for it where there is a terminal; it shows nowhere."""
+    if sys.stdin.isatty():
+        return str(typer.prompt(name, hide_input=True, err=True))
+    return sys.stdin.read().strip()
+
+
 def read_pairs(pairs: Iterable[str], option: str) -> dict[str, str]:
     """Read ``name=value`` options.
 

@@ -11,10 +11,11 @@ from tidegauge.client.channels import Channels
 from tidegauge.client.connection import Connection, credentials_file, wait_for
 from tidegauge.client.deployments import Deployments
 from tidegauge.client.monitors import Monitors
+from tidegauge.client.people import Sessions, Tokens, Users
 from tidegauge.client.pipelines import Pipelines
 from tidegauge.client.repositories import Repositories
 from tidegauge.client.retrainings import Retrainings
-from tidegauge.domain.users import User
+from tidegauge.domain.users import AccessToken, User
 
 __all__ = ["Client", "Repositories", "credentials_file", "wait_for"]
 
@@ -37,7 +38,26 @@ class Client(Connection):
         self.monitors = Monitors(self)
         self.retrainings = Retrainings(self)
         self.channels = Channels(self)
+        self.users = Users(self)
+        self.tokens = Tokens(self)
+        self.sessions = Sessions(self)
 
     def me(self) -> User:
         """Return whose token this is."""
         return self.read(User, "GET", "/api/v1/me")
+
+    def sign_in(
+        self,
+        name: str,
+        password: str,
+        *,
+        chosen: str = "",
+        token_name: str = "sign-in",  # noqa: S107
+    ) -> AccessToken:
+        """Make a token of the user with this name and password; ``chosen`` replaces a one-time password."""
+        body = {"name": name, "password": password, "chosen": chosen, "token_name": token_name}
+        return self.read(AccessToken, "POST", "/api/v1/sign-in", body)
+
+    def change_password(self, chosen: str, password: str = "") -> None:
+        """Choose another password; ``password`` is the one before, if there is one."""
+        self.request("PUT", "/api/v1/me/password", json={"chosen": chosen, "password": password})

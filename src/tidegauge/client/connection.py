@@ -25,6 +25,7 @@ from tidegauge.errors import (
     NotFoundError,
     NotSignedInError,
     TidegaugeError,
+    TooManyError,
     UnavailableError,
 )
 
@@ -43,6 +44,7 @@ _ERRORS: Mapping[int, type[TidegaugeError]] = {
     503: UnavailableError,
     504: UnavailableError,
 }
+_TOO_MANY = 429
 _PAGE = 200
 
 
@@ -214,6 +216,8 @@ def _error(response: httpx.Response) -> TidegaugeError:
         fields = tuple(FieldError(item["field"], item["message"]) for item in answer.get("errors", []))
     except (ValueError, AttributeError, KeyError, TypeError):
         message, fields = f"{response.url} answered {response.status_code}: {response.text[:200]}", ()
+    if response.status_code == _TOO_MANY:
+        return TooManyError(str(message), float(response.headers.get("retry-after", 1)))
     return _ERRORS.get(response.status_code, TidegaugeError)(str(message), fields)
 
 

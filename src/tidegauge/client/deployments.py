@@ -14,7 +14,7 @@ from tidegauge.client.connection import Connection, wait_for
 from tidegauge.domain.deployment import Deployment, DeploymentState
 from tidegauge.domain.erasure import Erasure
 from tidegauge.domain.log_size import LogSize
-from tidegauge.domain.users import IngestToken
+from tidegauge.domain.users import AccessToken
 from tidegauge.errors import ConflictError, TidegaugeError
 
 if TYPE_CHECKING:
@@ -115,13 +115,13 @@ class Deployments:
         params = {name: time.isoformat() for name, time in (("start", start), ("end", end)) if time}
         return self._client.read(SpanCoverage, "GET", f"{self._at(name_or_id)}/captures", params=params)
 
-    def tokens(self, name_or_id: str) -> builtins.list[IngestToken]:
+    def tokens(self, name_or_id: str) -> builtins.list[AccessToken]:
         """List the tokens that report events of it, without their secrets."""
-        return builtins.list(self._client.pages(IngestToken, f"{self._at(name_or_id)}/tokens"))
+        return builtins.list(self._client.pages(AccessToken, f"{self._at(name_or_id)}/tokens"))
 
-    def create_token(self, name_or_id: str, name: str) -> IngestToken:
+    def create_token(self, name_or_id: str, name: str) -> AccessToken:
         """Issue a token that reports events of it; its ``secret`` is told this once."""
-        return self._client.read(IngestToken, "POST", f"{self._at(name_or_id)}/tokens", {"name": name})
+        return self._client.read(AccessToken, "POST", f"{self._at(name_or_id)}/tokens", {"name": name})
 
     def revoke_token(self, name_or_id: str, token: str) -> None:
         """Revoke a token by its name or id: what is sent with it is refused from now on."""

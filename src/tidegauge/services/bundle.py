@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tidegauge.services.acceptance import Acceptance
+from tidegauge.services.accounts import Accounts
 from tidegauge.services.advice import Advice
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.captures import Captures
@@ -31,6 +32,7 @@ from tidegauge.services.runs import Runs
 from tidegauge.services.schedule import Schedule
 from tidegauge.services.senders import Senders
 from tidegauge.services.showing import Showing
+from tidegauge.services.sign_ins import SignIns
 from tidegauge.services.supervisor import Supervisor
 from tidegauge.services.traffic import Traffic
 from tidegauge.services.upkeep.keeper import Keeper
@@ -49,6 +51,8 @@ class Services:
     worker: Worker
     people: People
     gates: Gates
+    sign_ins: SignIns
+    accounts: Accounts
     health: Health
     captures: Captures
     catalogue: Catalogue

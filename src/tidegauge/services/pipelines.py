@@ -15,6 +15,7 @@ from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.identity import check_name, new_id
 from tidegauge.domain.pipeline import PipelineRun, PipelineState
 from tidegauge.domain.strict import STRICT
+from tidegauge.domain.users import Principal
 from tidegauge.errors import ConflictError, FieldError, InvalidInputError, NotFoundError, TidegaugeError
 from tidegauge.links.folders import inside
 from tidegauge.links.kubeflow import local_command, read_steps
@@ -159,11 +160,14 @@ class Pipelines:
         """Tell whether a run failed only because the server ended."""
         return run.state is PipelineState.FAILED and run.message in (_ENDED, _STOPPED)
 
-    def lineage(self, token_name: str) -> dict[str, Any]:
-        """Return what a version says of the run that makes it, by the name of its token."""
-        kind, _, run_id = token_name.rpartition(" ")
+    def lineage(self, caller: Principal) -> dict[str, Any]:
+        """Return what a version says of the run that makes it, by the name of its token.
+
+        People name tokens as they like, so the run of somebody else is not told of.
+        """
+        kind, _, run_id = caller.token_name.rpartition(" ")
         run = self.find(run_id) if kind == _TOKEN else None
-        if run is None:
+        if run is None or run.owner != caller.name:
             return {}
         retraining = self._database.retrainings.find(pipeline_run=run.id)
         return {

@@ -35,10 +35,10 @@ class Senders:
         self._asked: dict[_Key, asyncio.Future[Any]] = {}
         self._threads = ThreadPoolExecutor(4, "senders")
 
-    async def recognise(self, secret: str) -> Principal:
-        """Return who has this token; NotSignedInError where nobody has."""
+    async def recognise(self, secret: str, address: str = "") -> Principal:
+        """Return who has this token; NotSignedInError where nobody has, counted for the address."""
         found: Principal = await self._remembered(
-            ("secret", secret), lambda: self._people.authenticate(secret)
+            ("secret", secret), lambda: self._people.authenticate(secret, address)
         )
         return found
 

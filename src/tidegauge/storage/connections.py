@@ -37,8 +37,8 @@ class Connections:
             self.writes += 1
 
     @contextmanager
-    def begin(self) -> Iterator[Connection]:
-        """Yield a connection to write with."""
+    def begin(self, *, counts: bool = True) -> Iterator[Connection]:
+        """Yield a connection to write with; what does not count makes nothing untrue that was remembered."""
         current = getattr(self._local, "current", None)
         if current is not None:
             yield current
@@ -47,7 +47,7 @@ class Connections:
             with self._engine.begin() as connection:
                 yield connection
         finally:
-            self.writes += 1
+            self.writes += counts
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:

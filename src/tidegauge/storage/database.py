@@ -48,9 +48,10 @@ from tidegauge.domain.observation import (
 from tidegauge.domain.pipeline import PipelineRun
 from tidegauge.domain.retraining import Retraining
 from tidegauge.domain.series import WindowResult
-from tidegauge.domain.users import Token, User
+from tidegauge.domain.users import Password, Session, Token, User
 from tidegauge.errors import InvalidInputError, UnavailableError
 from tidegauge.storage import tables
+from tidegauge.storage.attempts import Attempts
 from tidegauge.storage.connections import Connections
 from tidegauge.storage.due import DueWindows, WatchedMonitors
 from tidegauge.storage.history import WindowResults
@@ -132,7 +133,10 @@ class Database:
         connections = self._connections = Connections(self.engine)
         self.transaction = connections.transaction
         self.users = Rows(connections, tables.users, User, "user")
+        self.passwords = Rows(connections, tables.passwords, Password, "password")
         self.tokens = Rows(connections, tables.tokens, Token, "token")
+        self.sessions = Rows(connections, tables.sessions, Session, "session")
+        self.attempts = Attempts(connections)
         self.repositories = Rows(connections, tables.repositories, Repository, "repository")
         self.versions = Rows(connections, tables.versions, Version, "version")
         self.deployments = Rows(connections, tables.deployments, Deployment, "deployment")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
@@ -205,6 +206,15 @@ class Rows(Generic[T]):
         values = {f"to_{name}": self._to_column(columns[name], value) for name, value in changes.items()}
         with self._connections.begin() as connection:
             return connection.execute(statement, {**_values(where), **values}).rowcount == 1
+
+    def touch(self, id_: str, column: str, before: datetime | None, now: datetime) -> None:
+        """Note when a row was last used, unless another has meanwhile; nobody has to look at it afresh."""
+        field = self._table.c[column]
+        unchanged = field.is_(None) if before is None else field == before
+        with self._connections.begin(counts=False) as connection:
+            connection.execute(
+                update(self._table).where(self._table.c.id == id_, unchanged).values({column: now})
+            )
 
     def update_where(self, where: Mapping[str, Any], **changes: Any) -> int:
         """Change columns of all rows with these values; return how many there were."""

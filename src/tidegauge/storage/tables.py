@@ -77,6 +77,16 @@ users = Table(
     Column("name", Text, nullable=False, unique=True),
     _text("role"),
     _time("created_at"),
+    _time("disabled_at", nullable=True),
+)
+
+passwords = Table(
+    "passwords",
+    metadata,
+    Column("id", Text, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    _text("hash"),
+    _time("changed_at"),
+    Column("temporary", Boolean, nullable=False),
 )
 
 tokens = Table(
@@ -89,6 +99,35 @@ tokens = Table(
     _text("subject"),
     Column("hash", Text, nullable=False, unique=True),
     _time("created_at"),
+    _time("expires_at", nullable=True),
+    _time("used_at", nullable=True),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    _id(),
+    _parent("user_id", "users"),
+    Column("hash", Text, nullable=False, unique=True),
+    _text("means"),
+    Column("token_id", Text, ForeignKey("tokens.id", ondelete="CASCADE")),
+    _text("address"),
+    _text("agent"),
+    _time("created_at"),
+    _time("seen_at"),
+    _time("expires_at"),
+    Index(None, "user_id"),
+    Index(None, "token_id"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    _id(),
+    Column("failures", Integer, nullable=False),
+    _time("last_at"),
+    _time("succeeded_at", nullable=True),
+    Index(None, "last_at"),
 )
 
 repositories = Table(

@@ -30,7 +30,16 @@ GROUPS = {
         "retraining",
         "privacy",
     ),
-    "Look up": ("cli", "settings", "security", "model-server", "collector", "log-format", "metrics"),
+    "Look up": (
+        "cli",
+        "people",
+        "settings",
+        "security",
+        "model-server",
+        "collector",
+        "log-format",
+        "metrics",
+    ),
     "Background": ("statistics", "benchmarks", "design"),
 }
 NAMES = tuple(name for group in GROUPS.values() for name in group)

@@ -21,7 +21,7 @@ from tidegauge.domain.monitor import farthest
 from tidegauge.errors import ForbiddenError, NotSignedInError, TidegaugeError
 from tidegauge.ui import words
 from tidegauge.ui.forms import Form
-from tidegauge.web.errors import UNEXPECTED, status_of
+from tidegauge.web.errors import UNEXPECTED, headers_of, status_of
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +114,9 @@ class Page(APIRoute):
                 return go(request, f"/sign-in?next={words.quoted(_before(request))}")
             except TidegaugeError as error:
                 status, title = status_of(error)
-                return render("error.html", status, title=title, message=error.message)
+                page = render("error.html", status, title=title, message=error.message)
+                page.headers.update(headers_of(error))
+                return page
             except RequestValidationError as error:
                 message = " ".join(f"{item['loc'][-1]}: {item['msg']}." for item in error.errors())
                 return render("error.html", 422, title="Invalid input", message=message)

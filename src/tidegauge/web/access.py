@@ -10,12 +10,14 @@ from starlette.requests import HTTPConnection
 
 from tidegauge.domain.users import Principal, Scope
 from tidegauge.errors import ForbiddenError
+from tidegauge.services.accounts import check_operator
 from tidegauge.services.bundle import Services
 from tidegauge.storage.rows import Query as ListQuery
-from tidegauge.web.credentials import secret_of
+from tidegauge.web.credentials import address_of, secret_of
 
 #: Declares that a route needs no token, e.g. ``@router.get("/healthz", openapi_extra=OPEN)``.
 OPEN = {"x-access": "open"}
+_READING = ("GET", "HEAD")
 
 
 def services_of(connection: HTTPConnection) -> Services:
@@ -25,20 +27,39 @@ def services_of(connection: HTTPConnection) -> Services:
 
 def principal(connection: HTTPConnection) -> Principal:
     """Recognise the caller by bearer token or by the sign-in cookie."""
-    return services_of(connection).people.authenticate(secret_of(connection))
+    return services_of(connection).people.authenticate(secret_of(connection), address_of(connection))
 
 
 def signed_in(connection: HTTPConnection) -> Principal:
-    """Recognise a caller whose token is good for everything that its user may do."""
+    """Recognise a caller who may do what the request is for: with a token that only reads, read."""
     caller = principal(connection)
-    if caller.token.scope is not Scope.ALL:
-        raise ForbiddenError(f"This token is good only for {caller.token.scope.value}; use another one.")
+    if caller.scope is Scope.READ and connection.scope.get("method") not in _READING:
+        raise ForbiddenError("This token only reads and changes nothing; use one of the scope write.")
+    if caller.scope not in (Scope.READ, Scope.WRITE):
+        raise ForbiddenError(f"This token is good only for {caller.scope.value}; use another one.")
+    return caller
+
+
+def linked(connection: HTTPConnection) -> Principal:
+    """Recognise another cluster that reads this one, by a token of the scope link or write."""
+    caller = principal(connection)
+    if caller.scope not in (Scope.LINK, Scope.WRITE):
+        raise ForbiddenError(
+            f"This token is good only for {caller.scope.value}; use one of the scope link, or write."
+        )
+    return caller
+
+
+def operating(caller: Annotated[Principal, Depends(signed_in)]) -> Principal:
+    """Recognise an operator."""
+    check_operator(caller.user)
     return caller
 
 
 async def sender(connection: HTTPConnection) -> Principal:
     """Recognise who reports events; of which deployments they may, the collector knows."""
-    return await services_of(connection).senders.recognise(secret_of(connection))
+    senders = services_of(connection).senders
+    return await senders.recognise(secret_of(connection), address_of(connection))
 
 
 def list_query(
@@ -49,5 +70,7 @@ def list_query(
 
 Everything = Annotated[Services, Depends(services_of)]
 Caller = Annotated[Principal, Depends(signed_in)]
+Operator = Annotated[Principal, Depends(operating)]
+Linked = Annotated[Principal, Depends(linked)]
 Listing = Annotated[ListQuery, Depends(list_query)]
 Requirement = Callable[..., Any]

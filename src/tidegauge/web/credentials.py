@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from base64 import b64decode
 
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
 
 COOKIE = "tidegauge_token"
 
@@ -12,6 +13,27 @@ COLLECTOR = "/v1/"
 
 #: Where programs come in; everywhere else people do, in a browser.
 PROGRAMS = ("/api/", COLLECTOR, "/serve/")
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """Return where a request comes from, as the server was told by a proxy that it trusts, or sees."""
+    return connection.client.host if connection.client else ""
+
+
+def agent_of(connection: HTTPConnection) -> str:
+    """Return what a browser says of itself."""
+    return connection.headers.get("user-agent", "")
+
+
+def sign_in_with(request: Request, response: Response, secret: str) -> Response:
+    """Let a browser keep the secret of a session, out of the reach of scripts and of other sites' forms.
+
+    Not SameSite=Strict: who follows a link to a page, as from a mail or from a provider of sign-ins, is
+    signed in there.
+    """
+    secure = request.url.scheme == "https"
+    response.set_cookie(COOKIE, secret, httponly=True, samesite="lax", secure=secure)
+    return response
 
 
 def secret_of(connection: HTTPConnection) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from tidegauge.errors import (
@@ -38,3 +39,8 @@ def status_of(error: TidegaugeError) -> tuple[int, str]:
     return next(
         (_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS), (500, "Internal server error")
     )
+
+
+def headers_of(error: TidegaugeError) -> dict[str, str]:
+    """Return the headers that an error has beside its status."""
+    return {"Retry-After": str(math.ceil(error.retry_after))} if isinstance(error, TooManyError) else {}

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.ui import live
 from tidegauge.ui.pages import (
+    account,
     alerts,
     channels,
     charts,
@@ -36,6 +37,7 @@ from tidegauge.ui.pages import (
     sign_in,
     thresholds,
     tour,
+    users,
     watching,
 )
 from tidegauge.ui.site import HERE, told, use_version
@@ -76,12 +78,14 @@ def install(app: FastAPI) -> None:
         retrainings,
         channels,
         settings,
+        account,
         alerts,
         thresholds,
         watching,
         pipeline_runs,
         ide,
         operator,
+        users,
         help_pages,
         tour,
         example,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from fastapi import Request, Response
 
+from tidegauge.domain.users import AccessToken, Principal, Scope
 from tidegauge.errors import TidegaugeError
+from tidegauge.services.bundle import Services
 from tidegauge.storage.rows import Query
-from tidegauge.ui.forms import Filled, Form
+from tidegauge.ui.forms import Filled, Form, parse
 from tidegauge.ui.site import Pages, go, refuse, render
 from tidegauge.web.access import Caller, Everything
 from tidegauge.web.credentials import COOKIE
@@ -15,6 +19,15 @@ PATH = "/settings/developer"
 _ROWS = 50
 
 router = Pages(prefix=PATH)
+
+
+@dataclass(frozen=True)
+class _Typed:
+    """What the form of a token has beside its name."""
+
+    scope: Scope = Scope.WRITE
+    days: int | None = None
+    deployment: str = ""
 
 
 @router.get("")
@@ -39,24 +52,23 @@ def developer_settings(
 
 
 @router.get("/new")
-def new_token(caller: Caller) -> Response:
-    return render("settings/new_token.html", user=caller, section="settings", path=PATH, form=Form())
+def new_token(caller: Caller, services: Everything) -> Response:
+    return render("settings/new_token.html", form=Form(), **_values(caller, services))
 
 
 @router.post("/new")
 def create_token(request: Request, caller: Caller, services: Everything, form: Filled) -> Response:
     """Issue a token and show its secret, once: the answer is the page, and nothing keeps it."""
     try:
-        token, secret = services.people.issue_named(caller.user, form.text("name"))
+        token = _issue(caller, services, form)
     except TidegaugeError as error:
-        return refuse("settings/new_token.html", form, error, user=caller, section="settings", path=PATH)
+        return refuse("settings/new_token.html", form, error, **_values(caller, services))
     return render(
         "settings/token.html",
         user=caller,
         section="settings",
         path=PATH,
         token=token,
-        secret=secret,
         url=str(request.base_url).rstrip("/"),
     )
 
@@ -72,8 +84,24 @@ def confirm_revocation(caller: Caller, services: Everything, token_id: str) -> R
 @router.post("/{token_id}/revoke")
 def revoke_token(request: Request, caller: Caller, services: Everything, token_id: str) -> Response:
     services.people.revoke_own(caller.user, token_id)
-    if token_id != caller.token.id:
+    if token_id != caller.token_id:
         return go(request, PATH)
     answer = go(request, "/sign-in")
     answer.delete_cookie(COOKIE)
     return answer
+
+
+def _issue(caller: Principal, services: Services, form: Form) -> AccessToken:
+    name = form.text("name")
+    wanted = {key: form.text(key) for key in ("scope", "days", "deployment") if form.text(key)}
+    typed = parse(_Typed, wanted)
+    if typed.scope is not Scope.INGEST or not typed.deployment:
+        return services.people.issue_named(caller.user, name, typed.scope, typed.days, caller.token)
+    deployment = services.deployments.get(caller.name, typed.deployment)
+    return services.people.issue_ingest(caller.user, deployment.id, name, typed.days, caller.token)
+
+
+def _values(caller: Principal, services: Services) -> dict[str, object]:
+    deployments = services.deployments.page(caller.name, Query(1000, sort="name")).items
+    names = [("", "choose one"), *((deployment.name, deployment.name) for deployment in deployments)]
+    return {"user": caller, "section": "settings", "path": PATH, "deployments": names}
