@@ -26,7 +26,7 @@ from tidegauge.api import metrics as metrics_api
 from tidegauge.api import monitors as monitors_api
 from tidegauge.api import people as people_api
 from tidegauge.api import pipelines as pipelines_api
-from tidegauge.api import proxy, retrainings, schemas, system, watching
+from tidegauge.api import proxy, retrainings, schemas, sharing, system, watching
 from tidegauge.collecting import build_collector, listen
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.services.acceptance import Acceptance
@@ -375,6 +375,7 @@ def create_app(services: Services) -> FastAPI:
         channels_api.router,
         watching.router,
         retrainings.router,
+        sharing.build_router(),
         proxy.router,
     )
     for router in routers:

@@ -63,3 +63,22 @@ def test_a_login_by_name_asks_for_the_password_and_keeps_a_token(run_anywhere: R
     assert json.loads(run_anywhere("token", "list", "--json").out)[0]["name"].startswith("login at ")
     wrong = CliRunner().invoke(app, ("login", "--url", server.url, "--user", "eve"), input="no")
     assert (wrong.exit_code, wrong.stderr.strip()) == (4, "The name or the password is wrong.")
+
+
+@pytest.mark.parametrize("noun", ["code", "deployment"])
+def test_what_is_shared_is_listed_with_its_owner(run: Run, server: Client, noun: str) -> None:
+    make = server.code.create if noun == "code" else server.deployments.register
+    make("shown")
+    name = f"reader-of-{noun}"
+    invitation = server.users.create(name)
+    with Client(server.url, "none") as stranger:
+        token = stranger.sign_in(name, invitation.password, chosen=OWN).secret
+    assert "shown" not in run(noun, "list", TIDEGAUGE_TOKEN=token).out
+    assert json.loads(run(noun, "share", "shown", "--json").out)["shared"] is True
+    (listed,) = json.loads(run(noun, "list", "--json", TIDEGAUGE_TOKEN=token).out)
+    assert (listed["name"], listed["owner"]) == ("shown", "operator")
+    assert run(noun, "show", listed["id"], TIDEGAUGE_TOKEN=token).code == 0
+    refused = run(noun, "delete", listed["id"], "--yes", TIDEGAUGE_TOKEN=token)
+    assert (refused.code, "ask operator to change it" in refused.err) == (4, True)
+    assert run(noun, "unshare", "shown").code == 0
+    assert run(noun, "show", listed["id"], TIDEGAUGE_TOKEN=token).code == 3

@@ -62,7 +62,7 @@ def build_router(kind: RepositoryKind) -> APIRouter:
 
     @router.get("", name=f"list {kind.plural}")
     def list_(caller: Caller, services: Everything, query: Listing) -> Page[Repository]:
-        return services.catalogue.page(kind, caller.name, query)
+        return services.catalogue.page(kind, caller, query)
 
     @router.post("", status_code=201, name=f"create {kind.value}")
     def create(caller: Caller, services: Everything, body: RepositoryRequest) -> Repository:
@@ -70,12 +70,12 @@ def build_router(kind: RepositoryKind) -> APIRouter:
 
     @router.get("/{name}", name=f"show {kind.value}")
     def show(caller: Caller, services: Everything, name: str) -> RepositoryDetail:
-        repository = services.catalogue.get(kind, caller.name, name)
+        repository = services.catalogue.get(kind, caller, name)
         return RepositoryDetail(repository, services.catalogue.versions(repository))
 
     @router.delete("/{name}", status_code=204, name=f"delete {kind.value}")
     def delete(caller: Caller, services: Everything, name: str) -> None:
-        services.catalogue.delete(services.catalogue.get(kind, caller.name, name))
+        services.catalogue.delete(services.catalogue.get(kind, caller, name))
 
     @router.post(
         "/{name}/versions", status_code=202, name=f"add {kind.value} version", openapi_extra=dict(_UPLOAD)
@@ -83,7 +83,7 @@ def build_router(kind: RepositoryKind) -> APIRouter:
     def add_version(
         caller: Caller, services: Everything, name: str, sent: Annotated[FormData, Depends(uploaded)]
     ) -> Version:
-        repository = services.catalogue.get(kind, caller.name, name)
+        repository = services.catalogue.get(kind, caller, name)
         archive, meta = sent.get("archive"), sent.get("meta", "{}")
         if isinstance(archive, str) or isinstance(meta, UploadFile):
             raise InvalidInputError.of("archive", "archive is a file and meta is text; send them as that.")
@@ -98,11 +98,11 @@ def build_router(kind: RepositoryKind) -> APIRouter:
 
     @router.get("/{name}/versions/{number}", name=f"show {kind.value} version")
     def show_version(caller: Caller, services: Everything, name: str, number: int) -> Version:
-        return services.catalogue.version(services.catalogue.get(kind, caller.name, name), number)
+        return services.catalogue.version(services.catalogue.get(kind, caller, name), number)
 
     @router.get("/{name}/versions/{number}/archive", name=f"download {kind.value} version")
     def download(caller: Caller, services: Everything, name: str, number: int) -> FileResponse:
-        repository = services.catalogue.get(kind, caller.name, name)
+        repository = services.catalogue.get(kind, caller, name)
         version = services.catalogue.version(repository, number)
         scratch = Path(tempfile.mkdtemp(dir=services.catalogue.upload_folder()))
         try:

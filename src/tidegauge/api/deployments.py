@@ -16,7 +16,7 @@ from tidegauge.domain.log_size import LogSize
 from tidegauge.domain.strict import STRICT
 from tidegauge.domain.users import AccessToken
 from tidegauge.storage.rows import Page
-from tidegauge.web.access import Caller, Everything, Listing
+from tidegauge.web.access import Caller, Changer, Everything, Listing
 from tidegauge.web.bodies import read_body
 
 _LABELS_LIMIT = 64 * 2**20
@@ -73,7 +73,7 @@ class LabelFile:
 
 @router.get("")
 def list_deployments(caller: Caller, services: Everything, query: Listing) -> Page[Deployment]:
-    return services.deployments.page(caller.name, query)
+    return services.deployments.page(caller, query)
 
 
 @router.post("", status_code=201)
@@ -89,7 +89,7 @@ def register_deployment(caller: Caller, services: Everything, body: Registration
 
 @router.get("/{deployment_id}")
 def show_deployment(caller: Caller, services: Everything, deployment_id: str) -> Deployment:
-    return services.deployments.get(caller.name, deployment_id)
+    return services.deployments.get(caller, deployment_id)
 
 
 @router.patch("/{deployment_id}")
@@ -97,47 +97,47 @@ def change_deployment(
     caller: Caller, services: Everything, deployment_id: str, body: DeploymentChanges
 ) -> Deployment:
     """Change the fields given; ``keep_days`` and ``keep_bytes``: 0 keeps all, null does as the server."""
-    return services.deployments.update(services.deployments.get(caller.name, deployment_id), **body)
+    return services.deployments.update(services.deployments.get(caller, deployment_id), **body)
 
 
 @router.delete("/{deployment_id}", status_code=204)
 def delete_deployment(caller: Caller, services: Everything, deployment_id: str) -> None:
-    services.deployments.delete(services.deployments.get(caller.name, deployment_id))
+    services.deployments.delete(services.deployments.get(caller, deployment_id))
 
 
 @router.get("/{deployment_id}/tokens")
 def list_tokens(
-    caller: Caller, services: Everything, deployment_id: str, query: Listing
+    caller: Changer, services: Everything, deployment_id: str, query: Listing
 ) -> Page[AccessToken]:
     """List the tokens that report events of the deployment, without their secrets."""
-    deployment = services.deployments.get(caller.name, deployment_id)
+    deployment = services.deployments.get(caller, deployment_id)
     return services.people.ingest_tokens(deployment.id, query)
 
 
 @router.post("/{deployment_id}/tokens", status_code=201)
 def create_token(caller: Caller, services: Everything, deployment_id: str, body: TokenRequest) -> AccessToken:
     """Issue a token that reports events of the deployment; its secret is told here and never again."""
-    deployment = services.deployments.get(caller.name, deployment_id)
+    deployment = services.deployments.get(caller, deployment_id)
     return services.people.issue_ingest(caller.user, deployment.id, body.name)
 
 
 @router.delete("/{deployment_id}/tokens/{token}", status_code=204)
 def revoke_token(caller: Caller, services: Everything, deployment_id: str, token: str) -> None:
     """Revoke a token, by its id or name."""
-    deployment = services.deployments.get(caller.name, deployment_id)
+    deployment = services.deployments.get(caller, deployment_id)
     found = services.people.ingest_token(deployment.id, token)
     services.people.revoke(found.id)
 
 
 @router.get("/{deployment_id}/log", response_class=PlainTextResponse)
 def deployment_log(caller: Caller, services: Everything, deployment_id: str) -> str:
-    return services.deployments.log(services.deployments.get(caller.name, deployment_id))
+    return services.deployments.log(services.deployments.get(caller, deployment_id))
 
 
 @router.get("/{deployment_id}/inference-log")
 def show_inference_log(caller: Caller, services: Everything, deployment_id: str) -> LogSize:
     """Tell how large the inference log is, how much of it was merged, and what was deleted with its hour."""
-    return services.retention.size(services.deployments.get(caller.name, deployment_id))
+    return services.retention.size(services.deployments.get(caller, deployment_id))
 
 
 @router.get("/{deployment_id}/captures")
@@ -152,7 +152,7 @@ def show_captures(
 
     Counts are of the whole minutes that the span meets; `start` and `end` of the answer say which.
     """
-    return services.captures.of_span(services.deployments.get(caller.name, deployment_id).id, start, end)
+    return services.captures.of_span(services.deployments.get(caller, deployment_id).id, start, end)
 
 
 @router.put("/{deployment_id}/livedata/{file}", status_code=201)
@@ -162,7 +162,7 @@ async def put_labels(
     data = await read_body(request, _LABELS_LIMIT)
 
     def put() -> LabelFile:
-        deployment = services.deployments.get(caller.name, deployment_id)
+        deployment = services.deployments.get(caller, deployment_id)
         return LabelFile(services.deployments.put_labels(deployment, file, data), len(data))
 
     return await run_in_threadpool(put)
@@ -171,7 +171,7 @@ async def put_labels(
 @router.get("/{deployment_id}/erasures")
 def list_erasures(caller: Caller, services: Everything, deployment_id: str, query: Listing) -> Page[Erasure]:
     """List the events that were deleted, without their ids."""
-    return services.erasures.page(services.deployments.get(caller.name, deployment_id), query)
+    return services.erasures.page(services.deployments.get(caller, deployment_id), query)
 
 
 @router.post("/{deployment_id}/erasures", status_code=202)
@@ -179,7 +179,7 @@ def delete_events(
     caller: Caller, services: Everything, deployment_id: str, body: ErasureRequest
 ) -> tuple[Erasure, ...]:
     """Delete events from the log and from all that was made of them."""
-    deployment = services.deployments.get(caller.name, deployment_id)
+    deployment = services.deployments.get(caller, deployment_id)
     return services.erasures.begin(deployment, body.event_ids, caller.name, body.note)
 
 
@@ -188,5 +188,5 @@ def delete_event(
     caller: Caller, services: Everything, deployment_id: str, event_id: str, note: str = ""
 ) -> Erasure:
     """Delete one event from the log and from all that was made of it."""
-    deployment = services.deployments.get(caller.name, deployment_id)
+    deployment = services.deployments.get(caller, deployment_id)
     return services.erasures.begin(deployment, [event_id], caller.name, note)[0]

@@ -107,7 +107,7 @@ def create_access_token(caller: Caller, services: Everything, body: AccessTokenR
     """Issue a token; its secret is told here and never again. It lasts no longer than that of the request."""
     if body.scope is not Scope.INGEST or not body.deployment:
         return services.people.issue_named(caller.user, body.name, body.scope, body.days, caller.token)
-    deployment = services.deployments.get(caller.name, body.deployment)
+    deployment = services.deployments.get(caller, body.deployment)
     return services.people.issue_ingest(caller.user, deployment.id, body.name, body.days, caller.token)
 
 

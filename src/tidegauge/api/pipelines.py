@@ -15,7 +15,7 @@ router = APIRouter(prefix="/api/v1/pipeline-runs", tags=["pipeline runs"])
 
 @router.get("")
 def list_pipeline_runs(caller: Caller, services: Everything, query: Listing) -> Page[PipelineRun]:
-    return services.pipelines.page(caller.name, query)
+    return services.pipelines.page(caller, query)
 
 
 @router.post("", status_code=202)
@@ -25,14 +25,14 @@ def create_pipeline_run(caller: Caller, services: Everything, body: PipelineRequ
 
 @router.get("/{run_id}")
 def show_pipeline_run(caller: Caller, services: Everything, run_id: str) -> PipelineRun:
-    return services.pipelines.get(caller.name, run_id)
+    return services.pipelines.get(caller, run_id)
 
 
 @router.get("/{run_id}/log", response_class=PlainTextResponse)
 def pipeline_run_log(caller: Caller, services: Everything, run_id: str) -> str:
-    return services.pipelines.log(services.pipelines.get(caller.name, run_id))
+    return services.pipelines.log(services.pipelines.get(caller, run_id))
 
 
 @router.post("/{run_id}/cancel")
 def cancel_pipeline_run(caller: Caller, services: Everything, run_id: str) -> PipelineRun:
-    return services.pipelines.cancel(services.pipelines.get(caller.name, run_id))
+    return services.pipelines.cancel(services.pipelines.get(caller, run_id))

@@ -12,6 +12,7 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
 from tidegauge.domain.deployment import Deployment
+from tidegauge.domain.users import Principal
 from tidegauge.errors import ConflictError, UnavailableError
 from tidegauge.services.bundle import Services
 from tidegauge.serving.bodies import PROBE
@@ -38,8 +39,8 @@ async def open_upstream(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-def _target(services: Services, owner: str, deployment_id: str) -> Deployment:
-    deployment = services.deployments.get(owner, deployment_id)
+def _target(services: Services, caller: Principal, deployment_id: str) -> Deployment:
+    deployment = services.deployments.get(caller, deployment_id)
     if deployment.wanted.value == "stopped":
         raise ConflictError(f"The deployment {deployment.name!r} is stopped; start it first.")
     if not deployment.port:
@@ -55,7 +56,7 @@ async def forward(
     caller: Caller, services: Everything, deployment_id: str, path: str, request: Request
 ) -> StreamingResponse:
     """Pass a request on to the deployment's model server and its answer back, unchanged."""
-    deployment = await run_in_threadpool(_target, services, caller.name, deployment_id)
+    deployment = await run_in_threadpool(_target, services, caller, deployment_id)
     body = await read_body(request, _BODY_LIMIT)
     client: httpx.AsyncClient = request.app.state.upstream
     headers = [(k, v) for k, v in request.headers.raw if k.lower() not in _NOT_FORWARDED]

@@ -26,7 +26,7 @@ class DecisionRequest:
 def list_retrainings(
     caller: Caller, services: Everything, monitor_id: str, query: Listing
 ) -> Page[Retraining]:
-    return services.retrainings.page(services.monitors.get(caller.name, monitor_id), query)
+    return services.retrainings.page(services.monitors.get(caller, monitor_id), query)
 
 
 @router.post("", status_code=202)
@@ -34,7 +34,7 @@ def begin_retraining(
     caller: Caller, services: Everything, monitor_id: str, body: RetrainingPlan
 ) -> Retraining:
     """Collect, train and compare, in the background."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     return services.retrainings.begin(monitor, body, caller.name)
 
 
@@ -49,7 +49,7 @@ def promote(
     caller: Caller, services: Everything, monitor_id: str, retraining_id: str, body: DecisionRequest
 ) -> Retraining:
     """Serve the candidate, and have the monitor compare with its training data, in the background."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     found = _find(caller, services, monitor_id, retraining_id)
     return services.retrainings.promote(monitor, found, caller.name, body.note)
 
@@ -59,13 +59,13 @@ def refuse(
     caller: Caller, services: Everything, monitor_id: str, retraining_id: str, body: DecisionRequest
 ) -> Retraining:
     """Leave all as it is, and end what is under way."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     found = _find(caller, services, monitor_id, retraining_id)
     return services.retrainings.refuse(monitor, found, caller.name, body.note)
 
 
 def _find(caller: Caller, services: Everything, monitor_id: str, retraining_id: str) -> Retraining:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     if retraining_id == "latest":
         return services.retrainings.latest(monitor)
     return services.retrainings.get(monitor, retraining_id)

@@ -101,27 +101,27 @@ class Backfilled:
 @router.post(f"{_MONITOR}/backfill", status_code=202)
 def backfill(caller: Caller, services: Everything, monitor_id: str, body: SpanRequest) -> Backfilled:
     """Make every window of a span due; they are looked at in the background."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     return Backfilled(services.schedule.backfill(monitor, body.start, body.end))
 
 
 @router.get(f"{_MONITOR}/due-windows")
 def due_windows(caller: Caller, services: Everything, monitor_id: str, query: Listing) -> Page[DueWindow]:
     """The windows that wait to be looked at, with what went wrong where they were tried."""
-    return services.monitors.due(services.monitors.get(caller.name, monitor_id), query)
+    return services.monitors.due(services.monitors.get(caller, monitor_id), query)
 
 
 @router.post(f"{_MONITOR}/acknowledge", status_code=201)
 def acknowledge(caller: Caller, services: Everything, monitor_id: str, body: NoteRequest) -> Acknowledgement:
     """Acknowledge a drift alarm: evidence begins again, and spends a further share of false alarms."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     return services.acceptance.acknowledge(monitor, caller.name, body.note)
 
 
 @router.post(f"{_MONITOR}/accept", status_code=202)
 def accept(caller: Caller, services: Everything, monitor_id: str, body: AcceptRequest) -> Monitor:
     """Make what was observed in a span the baseline, in the background; the monitor goes on meanwhile."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     return services.acceptance.accept(monitor, body.start, body.end, caller.name, body.note)
 
 
@@ -130,7 +130,7 @@ def list_acknowledgements(
     caller: Caller, services: Everything, monitor_id: str, query: Listing
 ) -> Page[Acknowledgement]:
     """The alarms that were acknowledged and the windows that were accepted, with what each has spent."""
-    return services.monitors.acknowledgements(services.monitors.get(caller.name, monitor_id), query)
+    return services.monitors.acknowledgements(services.monitors.get(caller, monitor_id), query)
 
 
 @router.get(f"{_MONITOR}/thresholds/suggestion")
@@ -143,7 +143,7 @@ def suggest_thresholds(
     hard_per_year: Annotated[float, Query(gt=0, allow_inf_nan=False)] = 1.0,
 ) -> Preview:
     """Suggest thresholds that clean windows pass as rarely as wished."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     return services.advice.suggest(monitor, size, soft_per_week, hard_per_year)
 
 
@@ -155,7 +155,7 @@ async def preview_thresholds(
     body = await read_body(request, THRESHOLDS_LIMIT)
 
     def preview() -> Preview:
-        return services.advice.preview(services.monitors.get(caller.name, monitor_id), body, size)
+        return services.advice.preview(services.monitors.get(caller, monitor_id), body, size)
 
     return await run_in_threadpool(preview)
 
@@ -164,20 +164,20 @@ async def preview_thresholds(
 def list_maintenance(
     caller: Caller, services: Everything, monitor_id: str, query: Listing
 ) -> Page[Maintenance]:
-    return services.monitors.maintenances(services.monitors.get(caller.name, monitor_id), query)
+    return services.monitors.maintenances(services.monitors.get(caller, monitor_id), query)
 
 
 @router.post(f"{_MONITOR}/maintenance", status_code=201)
 def add_maintenance(
     caller: Caller, services: Everything, monitor_id: str, body: MaintenanceRequest
 ) -> Maintenance:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     return services.monitors.add_maintenance(monitor, body.start, body.end, body.reason, caller.name)
 
 
 @router.delete(f"{_MONITOR}/maintenance/{{maintenance_id}}", status_code=204)
 def delete_maintenance(caller: Caller, services: Everything, monitor_id: str, maintenance_id: str) -> None:
-    services.monitors.delete_maintenance(services.monitors.get(caller.name, monitor_id), maintenance_id)
+    services.monitors.delete_maintenance(services.monitors.get(caller, monitor_id), maintenance_id)
 
 
 @router.get(f"{_MONITOR}/dead-letters")
@@ -185,14 +185,14 @@ def list_dead_letters(
     caller: Caller, services: Everything, monitor_id: str, query: Listing
 ) -> Page[DeadLetter]:
     """Events and labels that could not be used, and why."""
-    return services.monitors.dead_letters(services.monitors.get(caller.name, monitor_id), query)
+    return services.monitors.dead_letters(services.monitors.get(caller, monitor_id), query)
 
 
 @router.post("/v1/deployments/{deployment_id}/labels", status_code=201)
 def post_labels(caller: Caller, services: Everything, deployment_id: str, body: LabelsRequest) -> Receipt:
     """Take in labels by event id, durable on return; the windows that they touch are looked at again."""
-    deployment = services.deployments.get(caller.name, deployment_id)
-    monitor = services.monitors.get(caller.name, deployment.id)
+    deployment = services.deployments.get(caller, deployment_id)
+    monitor = services.monitors.get(caller, deployment.id)
     receipt = services.runs.post_labels(monitor, [*body.labels], caller.name)
     services.schedule.kick()
     return receipt

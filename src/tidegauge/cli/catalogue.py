@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tidegauge.cli import sharing
 from tidegauge.cli.output import (
     Json,
     Search,
@@ -19,6 +20,7 @@ from tidegauge.cli.output import (
     show,
     show_list,
 )
+from tidegauge.cli.sharing import WHOSE
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.content import ContentForm
 
@@ -52,6 +54,7 @@ def build(kind: RepositoryKind) -> typer.Typer:
                 ("source", lambda r: f"{r.source.type.value} {r.source.url}".strip()),
                 ("form", lambda r: r.form),
                 ("created", lambda r: r.created_at),
+                *WHOSE,
             ],
             as_json=as_json,
             empty=f"There is no {kind.value} yet; make one with: tidegauge {kind.value} create NAME",
@@ -138,4 +141,5 @@ def build(kind: RepositoryKind) -> typer.Typer:
         repositories.delete(name)
         say(f"The {kind.value} {name!r} is deleted.")
 
+    sharing.add(app, kind.value, of)
     return app

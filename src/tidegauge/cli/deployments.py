@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tidegauge.cli import sharing
 from tidegauge.cli.output import (
     Json,
     Search,
@@ -23,6 +24,7 @@ from tidegauge.cli.output import (
     show,
     show_list,
 )
+from tidegauge.cli.sharing import WHOSE
 from tidegauge.domain.deployment import Deployment, DeploymentState
 from tidegauge.errors import InvalidInputError, TidegaugeError
 
@@ -58,6 +60,7 @@ def list_(context: typer.Context, q: Search = "", as_json: Json = False) -> None
             ("logging", lambda d: "on" if d.logging else "off"),
             ("origin", lambda d: d.origin),
             ("message", lambda d: d.message),
+            *WHOSE,
         ],
         as_json=as_json,
         empty="No deployment yet; make one with: tidegauge deployment create NAME --model M --version 1",
@@ -416,3 +419,6 @@ def _bound(field: str, text: str | None) -> int | None:
     except ValueError as error:
         message = f"{field} is {text!r}; give a number, all or default."
         raise InvalidInputError.of(field, message) from error
+
+
+sharing.add(app, "deployment", lambda client: client.deployments)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidegauge.cli import monitor_apply, monitor_config, monitor_schema, report, retraining, watching
+from tidegauge.cli import monitor_apply, monitor_config, monitor_schema, report, retraining, sharing, watching
 from tidegauge.cli.monitor_config import baselined
 from tidegauge.cli.options import read_json
 from tidegauge.cli.output import (
@@ -28,6 +28,7 @@ from tidegauge.cli.output import (
     show,
     show_list,
 )
+from tidegauge.cli.sharing import WHOSE
 from tidegauge.domain.alert import Alert, Severity, Subject
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import (
@@ -71,6 +72,7 @@ def list_(context: typer.Context, q: Search = "", as_json: Json = False) -> None
             ("status", lambda m: m.status),
             ("last run", lambda m: m.last_run_at),
             ("message", lambda m: m.message or m.progress),
+            *WHOSE,
         ],
         as_json=as_json,
         empty="There is no monitor yet; make one with: tidegauge monitor create DEPLOYMENT",
@@ -366,3 +368,6 @@ def _value(found: MonitorRun | SegmentResult, *metrics: str) -> float | None:
     """Return the value of the first of these metrics that there is."""
     measured = next((metric for name in metrics if (metric := found.metric(name))), None)
     return measured.value if measured else None
+
+
+sharing.add(app, "monitor", lambda client: client.monitors)

@@ -9,7 +9,9 @@ import typer
 from rich.console import Console
 from rich.status import Status
 
+from tidegauge.cli import sharing
 from tidegauge.cli.output import Json, Search, colour, connect, print_log, read_pairs, say, show, show_list
+from tidegauge.cli.sharing import WHOSE
 from tidegauge.domain.pipeline import PipelineRun, PipelineState
 from tidegauge.errors import TidegaugeError
 
@@ -99,6 +101,7 @@ def list_(context: typer.Context, q: Search = "", as_json: Json = False) -> None
             ("model", lambda r: r.model),
             ("state", lambda r: r.state),
             ("created", lambda r: r.created_at),
+            *WHOSE,
         ],
         as_json=as_json,
         empty="There is no pipeline run yet; start one with: "
@@ -122,3 +125,6 @@ def log(context: typer.Context, run_id: RunId, as_json: Json = False) -> None:
 def cancel(context: typer.Context, run_id: RunId, as_json: Json = False) -> None:
     """Cancel a pipeline run."""
     show(connect(context).pipelines.cancel(run_id), as_json=as_json)
+
+
+sharing.add(app, "pipeline run", lambda client: client.pipelines)

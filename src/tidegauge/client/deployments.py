@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tidegauge.client.connection import Connection, wait_for
+from tidegauge.client.sharing import Sharing
 from tidegauge.domain.deployment import Deployment, DeploymentState
 from tidegauge.domain.erasure import Erasure
 from tidegauge.domain.log_size import LogSize
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from tidegauge.domain.capture import SpanCoverage
 
 
-class Deployments:
+class Deployments(Sharing[Deployment]):
     """Served models, their predictions and labels."""
+
+    _kind = Deployment
 
     def __init__(self, client: Connection) -> None:
         self._client = client

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from pydantic_core import to_jsonable_python
 
 from tidegauge.client.connection import Connection, decode, wait_for
+from tidegauge.client.sharing import Sharing
 from tidegauge.domain.alert import Alert, AlertEvent, AlertRule
 from tidegauge.domain.monitor import (
     Acknowledgement,
@@ -34,8 +35,10 @@ if TYPE_CHECKING:  # numpy and altair take a while to load
 _REPORT_SECONDS = 600.0  # for a year of windows
 
 
-class Monitors:
+class Monitors(Sharing[Monitor]):
     """Monitors, their schema, thresholds, alerts and runs."""
+
+    _kind = Monitor
 
     def __init__(self, client: Connection) -> None:
         self._client = client

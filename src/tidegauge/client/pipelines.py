@@ -5,13 +5,17 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from tidegauge.client.connection import Connection, wait_for
+from tidegauge.client.sharing import Sharing
 from tidegauge.domain.pipeline import PipelineRun
 
 
-class Pipelines:
+class Pipelines(Sharing[PipelineRun]):
     """Pipeline runs."""
+
+    _kind = PipelineRun
 
     def __init__(self, client: Connection) -> None:
         self._client = client
@@ -62,3 +66,6 @@ class Pipelines:
             return run
 
         return wait_for(look, lambda run: run.state.ended, f"The pipeline run {run_id}", timeout)
+
+    def _at(self, name_or_id: str) -> str:
+        return f"{self._path}/{quote(name_or_id, safe='')}"

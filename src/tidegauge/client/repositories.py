@@ -16,6 +16,7 @@ from urllib.parse import quote
 from pydantic_core import to_jsonable_python
 
 from tidegauge.client.connection import Connection, Progress, decode, wait_for
+from tidegauge.client.sharing import Sharing
 from tidegauge.domain.catalogue import Repository, Version, VersionState
 from tidegauge.errors import (
     InvalidInputError,
@@ -25,8 +26,10 @@ from tidegauge.errors import (
 _STREAM_SECONDS = 600.0
 
 
-class Repositories:
+class Repositories(Sharing[Repository]):
     """Code, datasets or models with their versions."""
+
+    _kind = Repository
 
     def __init__(self, client: Connection, plural: str) -> None:
         self._client = client

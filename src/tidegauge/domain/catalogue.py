@@ -94,6 +94,7 @@ class Repository:
     source: Source
     form: ContentForm | None  # None: recognised from the files
     created_at: datetime
+    shared: bool = False
 
 
 class VersionState(StrEnum):

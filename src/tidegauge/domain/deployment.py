@@ -96,6 +96,7 @@ class Deployment:
     sampling: float = 1.0
     keep_days: int | None = None
     keep_bytes: int | None = None
+    shared: bool = False
 
     @property
     def livedata(self) -> str:

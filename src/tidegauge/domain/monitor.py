@@ -175,6 +175,7 @@ class Monitor:
     metric_names: tuple[tuple[str, MetricType], ...] = ()  # of all windows so far; a name keeps its place
     realised: Status = Status.UNKNOWN  # performance in the newest window that has labels
     realised_at: datetime | None = None  # its end
+    shared: bool = False
 
     def unmet(self) -> str:
         """Say what the schema lacks before the monitor can be ready; empty when complete."""

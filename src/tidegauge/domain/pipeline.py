@@ -50,6 +50,7 @@ class PipelineRun:
     steps: tuple[PipelineStep, ...] = ()
     ended_at: datetime | None = None
     message: str = ""
+    shared: bool = False
 
     @property
     def took(self) -> timedelta | None:

@@ -200,6 +200,7 @@ class Principal:
     user: User
     token: Token | None = None
     session: Session | None = None
+    reading: bool = False  # by a request that changes nothing
 
     @property
     def name(self) -> str:

@@ -16,10 +16,18 @@ import orjson
 from tidegauge.domain.catalogue import Repository, RepositoryKind, Source, SourceType, Version, VersionState
 from tidegauge.domain.content import ContentForm, Manifest
 from tidegauge.domain.identity import check_name, new_id
-from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, TidegaugeError, all_of
+from tidegauge.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    TidegaugeError,
+    all_of,
+)
 from tidegauge.links import archives, folders, git
 from tidegauge.services import content
 from tidegauge.services.gates import Gates
+from tidegauge.services.sharing import Asker, look_up, page_of
 from tidegauge.services.worker import Worker
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import Blobs, ObjectStore
@@ -74,6 +82,7 @@ class Catalogue:
         self._check_apart(source)
         if source.type is SourceType.GIT:
             git.check(source.url, source.branch, self._gates.of(owner))
+        self._check_folder(owner, source)
         if kind is not RepositoryKind.DATASET and form not in (None, ContentForm.FILES):
             raise InvalidInputError.of("form", f"form is {form!r}; only a dataset has one.")
         if kind is not RepositoryKind.DATASET:
@@ -91,14 +100,26 @@ class Catalogue:
                 f"{source.whole_url!r} is where this cluster has its store; give another prefix.",
             )
 
-    def page(self, kind: RepositoryKind, owner: str, query: Query) -> Page[Repository]:
-        return self._database.repositories.page(query, kind=kind, owner=owner)
+    def _check_folder(self, owner: str, source: Source) -> None:
+        """Refuse a folder of this machine to who is no operator: what the server has lies in some."""
+        user = self._database.users.find(name=owner) if source.type is SourceType.FOLDER else None
+        if user is not None and not user.is_operator:
+            raise ForbiddenError(
+                "source.type is 'folder', which is read on the server's machine; only operators may do that. "
+                "Upload the files, or give a git URL or a bucket."
+            )
 
-    def get(self, kind: RepositoryKind, owner: str, name_or_id: str) -> Repository:
-        found = self._database.repositories.find_by(name_or_id, "name", "id", kind=kind, owner=owner)
-        if found is None:
-            raise NotFoundError(f"There is no {kind.value} {name_or_id!r}.")
-        return found
+    def page(self, kind: RepositoryKind, asker: Asker, query: Query) -> Page[Repository]:
+        return page_of(self._database.repositories, asker, query, kind=kind)
+
+    def get(self, kind: RepositoryKind, asker: Asker, name_or_id: str) -> Repository:
+        repositories = self._database.repositories
+        return look_up(repositories, asker, kind.value, name_or_id, ("name", "id"), kind=kind)
+
+    def share(self, repository: Repository, *, shared: bool) -> Repository:
+        """Let everybody read a repository with its versions, or nobody but its owner."""
+        self._database.repositories.update(repository.id, shared=shared)
+        return self._database.repositories.get(repository.id)
 
     def versions(self, repository: Repository) -> tuple[Version, ...]:
         return self._database.versions.where(repository_id=repository.id, sort="-number")
@@ -133,6 +154,7 @@ class Catalogue:
                 if upload is None
                 else f"The source of this repository is {repository.source.type.value}; send no archive.",
             )
+        self._check_folder(repository.owner, repository.source)
         version = Version(
             new_id(),
             repository.id,

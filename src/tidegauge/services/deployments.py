@@ -26,6 +26,7 @@ from tidegauge.errors import (
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.gates import Gates
 from tidegauge.services.senders import reported_as
+from tidegauge.services.sharing import Asker, look_up, page_of
 from tidegauge.services.supervisor import Supervisor
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectStore
@@ -181,14 +182,16 @@ class Deployments:
         )
         return [FieldError("service", message)]
 
-    def page(self, owner: str, query: Query) -> Page[Deployment]:
-        return self._database.deployments.page(query, owner=owner)
+    def page(self, asker: Asker, query: Query) -> Page[Deployment]:
+        return page_of(self._database.deployments, asker, query)
 
-    def get(self, owner: str, name_or_id: str) -> Deployment:
-        found = self._database.deployments.find_by(name_or_id, "id", "name", owner=owner)
-        if found is None:
-            raise NotFoundError(f"There is no deployment {name_or_id!r}.")
-        return found
+    def get(self, asker: Asker, name_or_id: str) -> Deployment:
+        return look_up(self._database.deployments, asker, "deployment", name_or_id, ("id", "name"))
+
+    def share(self, deployment: Deployment, *, shared: bool) -> Deployment:
+        """Let everybody read a deployment, or nobody but its owner; who may ask it stays as it is."""
+        self._database.deployments.update(deployment.id, shared=shared)
+        return self._database.deployments.get(deployment.id)
 
     def update(self, deployment: Deployment, **changes: Unpack[DeploymentChanges]) -> Deployment:
         """Change what is given: of one that is served here the process is started again where it has to be.

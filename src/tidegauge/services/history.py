@@ -69,12 +69,14 @@ class Glance:
     score: float | None
     feature: str
     firing: int
+    owner: str = ""
+    shared: bool = False
     days: tuple[Day, ...] = ()
 
 
 @dataclass(frozen=True)
 class Overview:
-    """All monitors of a person; ``fired`` counts the alerts of each day by severity."""
+    """All monitors that a person sees; ``fired`` counts the alerts of each day by severity."""
 
     monitors: tuple[Glance, ...]
     days: tuple[date, ...]
@@ -114,13 +116,13 @@ class History:
         return series(self._database.window_results.of(monitor.id, start, end), monitor.metric_names, most)
 
     def glances(self, owner: str) -> tuple[Glance, ...]:
-        """Return every monitor of a person, by name, without its days."""
+        """Return every monitor that a person sees, their own and those shared, by name, without its days."""
         firing = self._database.window_results.firing(owner)
         rows = self._database.window_results.at_a_glance(owner)
         return tuple(sorted((_glance(row, firing) for row in rows), key=lambda glance: glance.name))
 
     def overview(self, owner: str) -> Overview:
-        """Return every monitor of a person with its last days, and how often alerts fired on each."""
+        """Return every monitor that a person sees with its last days, and how often alerts fired on each."""
         today = self._now().date()
         days = tuple(today - timedelta(days=back) for back in range(DAYS - 1, -1, -1))
         since = self._now() - timedelta(days=DAYS + 1)  # a day of another time zone may have begun earlier
@@ -174,6 +176,8 @@ def _glance(row: Mapping[str, Any], firing: Mapping[str, int]) -> Glance:
         score=score,
         feature=feature,
         firing=firing.get(row["id"], 0),
+        owner=row["owner"],
+        shared=row["shared"],
     )
 
 

@@ -33,6 +33,7 @@ from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, Ti
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.fitting import Built, Fitting
 from tidegauge.services.monitor_checks import Checks, check_thresholds
+from tidegauge.services.sharing import Asker, look_up, page_of
 from tidegauge.services.worker import Worker
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectStore
@@ -99,15 +100,17 @@ class Monitors:
             self._settle_config(monitor, by, "created")
         return self._settled(monitor)
 
-    def page(self, owner: str, query: Query) -> Page[Monitor]:
-        return self._database.monitors.page(query, owner=owner)
+    def page(self, asker: Asker, query: Query) -> Page[Monitor]:
+        return page_of(self._database.monitors, asker, query)
 
-    def get(self, owner: str, key: str) -> Monitor:
+    def get(self, asker: Asker, key: str) -> Monitor:
         """Find a monitor by its id, its deployment's id or its deployment's name."""
-        found = self._database.monitors.find_by(key, "id", "deployment_id", "name", owner=owner)
-        if found is None:
-            raise NotFoundError(f"There is no monitor {key!r}.")
-        return found
+        return look_up(self._database.monitors, asker, "monitor", key, ("id", "deployment_id", "name"))
+
+    def share(self, monitor: Monitor, *, shared: bool) -> Monitor:
+        """Let everybody read a monitor with its runs, images and alerts, or nobody but its owner."""
+        self._database.monitors.update(monitor.id, shared=shared)
+        return self._fresh(monitor)
 
     def detail(self, monitor: Monitor) -> MonitorDetail:
         return MonitorDetail(

@@ -22,6 +22,7 @@ from tidegauge.links.kubeflow import local_command, read_steps
 from tidegauge.links.processes import Process, tail
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.people import People
+from tidegauge.services.sharing import Asker, look_up, page_of
 from tidegauge.services.worker import Worker
 from tidegauge.storage.database import Database
 from tidegauge.storage.rows import Page, Query
@@ -138,11 +139,16 @@ class Pipelines:
         self._submit(run)
         return run
 
-    def page(self, owner: str, query: Query) -> Page[PipelineRun]:
-        return self._database.pipeline_runs.page(query, owner=owner)
+    def page(self, asker: Asker, query: Query) -> Page[PipelineRun]:
+        return page_of(self._database.pipeline_runs, asker, query)
 
-    def get(self, owner: str, run_id: str) -> PipelineRun:
-        return self._database.pipeline_runs.get(run_id, owner=owner)
+    def get(self, asker: Asker, run_id: str) -> PipelineRun:
+        return look_up(self._database.pipeline_runs, asker, "pipeline run", run_id, ("id",))
+
+    def share(self, run: PipelineRun, *, shared: bool) -> PipelineRun:
+        """Let everybody read a run with its log, or nobody but its owner."""
+        self._database.pipeline_runs.update(run.id, shared=shared)
+        return self._database.pipeline_runs.get(run.id)
 
     def made(self, run: PipelineRun) -> Made:
         """Return what a run was made from and has made."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, Text, bindparam, cast, func, select, type_coerce
+from sqlalchemy import Row, Select, Text, bindparam, cast, func, or_, select, type_coerce
 
 from tidegauge.domain.series import COLUMNS, WindowResult
 from tidegauge.storage import tables
@@ -23,6 +23,8 @@ _SHOWN = (
     "id",
     "deployment_id",
     "name",
+    "owner",
+    "shared",
     "state",
     "status",
     "progress",
@@ -62,16 +64,16 @@ class WindowResults(Rows[WindowResult]):
             return connection.execute(query, {"monitor": monitor_id, **bounds}).fetchall()
 
     def at_a_glance(self, owner: str) -> list[Mapping[str, Any]]:
-        """Return each monitor of a person with the columns of its newest window, None where there is none."""
+        """Return each monitor that a person sees, with the columns of its newest window or None."""
         with self._connections.connect() as connection:
             return [dict(row) for row in connection.execute(_NEWEST, {"owner": owner}).mappings()]
 
     def days(self, owner: str, since: datetime) -> list[tuple[str, datetime, Mapping[str, int]]]:
-        """Return monitor, day, and windows by status of each day of all monitors of a person."""
+        """Return monitor, day, and windows by status of each day of all monitors that a person sees."""
         return self._rows(_DAYS_OF, owner, since)
 
     def fired(self, owner: str, since: datetime) -> list[tuple[str, str, int]]:
-        """Return day (as text), severity, and how often alerts fired, of all monitors of a person."""
+        """Return day (as text), severity, and how often alerts fired, of all monitors that a person sees."""
         return self._rows(_FIRED, owner, since)
 
     def firing(self, owner: str) -> dict[str, int]:
@@ -84,7 +86,8 @@ class WindowResults(Rows[WindowResult]):
             return [tuple(row) for row in connection.execute(query, {"owner": owner, "since": since})]
 
 
-_OWNED = _MONITORS.owner == bindparam("owner")
+#: What a person sees: their own, and what anybody shares.
+_SEEN = or_(_MONITORS.owner == bindparam("owner"), _MONITORS.shared.is_(True))
 
 
 def _newest() -> Select[Any]:
@@ -99,26 +102,26 @@ def _newest() -> Select[Any]:
     )
     joined = tables.monitors.outerjoin(tables.window_results, _WINDOWS.id == last)
     window = [_WINDOWS[name].label(f"window_{name}") for name in COLUMNS]
-    return select(*(_MONITORS[name] for name in _SHOWN), *window).select_from(joined).where(_OWNED)
+    return select(*(_MONITORS[name] for name in _SHOWN), *window).select_from(joined).where(_SEEN)
 
 
 _NEWEST = _newest()
 _DAYS_OF = (
     select(_DAYS.monitor_id, _DAYS.day, _DAYS.statuses)
     .join(tables.monitors, _MONITORS.id == _DAYS.monitor_id)
-    .where(_OWNED, _DAYS.day >= bindparam("since"))
+    .where(_SEEN, _DAYS.day >= bindparam("since"))
     .order_by(_DAYS.day)
 )
 _DAY = func.substr(cast(_EVENTS.at, Text), 1, 10)
 _FIRED = (
     select(_DAY, _EVENTS.severity, func.count())
     .join(tables.monitors, _MONITORS.id == _EVENTS.monitor_id)
-    .where(_OWNED, _EVENTS.at >= bindparam("since"), _EVENTS.told == "fired")
+    .where(_SEEN, _EVENTS.at >= bindparam("since"), _EVENTS.told == "fired")
     .group_by(_DAY, _EVENTS.severity)
 )
 _FIRING = (
     select(_ALERTS.monitor_id, func.count())
     .join(tables.monitors, _MONITORS.id == _ALERTS.monitor_id)
-    .where(_OWNED, _ALERTS.firing_since.is_not(None))
+    .where(_SEEN, _ALERTS.firing_since.is_not(None))
     .group_by(_ALERTS.monitor_id)
 )

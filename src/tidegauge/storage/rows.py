@@ -125,10 +125,15 @@ class Rows(Generic[T]):
         """Return the rows whose span, columns ``first`` to ``last``, both included, meets [start, end)."""
         return self._select(where, {"high": end, "low": start}, sort, None, first, last)
 
-    def page(self, query: Query, **where: Any) -> Page[T]:
-        """Return one page; rows are told apart by id where the sort column ties."""
+    def page(self, query: Query, visible_to: str = "", **where: Any) -> Page[T]:
+        """Return one page; rows are told apart by id where the sort column ties.
+
+        With ``visible_to``, of what this person owns and of what anybody shares.
+        """
         column, descending = self._sort(query.sort)
         conditions = self._conditions(where)
+        if visible_to:
+            conditions.append(or_(self._table.c.owner == visible_to, self._table.c.shared.is_(True)))
         if query.q:
             columns = [c for c in self._table.c if c.name in _SEARCHED]
             conditions.append(or_(*(c.icontains(query.q, autoescape=True) for c in columns)))

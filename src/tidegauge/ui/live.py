@@ -41,6 +41,7 @@ _LISTS = {
     "channels": ("channels",),
 }
 _OWNED = frozenset(_COLUMNS) - {"versions", "retrainings"}
+_SHARED = _OWNED - {"channels"}
 
 router = Pages()
 
@@ -88,7 +89,9 @@ def _fingerprint(database: Database, of: str, owner: str) -> str:
     """Return a digest of what changes by itself."""
     digest = hashlib.blake2b(digest_size=16)
     for noun in _LISTS[of]:
-        where = {"owner": owner} if noun in _OWNED else {}
-        for row in getattr(database, noun).columns(*_COLUMNS[noun], **where):
-            digest.update(repr(row).encode())
+        seen: list[dict[str, object]] = [{"owner": owner}] if noun in _OWNED else [{}]
+        seen += [{"shared": True}] if noun in _SHARED else []
+        for where in seen:
+            for row in getattr(database, noun).columns(*_COLUMNS[noun], **where):
+                digest.update(repr(row).encode())
     return digest.hexdigest()

@@ -79,7 +79,7 @@ def _answer(
     *,
     images: bool,
 ) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     report, made = services.reports.make(monitor, start, end, caller.name, images=images)
     content: str | bytes
     if form is Format.JSON:

@@ -62,8 +62,13 @@ def use_version(version: str) -> None:
 
 
 def render(template: str, code: int = 200, /, **values: Any) -> HTMLResponse:
-    """Render a template; ``user`` is who is signed in, None at the sign-in alone."""
+    """Render a template; ``user`` is who is signed in, None at the sign-in alone.
+
+    ``thing`` is what the page is about, which may be somebody else's.
+    """
     values.setdefault("user", None)
+    found = (values.get(name) for name in ("monitor", "deployment", "repository", "run"))
+    values["thing"] = next((one for one in found if hasattr(one, "owner")), None)
     return HTMLResponse(_templates.get_template(template).render(**values), code, headers=HEADERS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Depends, Query
@@ -37,7 +38,12 @@ def signed_in(connection: HTTPConnection) -> Principal:
         raise ForbiddenError("This token only reads and changes nothing; use one of the scope write.")
     if caller.scope not in (Scope.READ, Scope.WRITE):
         raise ForbiddenError(f"This token is good only for {caller.scope.value}; use another one.")
-    return caller
+    return replace(caller, reading=connection.scope.get("method") in _READING)
+
+
+def changing(caller: Annotated[Principal, Depends(signed_in)]) -> Principal:
+    """Recognise who opens the form of a change, which needs as much as the change."""
+    return replace(caller, reading=False)
 
 
 def linked(connection: HTTPConnection) -> Principal:
@@ -70,6 +76,7 @@ def list_query(
 
 Everything = Annotated[Services, Depends(services_of)]
 Caller = Annotated[Principal, Depends(signed_in)]
+Changer = Annotated[Principal, Depends(changing)]
 Operator = Annotated[Principal, Depends(operating)]
 Linked = Annotated[Principal, Depends(linked)]
 Listing = Annotated[ListQuery, Depends(list_query)]

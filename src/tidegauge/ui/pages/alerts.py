@@ -19,7 +19,7 @@ from tidegauge.storage.rows import Query
 from tidegauge.ui import alert_form, words
 from tidegauge.ui.forms import Filled, Form, check_known, seen
 from tidegauge.ui.site import Pages, go, refuse, render
-from tidegauge.web.access import Caller, Everything
+from tidegauge.web.access import Caller, Changer, Everything
 
 _ROWS = 50
 _TOLD = 500  # events that tell when each alert was told last
@@ -39,7 +39,7 @@ def list_alerts(
 ) -> Response:
     sort = sort or "name"
     check_known("sort", sort.removeprefix("-"), _ORDERS)
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     events = services.monitors.alert_events(monitor, Query(_TOLD)).items
     return render(
         "alerts/list.html",
@@ -61,15 +61,15 @@ def history(
     sort: str = "-id",
     cursor: str = "",
 ) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     query = Query(_ROWS, cursor, sort, q)
     page = services.monitors.alert_events(monitor, query)
     return render("alerts/history.html", user=caller, query=query, page=page, **_shared(monitor))
 
 
 @router.get("/new")
-def new_alert(caller: Caller, services: Everything, monitor_id: str) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+def new_alert(caller: Changer, services: Everything, monitor_id: str) -> Response:
+    monitor = services.monitors.get(caller, monitor_id)
     return render("alerts/form.html", user=caller, form=Form(), **_offered(services, monitor))
 
 
@@ -77,13 +77,13 @@ def new_alert(caller: Caller, services: Everything, monitor_id: str) -> Response
 def add_alert(
     request: Request, caller: Caller, services: Everything, monitor_id: str, form: Filled
 ) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     return _submitted(request, caller, services, monitor, None, form)
 
 
 @router.get("/{alert_id}")
-def change_form(caller: Caller, services: Everything, monitor_id: str, alert_id: str) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+def change_form(caller: Changer, services: Everything, monitor_id: str, alert_id: str) -> Response:
+    monitor = services.monitors.get(caller, monitor_id)
     alert = services.monitors.alert(monitor, alert_id)
     form = alert_form.form_of(alert.rule, monitor)
     return render("alerts/form.html", user=caller, form=form, **_offered(services, monitor, alert))
@@ -98,14 +98,14 @@ def change_alert(
     alert_id: str,
     form: Filled,
 ) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     alert = services.monitors.alert(monitor, alert_id)
     return _submitted(request, caller, services, monitor, alert, form)
 
 
 @router.get("/{alert_id}/mute")
-def mute_form(caller: Caller, services: Everything, monitor_id: str, alert_id: str) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+def mute_form(caller: Changer, services: Everything, monitor_id: str, alert_id: str) -> Response:
+    monitor = services.monitors.get(caller, monitor_id)
     alert = services.monitors.alert(monitor, alert_id)
     return render("alerts/mute.html", user=caller, alert=alert, form=Form(), **_shared(monitor))
 
@@ -119,7 +119,7 @@ def mute_alert(
     alert_id: str,
     form: Filled,
 ) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     alert = services.monitors.alert(monitor, alert_id)
     try:
         services.monitors.mute_alert(monitor, alert.id, _until(form))
@@ -132,14 +132,14 @@ def mute_alert(
 def unmute_alert(
     request: Request, caller: Caller, services: Everything, monitor_id: str, alert_id: str
 ) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     services.monitors.mute_alert(monitor, alert_id, None)
     return go(request, _path(monitor))
 
 
 @router.get("/{alert_id}/delete")
-def confirm_deletion(caller: Caller, services: Everything, monitor_id: str, alert_id: str) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+def confirm_deletion(caller: Changer, services: Everything, monitor_id: str, alert_id: str) -> Response:
+    monitor = services.monitors.get(caller, monitor_id)
     alert = services.monitors.alert(monitor, alert_id)
     return render("alerts/delete.html", user=caller, alert=alert, form=Form(), **_shared(monitor))
 
@@ -148,7 +148,7 @@ def confirm_deletion(caller: Caller, services: Everything, monitor_id: str, aler
 def delete_alert(
     request: Request, caller: Caller, services: Everything, monitor_id: str, alert_id: str
 ) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     services.monitors.delete_alert(monitor, alert_id)
     return go(request, _path(monitor))
 

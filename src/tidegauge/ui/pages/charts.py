@@ -46,7 +46,7 @@ def chart(
     end: str = "",
 ) -> Response:
     """A chart over a range of windows, in the form that its name ends with."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     name, _, ending = file.rpartition(".")
     if ending not in set(Form) or not charts.known(name, monitor.metric_names):
         raise NotFoundError(f"There is no chart {file!r} of this monitor.")

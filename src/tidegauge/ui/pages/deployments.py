@@ -13,11 +13,12 @@ from tidegauge.domain.monitor import Monitor
 from tidegauge.domain.monitor_config.suggested import input_shape
 from tidegauge.errors import InvalidInputError, NotFoundError, TidegaugeError, all_of
 from tidegauge.services.bundle import Services
+from tidegauge.services.sharing import Asker
 from tidegauge.storage.rows import Query
 from tidegauge.ui.forms import Filled, Form, parse
 from tidegauge.ui.pages import choices
 from tidegauge.ui.site import Pages, go, refuse, render
-from tidegauge.web.access import Caller, Everything
+from tidegauge.web.access import Caller, Changer, Everything
 
 _ROWS = 50
 _NEW, _IMPORT, _VERSION = "deployments/new.html", "deployments/import.html", "deployments/version.html"
@@ -30,7 +31,7 @@ def deployments_page(
     caller: Caller, services: Everything, q: str = "", sort: str = "-id", cursor: str = ""
 ) -> Response:
     query = Query(_ROWS, cursor, sort, q)
-    page = services.deployments.page(caller.name, query)
+    page = services.deployments.page(caller, query)
     monitors = {glance.deployment_id: glance for glance in services.history.glances(caller.name)}
     return render(
         "deployments/list.html",
@@ -76,14 +77,14 @@ def import_deployment(caller: Caller, form: Filled) -> Response:
 
 @router.get("/{name}")
 def deployment_page(request: Request, caller: Caller, services: Everything, name: str) -> Response:
-    deployment = services.deployments.get(caller.name, name)
+    deployment = services.deployments.get(caller, name)
     address = str(request.base_url).rstrip("/")
     tokens = services.people.ingest_tokens(deployment.id, Query(_ROWS))
     return render(
         "deployments/show.html",
         user=caller,
         deployment=deployment,
-        monitor=_monitor(services, deployment),
+        monitor=_monitor(services, caller, deployment),
         address=address,
         predict_url=f"{address}{deployment.predict_path}",
         tokens=tokens.items,
@@ -96,14 +97,14 @@ def deployment_page(request: Request, caller: Caller, services: Everything, name
 @router.get("/{name}/log")
 def deployment_log(caller: Caller, services: Everything, name: str) -> Response:
     """The end of the log alone, which refreshes itself."""
-    deployment = services.deployments.get(caller.name, name)
+    deployment = services.deployments.get(caller, name)
     log = services.deployments.log(deployment)
     return render("deployments/log.html", deployment=deployment, log=log)
 
 
 @router.get("/{name}/version")
-def version_dialog(caller: Caller, services: Everything, name: str) -> Response:
-    deployment = services.deployments.get(caller.name, name)
+def version_dialog(caller: Changer, services: Everything, name: str) -> Response:
+    deployment = services.deployments.get(caller, name)
     form = Form({"version": (str(deployment.model_version),)})
     return render(
         _VERSION, user=caller, form=form, deployment=deployment, found=_versions(services, deployment)
@@ -114,7 +115,7 @@ def version_dialog(caller: Caller, services: Everything, name: str) -> Response:
 def change_version(
     request: Request, caller: Caller, services: Everything, name: str, form: Filled
 ) -> Response:
-    deployment = services.deployments.get(caller.name, name)
+    deployment = services.deployments.get(caller, name)
     try:
         services.deployments.update(deployment, version=parse_version(form, "version"))
     except TidegaugeError as error:
@@ -125,14 +126,14 @@ def change_version(
 
 @router.post("/{name}/start")
 def start_deployment(request: Request, caller: Caller, services: Everything, name: str) -> Response:
-    deployment = services.deployments.get(caller.name, name)
+    deployment = services.deployments.get(caller, name)
     services.deployments.update(deployment, wanted=DeploymentState.RUNNING)
     return go(request, _path(deployment))
 
 
 @router.post("/{name}/stop")
 def stop_deployment(request: Request, caller: Caller, services: Everything, name: str) -> Response:
-    deployment = services.deployments.get(caller.name, name)
+    deployment = services.deployments.get(caller, name)
     services.deployments.update(deployment, wanted=DeploymentState.STOPPED)
     return go(request, _path(deployment))
 
@@ -141,13 +142,13 @@ def stop_deployment(request: Request, caller: Caller, services: Everything, name
 def switch_logging(
     request: Request, caller: Caller, services: Everything, name: str, form: Filled
 ) -> Response:
-    deployment = services.deployments.get(caller.name, name)
+    deployment = services.deployments.get(caller, name)
     services.deployments.update(deployment, logging=form.text("logging") == "on")
     return go(request, _path(deployment))
 
 
 @router.get("/{name}/delete")
-def confirm_deletion(caller: Caller, services: Everything, name: str) -> Response:
+def confirm_deletion(caller: Changer, services: Everything, name: str) -> Response:
     return render(
         "deployments/delete.html", user=caller, form=Form(), **_deletion(services, caller.name, name)
     )
@@ -155,7 +156,7 @@ def confirm_deletion(caller: Caller, services: Everything, name: str) -> Respons
 
 @router.post("/{name}/delete")
 def delete_deployment(request: Request, caller: Caller, services: Everything, name: str) -> Response:
-    deployment = services.deployments.get(caller.name, name)
+    deployment = services.deployments.get(caller, name)
     try:
         services.deployments.delete(deployment)
     except TidegaugeError as error:
@@ -198,16 +199,17 @@ def _versions(services: Services, deployment: Deployment) -> list[Version]:
     return choices.versions(services, RepositoryKind.MODEL, deployment.owner, deployment.model_id)
 
 
-def _monitor(services: Services, deployment: Deployment) -> Monitor | None:
+def _monitor(services: Services, asker: Asker, deployment: Deployment) -> Monitor | None:
+    """Return the monitor of a deployment; none where the asker may not see it."""
     try:
-        return services.monitors.get(deployment.owner, deployment.id)
+        return services.monitors.get(asker, deployment.id)
     except NotFoundError:
         return None
 
 
 def _deletion(services: Services, owner: str, name: str) -> dict[str, Any]:
     deployment = services.deployments.get(owner, name)
-    return {"deployment": deployment, "monitor": _monitor(services, deployment)}
+    return {"deployment": deployment, "monitor": _monitor(services, owner, deployment)}
 
 
 def _path(deployment: Deployment) -> str:

@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from tidegauge.errors import TidegaugeError
 from tidegauge.ui.forms import Form
 from tidegauge.ui.site import Pages, go, refuse, render
-from tidegauge.web.access import Caller, Everything
+from tidegauge.web.access import Caller, Changer, Everything
 
 PATH = "/example"
 
@@ -45,7 +45,7 @@ def create_example(request: Request, caller: Caller, services: Everything) -> Re
 
 
 @router.get("/cancel")
-def confirm_cancelling(caller: Caller) -> Response:
+def confirm_cancelling(caller: Changer) -> Response:
     return render("tour/cancel.html", user=caller, path=PATH, form=Form())
 
 

@@ -16,7 +16,7 @@ from tidegauge.ui import words
 from tidegauge.ui.forms import Filled, Form, parse, seen
 from tidegauge.ui.pages import choices
 from tidegauge.ui.site import Pages, go, refuse, render
-from tidegauge.web.access import Caller, Everything
+from tidegauge.web.access import Caller, Changer, Everything
 
 _REGISTER, _CHANGE, _NEW_TOKEN = (
     "deployments/register.html",
@@ -61,8 +61,8 @@ def register_deployment(request: Request, caller: Caller, services: Everything, 
 
 
 @router.get("/{name}/change")
-def change_dialog(caller: Caller, services: Everything, name: str) -> Response:
-    deployment = services.deployments.get(caller.name, name)
+def change_dialog(caller: Changer, services: Everything, name: str) -> Response:
+    deployment = services.deployments.get(caller, name)
     values = {field: (_text(deployment, field),) for field in _fields(deployment)}
     return render(_CHANGE, user=caller, form=Form(values), **_shown(services, deployment))
 
@@ -71,7 +71,7 @@ def change_dialog(caller: Caller, services: Everything, name: str) -> Response:
 def change_deployment(
     request: Request, caller: Caller, services: Everything, name: str, form: Filled
 ) -> Response:
-    deployment = services.deployments.get(caller.name, name)
+    deployment = services.deployments.get(caller, name)
     try:
         typed = parse(_Typed, form.nested()).fields()
         form.check_seen(_seen(deployment))
@@ -84,7 +84,7 @@ def change_deployment(
 @router.get("/{name}/traffic")
 def deployment_traffic(caller: Caller, services: Everything, name: str) -> Response:
     """How much comes alone, which refreshes itself."""
-    deployment = services.deployments.get(caller.name, name)
+    deployment = services.deployments.get(caller, name)
     flow = services.traffic.flow(deployment.id)
     return render(
         "deployments/traffic.html",
@@ -96,15 +96,15 @@ def deployment_traffic(caller: Caller, services: Everything, name: str) -> Respo
 
 
 @router.get("/{name}/tokens/new")
-def new_token(caller: Caller, services: Everything, name: str) -> Response:
-    deployment = services.deployments.get(caller.name, name)
+def new_token(caller: Changer, services: Everything, name: str) -> Response:
+    deployment = services.deployments.get(caller, name)
     return render(_NEW_TOKEN, user=caller, form=Form(), deployment=deployment, path=_path(deployment))
 
 
 @router.post("/{name}/tokens/new")
 def create_token(request: Request, caller: Caller, services: Everything, name: str, form: Filled) -> Response:
     """Issue a token and show its secret, once: the answer is the page, and nothing keeps it."""
-    deployment = services.deployments.get(caller.name, name)
+    deployment = services.deployments.get(caller, name)
     known = {"user": caller, "deployment": deployment, "path": _path(deployment)}
     try:
         token = services.people.issue_ingest(caller.user, deployment.id, form.text("name"))
@@ -115,8 +115,8 @@ def create_token(request: Request, caller: Caller, services: Everything, name: s
 
 
 @router.get("/{name}/tokens/{token}/revoke")
-def confirm_revocation(caller: Caller, services: Everything, name: str, token: str) -> Response:
-    deployment = services.deployments.get(caller.name, name)
+def confirm_revocation(caller: Changer, services: Everything, name: str, token: str) -> Response:
+    deployment = services.deployments.get(caller, name)
     found = services.people.ingest_token(deployment.id, token)
     return render(
         "deployments/revoke.html",
@@ -131,7 +131,7 @@ def confirm_revocation(caller: Caller, services: Everything, name: str, token: s
 
 @router.post("/{name}/tokens/{token}/revoke")
 def revoke_token(request: Request, caller: Caller, services: Everything, name: str, token: str) -> Response:
-    deployment = services.deployments.get(caller.name, name)
+    deployment = services.deployments.get(caller, name)
     services.people.revoke(services.people.ingest_token(deployment.id, token).id)
     return go(request, _path(deployment))
 

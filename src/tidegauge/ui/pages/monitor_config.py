@@ -20,7 +20,7 @@ from tidegauge.ui import config_form
 from tidegauge.ui.forms import Filled, Form, seen
 from tidegauge.ui.pages import choices
 from tidegauge.ui.site import HEADERS, Pages, refuse, render
-from tidegauge.web.access import Caller, Everything
+from tidegauge.web.access import Caller, Changer, Everything
 
 _FORM = "monitors/config.html"
 #: The fields for versions, each with the field of its repository.
@@ -36,15 +36,15 @@ router = Pages()
 
 
 @router.get("/deployments/{name}/monitor/new")
-def new_monitor(caller: Caller, services: Everything, name: str) -> Response:
-    deployment = services.deployments.get(caller.name, name)
+def new_monitor(caller: Changer, services: Everything, name: str) -> Response:
+    deployment = services.deployments.get(caller, name)
     form = config_form.filled_with(_suggested(services, deployment))
     return render(_FORM, user=caller, form=form, **_shown(services, deployment, None, form))
 
 
 @router.post("/deployments/{name}/monitor/new")
 def create_monitor(caller: Caller, services: Everything, name: str, form: Filled) -> Response:
-    deployment = services.deployments.get(caller.name, name)
+    deployment = services.deployments.get(caller, name)
     try:
         monitor = services.monitors.create(deployment, config_form.read(form), caller.name)
     except TidegaugeError as error:
@@ -53,21 +53,21 @@ def create_monitor(caller: Caller, services: Everything, name: str, form: Filled
 
 
 @router.get("/monitors/{monitor_id}/config")
-def monitor_config(caller: Caller, services: Everything, monitor_id: str) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
-    deployment = services.deployments.get(caller.name, monitor.deployment_id)
+def monitor_config(caller: Changer, services: Everything, monitor_id: str) -> Response:
+    monitor = services.monitors.get(caller, monitor_id)
+    deployment = services.deployments.get(monitor.owner, monitor.deployment_id)
     form = config_form.filled_with(monitor.config)
     return render(_FORM, user=caller, form=form, **_shown(services, deployment, monitor, form))
 
 
 @router.post("/monitors/{monitor_id}/config")
 def configure_monitor(caller: Caller, services: Everything, monitor_id: str, form: Filled) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     try:
         form.check_seen(seen(monitor.config))
         changed = services.monitors.configure(monitor, config_form.read(form), caller.name)
     except TidegaugeError as error:
-        deployment = services.deployments.get(caller.name, monitor.deployment_id)
+        deployment = services.deployments.get(monitor.owner, monitor.deployment_id)
         return _refused(services, deployment, monitor, form, error, caller)
     return _saved(changed)
 
@@ -75,7 +75,7 @@ def configure_monitor(caller: Caller, services: Everything, monitor_id: str, for
 @router.get("/monitors/{monitor_id}/saved")
 def saved(caller: Caller, services: Everything, monitor_id: str) -> Response:
     """What was made and what comes next; it follows a baseline while that is made."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     return render("monitors/saved.html", user=caller, monitor=monitor)
 
 

@@ -16,7 +16,7 @@ from tidegauge.ui import words
 from tidegauge.ui.forms import Filled, Form
 from tidegauge.ui.pages.monitor_list import deletion
 from tidegauge.ui.site import HEADERS, Pages, go, refuse, render
-from tidegauge.web.access import Caller, Everything
+from tidegauge.web.access import Caller, Changer, Everything
 
 _BACKFILL = "monitors/backfill.html"
 
@@ -27,7 +27,7 @@ router = Pages(prefix="/monitors/{monitor_id}")
 def start_monitor(
     request: Request, caller: Caller, services: Everything, monitor_id: str, form: Filled
 ) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     services.monitors.start(monitor, caller.name)
     return _back(request, monitor, form)
 
@@ -36,30 +36,30 @@ def start_monitor(
 def stop_monitor(
     request: Request, caller: Caller, services: Everything, monitor_id: str, form: Filled
 ) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     services.monitors.stop(monitor, caller.name)
     return _back(request, monitor, form)
 
 
 @router.get("/delete")
-def confirm_deletion(caller: Caller, services: Everything, monitor_id: str) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+def confirm_deletion(caller: Changer, services: Everything, monitor_id: str) -> Response:
+    monitor = services.monitors.get(caller, monitor_id)
     return render("monitors/delete.html", user=caller, form=Form(), **deletion(services, [monitor]))
 
 
 @router.get("/backfill")
-def backfill_dialog(caller: Caller, services: Everything, monitor_id: str, made: int = 0) -> Response:
+def backfill_dialog(caller: Changer, services: Everything, monitor_id: str, made: int = 0) -> Response:
     """Ask for a span of time; ``made`` windows of a span that was asked for are looked at meanwhile."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     return render(_BACKFILL, user=caller, form=Form(), made=made, **_shown(services, monitor))
 
 
 @router.get("/backfill/count")
 def backfill_count(
-    caller: Caller, services: Everything, monitor_id: str, start: str = "", end: str = ""
+    caller: Changer, services: Everything, monitor_id: str, start: str = "", end: str = ""
 ) -> Response:
     """Say how many windows a span has, while it is typed."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     try:
         said = f"{services.schedule.windows(monitor, *_span(monitor, start, end)):,} windows"
     except TidegaugeError:
@@ -69,7 +69,7 @@ def backfill_count(
 
 @router.post("/backfill")
 def backfill(caller: Caller, services: Everything, monitor_id: str, form: Filled) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     try:
         made = services.schedule.backfill(monitor, *_span(monitor, form.text("start"), form.text("end")))
     except TidegaugeError as error:

@@ -18,7 +18,7 @@ from tidegauge.services.history import Glance
 from tidegauge.ui import glances
 from tidegauge.ui.forms import Filled, Form, check_known
 from tidegauge.ui.site import Pages, go, render
-from tidegauge.web.access import Caller, Everything
+from tidegauge.web.access import Caller, Changer, Everything
 
 _LIST, _DELETE = "monitors/list.html", "monitors/delete.html"
 
@@ -92,14 +92,14 @@ def monitors_page(caller: Caller, services: Everything, view: Shown) -> Response
 @router.get("/delete")
 def confirm_deletion(
     request: Request,
-    caller: Caller,
+    caller: Changer,
     services: Everything,
     ids: Annotated[tuple[str, ...], Query(alias="id")] = (),
 ) -> Response:
     """Ask before the chosen monitors are deleted."""
     if not ids:
         return go(request, "/monitors")
-    monitors = [services.monitors.get(caller.name, key) for key in ids]
+    monitors = [services.monitors.get(caller, key) for key in ids]
     return render(_DELETE, user=caller, form=Form(), **deletion(services, monitors))
 
 
@@ -108,7 +108,7 @@ def delete_chosen(request: Request, caller: Caller, services: Everything, form: 
     told, left = _each(caller, services, form, services.monitors.delete)
     if not told:
         return go(request, "/monitors")
-    monitors = [services.monitors.get(caller.name, key) for key in left]
+    monitors = [services.monitors.get(caller, key) for key in left]
     return render(_DELETE, 409, user=caller, form=Form(), told=told, **deletion(services, monitors))
 
 
@@ -136,7 +136,7 @@ def _each(
     told, left = [], []
     for key in form.all("id"):
         try:
-            monitor = services.monitors.get(caller.name, key)
+            monitor = services.monitors.get(caller, key)
         except TidegaugeError as error:
             told.append(error.message)
             continue

@@ -13,7 +13,7 @@ from tidegauge.errors import InvalidInputError, TidegaugeError
 from tidegauge.services.bundle import Services
 from tidegauge.ui.forms import Filled, Form, parse, seen
 from tidegauge.ui.site import Pages, refuse, render
-from tidegauge.web.access import Caller, Everything
+from tidegauge.web.access import Caller, Changer, Everything
 
 _SCHEMA = "monitors/schema.html"
 _KINDS = {
@@ -29,15 +29,15 @@ router = Pages(prefix="/monitors/{monitor_id}/schema")
 
 
 @router.get("")
-def schema_dialog(caller: Caller, services: Everything, monitor_id: str) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+def schema_dialog(caller: Changer, services: Everything, monitor_id: str) -> Response:
+    monitor = services.monitors.get(caller, monitor_id)
     return _show(caller, monitor, Form(), "")
 
 
 @router.post("")
 def change_schema(caller: Caller, services: Everything, monitor_id: str, form: Filled) -> Response:
     """Open the row for a new feature, add it, remove a feature, or select some of them."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     if form.text("do") == "open":
         return _show(caller, monitor, replace(form, values={**form.values, **_ADD.values}), "")
     try:

@@ -56,7 +56,7 @@ Asked = Annotated[Form, Depends(asked)]
 
 @router.get("/monitors/{monitor_id}")
 def monitor_page(caller: Caller, services: Everything, monitor_id: str, form: Asked) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     last = services.monitors.last_run(monitor)
     status = 200
     try:

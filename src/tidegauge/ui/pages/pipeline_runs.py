@@ -16,7 +16,7 @@ from tidegauge.storage.rows import Query
 from tidegauge.ui.forms import Filled, Form, parse
 from tidegauge.ui.pages.choices import repositories, versions
 from tidegauge.ui.site import Pages, go, refuse, render
-from tidegauge.web.access import Caller, Everything
+from tidegauge.web.access import Caller, Changer, Everything
 
 PATH = "/pipeline-runs"
 _ROWS = 50
@@ -29,14 +29,14 @@ def pipeline_runs(
     caller: Caller, services: Everything, q: str = "", sort: str = "-id", cursor: str = ""
 ) -> Response:
     query = Query(_ROWS, cursor, sort, q)
-    page = services.pipelines.page(caller.name, query)
+    page = services.pipelines.page(caller, query)
     return render("pipeline_runs/list.html", user=caller, path=PATH, page=page, query=query)
 
 
 @router.get("/new")
 def new_run(caller: Caller, services: Everything, like: str = "") -> Response:
     """The dialog for a run, filled in as the run ``like`` was."""
-    form = _form_of(services.pipelines.get(caller.name, like)) if like else Form()
+    form = _form_of(services.pipelines.get(caller, like)) if like else Form()
     return render("pipeline_runs/new.html", form=form, **_choices(services, caller.name, form), user=caller)
 
 
@@ -53,7 +53,7 @@ def start_run(request: Request, caller: Caller, services: Everything, form: Fill
 
 @router.get("/{run_id}")
 def pipeline_run(caller: Caller, services: Everything, run_id: str) -> Response:
-    run = services.pipelines.get(caller.name, run_id)
+    run = services.pipelines.get(caller, run_id)
     made = services.pipelines.made(run)
     log = services.pipelines.log(run)
     return render("pipeline_runs/show.html", user=caller, path=PATH, run=run, made=made, log=log)
@@ -62,19 +62,19 @@ def pipeline_run(caller: Caller, services: Everything, run_id: str) -> Response:
 @router.get("/{run_id}/log")
 def log_of_run(caller: Caller, services: Everything, run_id: str) -> Response:
     """The log alone, for a page that follows it."""
-    run = services.pipelines.get(caller.name, run_id)
+    run = services.pipelines.get(caller, run_id)
     return render("pipeline_runs/log.html", path=PATH, run=run, log=services.pipelines.log(run))
 
 
 @router.get("/{run_id}/cancel")
-def confirm_cancelling(caller: Caller, services: Everything, run_id: str) -> Response:
-    run = services.pipelines.get(caller.name, run_id)
+def confirm_cancelling(caller: Changer, services: Everything, run_id: str) -> Response:
+    run = services.pipelines.get(caller, run_id)
     return render("pipeline_runs/cancel.html", user=caller, path=PATH, run=run, form=Form())
 
 
 @router.post("/{run_id}/cancel")
 def cancel_run(request: Request, caller: Caller, services: Everything, run_id: str) -> Response:
-    run = services.pipelines.get(caller.name, run_id)
+    run = services.pipelines.get(caller, run_id)
     try:
         services.pipelines.cancel(run)
     except TidegaugeError as error:

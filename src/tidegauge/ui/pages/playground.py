@@ -19,7 +19,7 @@ from tidegauge.services.playground import ImageAnswer, Plan, RowAnswer
 from tidegauge.ui import explained, words
 from tidegauge.ui.forms import Form, form_of
 from tidegauge.ui.site import HEADERS, Pages, render
-from tidegauge.web.access import Caller, Everything
+from tidegauge.web.access import Caller, Changer, Everything
 from tidegauge.web.bodies import allow
 from tidegauge.web.errors import status_of
 
@@ -39,8 +39,8 @@ class _InMemory(MultiPartParser):
 
 
 @router.get("/deployments/{name}/playground")
-def playground(caller: Caller, services: Everything, name: str) -> Response:
-    deployment = services.deployments.get(caller.name, name)
+def playground(caller: Changer, services: Everything, name: str) -> Response:
+    deployment = services.deployments.get(caller, name)
     try:
         plan = services.playground.plan(deployment)
     except TidegaugeError as error:
@@ -50,7 +50,7 @@ def playground(caller: Caller, services: Everything, name: str) -> Response:
 
 @router.post("/deployments/{name}/playground")
 async def ask(request: Request, caller: Caller, services: Everything, name: str) -> Response:
-    deployment = await run_in_threadpool(services.deployments.get, caller.name, name)
+    deployment = await run_in_threadpool(services.deployments.get, caller, name)
     try:
         form, files = await _sent(request)
     except TidegaugeError as error:

@@ -13,7 +13,7 @@ from tidegauge.services.bundle import Services
 from tidegauge.storage.rows import Query
 from tidegauge.ui.forms import Archived, Form, parse
 from tidegauge.ui.site import Pages, go, refuse, render
-from tidegauge.web.access import Caller, Everything
+from tidegauge.web.access import Caller, Changer, Everything
 from tidegauge.web.uploads import spool
 
 _TITLES = {
@@ -40,7 +40,7 @@ def build_router(kind: RepositoryKind) -> APIRouter:
         caller: Caller, services: Everything, q: str = "", sort: str = "-id", cursor: str = ""
     ) -> Response:
         query = Query(_ROWS, cursor, sort, q)
-        page = services.catalogue.page(kind, caller.name, query)
+        page = services.catalogue.page(kind, caller, query)
         rows = [(repository, services.catalogue.versions(repository)) for repository in page.items]
         return render("repositories/list.html", user=caller, page=page, query=query, rows=rows, **shared)
 
@@ -58,7 +58,7 @@ def build_router(kind: RepositoryKind) -> APIRouter:
 
     @router.get("/{name}")
     def show(caller: Caller, services: Everything, name: str) -> Response:
-        repository = services.catalogue.get(kind, caller.name, name)
+        repository = services.catalogue.get(kind, caller, name)
         versions = services.catalogue.versions(repository)
         newest = next((version for version in versions if version.state is VersionState.READY), None)
         files = services.catalogue.manifest(repository, newest).files[:_FILES] if newest else ()
@@ -73,15 +73,15 @@ def build_router(kind: RepositoryKind) -> APIRouter:
         )
 
     @router.get("/{name}/versions/new")
-    def new_version(caller: Caller, services: Everything, name: str) -> Response:
-        repository = services.catalogue.get(kind, caller.name, name)
+    def new_version(caller: Changer, services: Everything, name: str) -> Response:
+        repository = services.catalogue.get(kind, caller, name)
         return render("repositories/version.html", user=caller, repository=repository, form=Form(), **shared)
 
     @router.post("/{name}/versions/new")
     def add_version(
         request: Request, caller: Caller, services: Everything, name: str, form: Archived
     ) -> Response:
-        repository = services.catalogue.get(kind, caller.name, name)
+        repository = services.catalogue.get(kind, caller, name)
         try:
             _add_version(services, repository, form)
         except TidegaugeError as error:
@@ -91,8 +91,8 @@ def build_router(kind: RepositoryKind) -> APIRouter:
         return go(request, f"/{kind.plural}/{repository.name}")
 
     @router.get("/{name}/delete")
-    def confirm_deletion(caller: Caller, services: Everything, name: str) -> Response:
-        repository = services.catalogue.get(kind, caller.name, name)
+    def confirm_deletion(caller: Changer, services: Everything, name: str) -> Response:
+        repository = services.catalogue.get(kind, caller, name)
         versions = services.catalogue.versions(repository)
         return render(
             "repositories/delete.html",
@@ -105,7 +105,7 @@ def build_router(kind: RepositoryKind) -> APIRouter:
 
     @router.post("/{name}/delete")
     def delete(request: Request, caller: Caller, services: Everything, name: str) -> Response:
-        repository = services.catalogue.get(kind, caller.name, name)
+        repository = services.catalogue.get(kind, caller, name)
         try:
             services.catalogue.delete(repository)
         except TidegaugeError as error:

@@ -18,7 +18,7 @@ Note = Annotated[str, Form(max_length=2000)]
 @router.get("/monitors/{monitor_id}/retraining")
 def retraining_panel(caller: Caller, services: Everything, monitor_id: str) -> Response:
     """The panel alone, which refreshes itself while something is under way."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     return render("retraining.html", monitor=monitor, retrainings=monitors.retrainings(services, monitor))
 
 
@@ -26,7 +26,7 @@ def retraining_panel(caller: Caller, services: Everything, monitor_id: str) -> R
 def promote(
     caller: Caller, services: Everything, monitor_id: str, retraining_id: str, note: Note = ""
 ) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     found = services.retrainings.get(monitor, retraining_id)
     services.retrainings.promote(monitor, found, caller.name, note)
     return RedirectResponse(f"/monitors/{monitor.id}#retraining", 303)
@@ -36,7 +36,7 @@ def promote(
 def refuse(
     caller: Caller, services: Everything, monitor_id: str, retraining_id: str, note: Note = ""
 ) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     found = services.retrainings.get(monitor, retraining_id)
     services.retrainings.refuse(monitor, found, caller.name, note)
     return RedirectResponse(f"/monitors/{monitor.id}#retraining", 303)

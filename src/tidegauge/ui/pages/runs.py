@@ -21,7 +21,7 @@ router = Pages()
 @router.get("/monitors/{monitor_id}/runs/{run_id}")
 def run_page(caller: Caller, services: Everything, monitor_id: str, run_id: str, image: str = "") -> Response:
     """``image`` is the one to open, as ``<event id>:<index>``."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     run = services.monitors.run(monitor, run_id)
     found = services.explaining.explain(monitor, run, _chosen(image) if image else None)
     begin = (found.opened.place - 1) // _STRIP * _STRIP if found.opened else 0
@@ -58,7 +58,7 @@ def run_page(caller: Caller, services: Everything, monitor_id: str, run_id: str,
 def run_image(
     caller: Caller, services: Everything, monitor_id: str, run_id: str, event_id: str, index: int
 ) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     run = services.monitors.run(monitor, run_id)
     png = services.showing.image(monitor, run, event_id, index)
     return Response(png, media_type="image/png", headers=_CACHED)
@@ -67,7 +67,7 @@ def run_image(
 @router.get("/monitors/{monitor_id}/baselines/{number}/image.png")
 def baseline_image(caller: Caller, services: Everything, monitor_id: str, number: int, name: str) -> Response:
     """An image of the baseline of one version of the configuration, as the baseline names it."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     found = services.showing.training(monitor, number, name)
     return Response(found.png, media_type="image/png", headers=_CACHED)
 

@@ -97,11 +97,11 @@ def _issue(caller: Principal, services: Services, form: Form) -> AccessToken:
     typed = parse(_Typed, wanted)
     if typed.scope is not Scope.INGEST or not typed.deployment:
         return services.people.issue_named(caller.user, name, typed.scope, typed.days, caller.token)
-    deployment = services.deployments.get(caller.name, typed.deployment)
+    deployment = services.deployments.get(caller, typed.deployment)
     return services.people.issue_ingest(caller.user, deployment.id, name, typed.days, caller.token)
 
 
 def _values(caller: Principal, services: Services) -> dict[str, object]:
-    deployments = services.deployments.page(caller.name, Query(1000, sort="name")).items
+    deployments = services.deployments.page(caller, Query(1000, sort="name")).items
     names = [("", "choose one"), *((deployment.name, deployment.name) for deployment in deployments)]
     return {"user": caller, "section": "settings", "path": PATH, "deployments": names}

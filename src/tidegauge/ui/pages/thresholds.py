@@ -19,7 +19,7 @@ from tidegauge.services.bundle import Services
 from tidegauge.storage.rows import Query
 from tidegauge.ui.forms import Filled, Form, check_known, parse, seen
 from tidegauge.ui.site import HEADERS, Pages, go, refuse, render
-from tidegauge.web.access import Caller, Everything
+from tidegauge.web.access import Caller, Changer, Everything
 
 _LIMIT = 2**20  # bytes of a file
 
@@ -41,7 +41,7 @@ class Wish:
 def show_thresholds(
     caller: Caller, services: Everything, monitor_id: str, q: str = "", sort: str = "name"
 ) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     sort = sort or "name"
     check_known("sort", sort.removeprefix("-"), ("name", "type"))
     last = services.monitors.last_run(monitor)
@@ -60,22 +60,22 @@ def show_thresholds(
 
 @router.get("/threshold.json")
 def download(caller: Caller, services: Everything, monitor_id: str) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     text = orjson.dumps(_document(monitor.thresholds), option=orjson.OPT_INDENT_2)
     attached = {"Content-Disposition": 'attachment; filename="threshold.json"'}
     return Response(text, media_type="application/json", headers={**HEADERS, **attached})
 
 
 @router.get("/upload")
-def upload_form(caller: Caller, services: Everything, monitor_id: str) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+def upload_form(caller: Changer, services: Everything, monitor_id: str) -> Response:
+    monitor = services.monitors.get(caller, monitor_id)
     return render("thresholds/upload.html", user=caller, form=Form(), **_shared(monitor))
 
 
 @router.post("/upload")
 def upload(caller: Caller, services: Everything, monitor_id: str, form: Filled) -> Response:
     """Read a file and show what it says and would do; nothing is saved."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     typed = form
     try:
         text = _content(form)
@@ -88,15 +88,15 @@ def upload(caller: Caller, services: Everything, monitor_id: str, form: Filled) 
 
 
 @router.get("/suggest")
-def suggest_form(caller: Caller, services: Everything, monitor_id: str) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+def suggest_form(caller: Changer, services: Everything, monitor_id: str) -> Response:
+    monitor = services.monitors.get(caller, monitor_id)
     return render("thresholds/suggest.html", user=caller, form=Form(), **_shared(monitor))
 
 
 @router.post("/suggest")
 def suggest(caller: Caller, services: Everything, monitor_id: str, form: Filled) -> Response:
     """Show suggested thresholds in place of the ones that hold now; the others stay in the view."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     try:
         wish = parse(Wish, form.nested())
         found = services.advice.suggest(monitor, wish.size, wish.soft_per_week, wish.hard_per_year)
@@ -108,9 +108,9 @@ def suggest(caller: Caller, services: Everything, monitor_id: str, form: Filled)
 
 
 @router.get("/edit")
-def edit(caller: Caller, services: Everything, monitor_id: str) -> Response:
+def edit(caller: Changer, services: Everything, monitor_id: str) -> Response:
     """Show the thresholds that hold now, to be changed by hand."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     document = _document(monitor.thresholds)
     if not document:
         return render("thresholds/upload.html", user=caller, form=Form(), **_shared(monitor))
@@ -125,7 +125,7 @@ def edit(caller: Caller, services: Everything, monitor_id: str) -> Response:
 @router.post("/view")
 def view(request: Request, caller: Caller, services: Everything, monitor_id: str, form: Filled) -> Response:
     """Save what the view shows, or show what it would do after a change by hand."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     again = "again" in form.values
     try:
         document = _typed(form)

@@ -89,7 +89,7 @@ router = Pages(prefix=PATH)
 def tour(caller: Caller, services: Everything, stop: int = 1) -> Response:
     if not 1 <= stop <= len(STOPS):
         raise NotFoundError(f"The tour has {len(STOPS)} stops; {stop} is none of them.")
-    glances = services.history.glances(caller.name)
+    glances = [one for one in services.history.glances(caller.name) if one.owner == caller.name]
     worst = max(glances, key=lambda glance: (bool(glance.run_id), ORDER.index(glance.status)), default=None)
     found = STOPS[stop - 1]
     return render(

@@ -15,7 +15,7 @@ from tidegauge.storage.rows import Query
 from tidegauge.ui import words
 from tidegauge.ui.forms import Filled, Form, parse
 from tidegauge.ui.site import Pages, go, refuse, render
-from tidegauge.web.access import Caller, Everything
+from tidegauge.web.access import Caller, Changer, Everything
 
 _ROWS = 50
 _BEFORE = 5  # acknowledgements beside the form
@@ -32,8 +32,8 @@ class Span:
 
 
 @router.get("/acknowledge")
-def acknowledge_form(caller: Caller, services: Everything, monitor_id: str) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+def acknowledge_form(caller: Changer, services: Everything, monitor_id: str) -> Response:
+    monitor = services.monitors.get(caller, monitor_id)
     return render("watching/acknowledge.html", user=caller, form=Form(), **_alarm(services, monitor))
 
 
@@ -41,7 +41,7 @@ def acknowledge_form(caller: Caller, services: Everything, monitor_id: str) -> R
 def acknowledge(
     request: Request, caller: Caller, services: Everything, monitor_id: str, form: Filled
 ) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     try:
         services.acceptance.acknowledge(monitor, caller.name, form.text("note"))
     except TidegaugeError as error:
@@ -54,22 +54,22 @@ def acknowledgements(
     caller: Caller, services: Everything, monitor_id: str, sort: str = "-id", cursor: str = ""
 ) -> Response:
     """What was acknowledged and accepted, by whom, and what it has spent."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     query = Query(_ROWS, cursor, sort)
     page = services.monitors.acknowledgements(monitor, query)
     return render("watching/acknowledgements.html", user=caller, query=query, page=page, **_shared(monitor))
 
 
 @router.get("/accept")
-def accept_form(caller: Caller, services: Everything, monitor_id: str) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+def accept_form(caller: Changer, services: Everything, monitor_id: str) -> Response:
+    monitor = services.monitors.get(caller, monitor_id)
     return render("watching/accept.html", user=caller, form=Form(), **_budget(services, monitor))
 
 
 @router.post("/accept")
 def accept(request: Request, caller: Caller, services: Everything, monitor_id: str, form: Filled) -> Response:
     """Begin to make a baseline of a span; the page shows how far that is."""
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     try:
         span = parse(Span, form.nested())
         services.acceptance.accept(monitor, span.start, span.end, caller.name, form.text("note"))
@@ -87,15 +87,15 @@ def list_maintenance(
     sort: str = "-start",
     cursor: str = "",
 ) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     query = Query(_ROWS, cursor, sort, q)
     page = services.monitors.maintenances(monitor, query)
     return render("watching/maintenance.html", user=caller, query=query, page=page, **_upkeep(monitor))
 
 
 @router.get("/maintenance/new")
-def new_maintenance(caller: Caller, services: Everything, monitor_id: str) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+def new_maintenance(caller: Changer, services: Everything, monitor_id: str) -> Response:
+    monitor = services.monitors.get(caller, monitor_id)
     return render("watching/new_maintenance.html", user=caller, form=Form(), **_upkeep(monitor))
 
 
@@ -103,7 +103,7 @@ def new_maintenance(caller: Caller, services: Everything, monitor_id: str) -> Re
 def add_maintenance(
     request: Request, caller: Caller, services: Everything, monitor_id: str, form: Filled
 ) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     try:
         span = parse(Span, form.nested())
         services.monitors.add_maintenance(monitor, span.start, span.end, form.text("reason"), caller.name)
@@ -113,8 +113,8 @@ def add_maintenance(
 
 
 @router.get("/maintenance/{maintenance_id}/delete")
-def confirm_deletion(caller: Caller, services: Everything, monitor_id: str, maintenance_id: str) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+def confirm_deletion(caller: Changer, services: Everything, monitor_id: str, maintenance_id: str) -> Response:
+    monitor = services.monitors.get(caller, monitor_id)
     found = services.monitors.maintenance(monitor, maintenance_id)
     return render("watching/delete_maintenance.html", user=caller, one=found, form=Form(), **_upkeep(monitor))
 
@@ -123,7 +123,7 @@ def confirm_deletion(caller: Caller, services: Everything, monitor_id: str, main
 def delete_maintenance(
     request: Request, caller: Caller, services: Everything, monitor_id: str, maintenance_id: str
 ) -> Response:
-    monitor = services.monitors.get(caller.name, monitor_id)
+    monitor = services.monitors.get(caller, monitor_id)
     services.monitors.delete_maintenance(monitor, maintenance_id)
     return go(request, f"/monitors/{monitor.id}/maintenance")
 
