@@ -62,7 +62,8 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty database of either kind."""
     url = f"sqlite:///{tmp_path / 'db.sqlite'}"
-    made = Database(request.getfixturevalue("postgres_url") if request.param == "postgresql" else url)
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else url
+    made = Database(url, tmp_path / "secrets.key")
     made.migrate()
     yield made
     made.close()

@@ -105,10 +105,16 @@ def utc_now() -> datetime:
 
 
 def open_database(settings: Settings) -> Database:
-    """Open the database and bring its schema up to date."""
+    """Open the database, bring its schema up to date, and seal secrets that are not.
+
+    Raises InvalidInputError where the key of its secrets is missing.
+    """
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    database = Database(settings.database)
+    database = Database(settings.database, settings.key_file)
     database.migrate()
+    database.vault.start()
+    if database.vault.seal_plain():
+        database.forget()
     return database
 
 

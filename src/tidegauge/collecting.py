@@ -138,7 +138,7 @@ def run(settings: Settings, announce: Callable[[], None], *, fleet: bool) -> Non
 
     Raises UnavailableError where the database is not ready or the port is taken.
     """
-    database = Database(settings.database)
+    database = Database(settings.database, settings.key_file)
     if not database.is_migrated():
         raise UnavailableError("The database is of another version; start the server of this version first.")
     senders = Senders(database, People(database, _now))

@@ -11,6 +11,7 @@ from typing import Any
 
 from tidegauge.errors import InvalidInputError
 
+KEY_FILE = "secrets.key"  # its name in the home folder
 MOST_KEEP_DAYS = 36_500
 MOST_SESSION_HOURS = 8760
 MOST_KEEP_BYTES = 2**63 - 1  # what the database holds
@@ -34,11 +35,17 @@ class Settings:
     session_idle_hours: int = 24  # that a sign-in in a browser lasts without use
     session_hours: int = 720  # that it lasts at most
     workers: int = 2  # threads that look at windows; 0: `tidegauge worker` does
+    secrets_key: str = ""  # file with the key that seals secrets; empty: in the home folder
     allow_private_urls: bool = False  # of those who are not operators
 
     @property
     def database(self) -> str:
         return self.database_url or f"sqlite:///{self.home.absolute() / 'tidegauge.sqlite'}"
+
+    @property
+    def key_file(self) -> Path:
+        """The file with the key that seals secrets."""
+        return Path(self.secrets_key).expanduser() if self.secrets_key else self.home.absolute() / KEY_FILE
 
     @property
     def is_private(self) -> bool:

@@ -44,12 +44,12 @@ def test_a_running_server_on_the_port_is_well(run: Run, server: Client) -> None:
 
 
 def test_a_server_that_is_none_names_its_remedy(run_anywhere: Run, tmp_path: Path) -> None:
-    url = "postgresql://me:secret@127.0.0.1:1/x"
+    url = "postgresql://me:pa55word@127.0.0.1:1/x"
     outcome = run_anywhere("doctor", "--home", str(tmp_path), "--database-url", url)
     assert outcome.code == 1
     assert "Missing or in the way: database." in outcome.err
     assert "Connection refused" in outcome.out
-    assert "secret" not in outcome.out + outcome.err
+    assert "pa55word" not in outcome.out + outcome.err
 
 
 def test_a_bucket_is_asked(run_anywhere: Run, tmp_path: Path, s3_url: str) -> None:

@@ -370,13 +370,14 @@ def test_many_senders_at_once_send_everything_once_and_in_order(
 _DIES = """
 import os, signal, sys
 from dataclasses import replace
+from pathlib import Path
 from datetime import datetime, UTC
 from tidegauge.domain.channel import ChannelKind
 from tidegauge.links.channels.kinds import TRANSPORTS
 from tidegauge.services.gates import Gates
 from tidegauge.services.notifications import Notifications
 from tidegauge.storage.database import Database
-url, now, moment = sys.argv[1:]
+url, key, now, moment = sys.argv[1:]
 send = TRANSPORTS[ChannelKind.WEBHOOK].send
 def die(outgoing, timeout):
     if moment == "after":
@@ -384,7 +385,7 @@ def die(outgoing, timeout):
     os.kill(os.getpid(), signal.SIGKILL)
 transports = {ChannelKind.WEBHOOK: replace(TRANSPORTS[ChannelKind.WEBHOOK], send=die)}
 clock = lambda: datetime.fromisoformat(now)
-database = Database(url)
+database = Database(url, Path(key))
 gates = Gates(database, allow_private=True)
 Notifications(database, "http://x", clock, gates=gates, transports=transports).send_due()
 """
@@ -398,7 +399,8 @@ def test_what_a_killed_sender_had_claimed_is_sent_under_the_same_id_once_its_lea
     made = sender(database, clock)
     post(made, clock, "a")
     url = database.engine.url.render_as_string(hide_password=False).replace("+psycopg", "")
-    killed = subprocess.run([sys.executable, "-c", _DIES, url, NOW.isoformat(), moment], check=False)
+    given = [url, str(database.keys.path), NOW.isoformat(), moment]
+    killed = subprocess.run([sys.executable, "-c", _DIES, *given], check=False)
     assert killed.returncode == -9
     claimed = only(database, channel)
     assert claimed.state is DeliveryState.SENDING

@@ -25,6 +25,7 @@ class Verdict(StrEnum):
     OK = "ok"
     MISSING = "missing"
     ABSENT = "absent, optional"
+    WARNING = "warning"
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,12 @@ class Check:
     ok: bool
     required: bool
     remedy: str
+    warning: bool = False
 
     @property
     def verdict(self) -> Verdict:
         if self.ok:
-            return Verdict.OK
+            return Verdict.WARNING if self.warning else Verdict.OK
         return Verdict.MISSING if self.required else Verdict.ABSENT
 
 
@@ -66,7 +68,7 @@ def doctor(
             ("what", lambda c: c.name),
             ("", lambda c: c.verdict),
             ("found", lambda c: c.found),
-            ("remedy", lambda c: "" if c.ok else c.remedy),
+            ("remedy", lambda c: c.remedy if c.warning or not c.ok else ""),
         ],
         as_json=as_json,
         empty="",
@@ -119,6 +121,7 @@ def _parts(settings: Settings) -> list[Check]:
         Check("settings", str(settings.home), True, True, ""),
         _attempt("home is writable", lambda: _folder(settings.home)),
         _attempt("database", lambda: _database(settings)),
+        _key(settings),
         _attempt("object store", lambda: _store(settings)),
         _port(settings),
     ]
@@ -154,11 +157,39 @@ def _database(settings: Settings) -> str:
     if not settings.database_url and not file.exists():
         _folder(settings.home)
         return f"{file}, {_LATER}"
-    database = Database(settings.database)
+    database = Database(settings.database, settings.key_file)
     try:
         database.check()
         place = database.engine.url.render_as_string(hide_password=True)
         return place if database.is_migrated() else f"{place}, migrated by the next start"
+    finally:
+        database.close()
+
+
+def _key(settings: Settings) -> Check:
+    """Look whether the key of the database's secrets is there, is the right one, and is nobody else's."""
+    from tidegauge.storage.database import Database
+
+    file = settings.key_file
+    name = "key of the secrets"
+    database = Database(settings.database, file)
+    try:
+        is_there = settings.database_url or (settings.home / "tidegauge.sqlite").exists()
+        missing = database.vault.lacking() if is_there and database.is_migrated() else []
+        if missing:
+            return Check(name, str(file), False, True, database.keys.lacking(missing))
+        if not file.exists():
+            return Check(name, f"{file}, {_LATER}", True, True, "")
+        if not database.keys.ids:
+            return Check(name, str(file), False, True, f"{file} holds no key; put the right file there.")
+        if database.keys.is_open_to_others:
+            remedy = f"Others on this machine may read it: chmod 600 {file}"
+            return Check(name, str(file), True, True, remedy, warning=True)
+        return Check(name, str(file), True, True, "")
+    except TidegaugeError as error:
+        # A database that is away is told by its own line.
+        is_ours = isinstance(error, InvalidInputError)
+        return Check(name, str(file), not is_ours, True, error.message if is_ours else "")
     finally:
         database.close()
 

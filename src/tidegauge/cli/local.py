@@ -171,9 +171,12 @@ def backup(
     home: Home = None,
     database_url: DatabaseUrl = None,
     store_url: StoreUrl = None,
+    with_key: Annotated[
+        bool, typer.Option(help="Take the key of its secrets along, too; guard the file like the server.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Copy everything that a server has into one file, while it runs; it holds what is secret, too."""
+    """Copy everything that a server has into one file, while it runs; without the key of its secrets."""
     from tidegauge.app import utc_now
     from tidegauge.services.backups import back_up
 
@@ -181,7 +184,7 @@ def backup(
     if not settings.database_url and not (settings.home / "tidegauge.sqlite").is_file():
         raise NotFoundError(f"{settings.home} has no database; name the server's home with --home.")
     with _parts(settings) as parts, progress_bar("Backing up") as tell:
-        manifest = back_up(*parts, file.absolute(), utc_now(), tell)
+        manifest = back_up(*parts, file.absolute(), utc_now(), tell, with_key=with_key)
     show({"file": str(file), "bytes": file.stat().st_size, **manifest.summary()}, as_json=as_json)
 
 
@@ -199,6 +202,9 @@ def restore(
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _parts(settings) as parts, progress_bar("Restoring") as tell:
         manifest = restore_from(*parts, file.absolute(), tell)
+        database = parts[0]
+        if missing := database.vault.lacking():
+            say(database.keys.lacking(missing), "yellow")
     show({"home": str(settings.home), **manifest.summary()}, as_json=as_json)
 
 
@@ -208,7 +214,7 @@ def _parts(settings: Settings) -> Iterator[tuple[Database, ObjectStore, Path]]:
     from tidegauge.storage.database import Database
     from tidegauge.storage.objects import ObjectStore
 
-    with contextlib.closing(Database(settings.database)) as database:
+    with contextlib.closing(Database(settings.database, settings.key_file)) as database:
         yield database, ObjectStore(settings.store), settings.home.absolute() / "collector"
 
 

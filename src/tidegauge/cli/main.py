@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from tidegauge import __version__, threads
-from tidegauge.cli import catalogue, channels, deployments, local, monitors, people, pipelines
+from tidegauge.cli import catalogue, channels, deployments, local, monitors, people, pipelines, secrets
 from tidegauge.cli.demo import demo
 from tidegauge.cli.doctor import doctor
 from tidegauge.cli.output import say
@@ -89,6 +89,7 @@ app.add_typer(monitors.alerts, name="alert")
 app.add_typer(channels.app, name="channel")
 app.add_typer(people.users, name="user")
 app.add_typer(people.tokens, name="token")
+app.add_typer(secrets.app, name="secrets")
 
 
 def _version(wanted: bool) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, Self
+
+from pydantic import Field
 
 from tidegauge.domain.content import ContentForm, Problem
 from tidegauge.domain.strict import STRICT
@@ -15,6 +17,8 @@ from tidegauge.errors import FieldError, InvalidInputError
 
 # Nothing that reading the URL would change: a prefix must not lead out of itself.
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,62}(/(?!\.{1,2}(/|\Z))[^/\\%?#\s\0]+)*/?\Z")
+
+_CREDENTIALS = re.compile(r"(?P<scheme>https?://)(?P<secret>[^/@\s]+)@")
 
 
 class RepositoryKind(StrEnum):
@@ -57,6 +61,17 @@ class Source:
         """The URL with the sub-path."""
         return "/".join(part for part in (self.url.rstrip("/"), self.sub_path.strip("/")) if part)
 
+    def apart(self) -> tuple[Self, str]:
+        """Return the source without what its URL has of a user's name and password, and these.
+
+        >>> Source(SourceType.GIT, "https://me:word@example.org/x.git").apart()[1]
+        'me:word'
+        """
+        found = _CREDENTIALS.match(self.url) if self.type is SourceType.GIT else None
+        if found is None:
+            return self, ""
+        return replace(self, url=f"{found['scheme']}{self.url[found.end() :]}"), found["secret"]
+
     def check(self) -> None:
         """Raise InvalidInputError with every field that does not fit the type."""
         errors = []
@@ -87,6 +102,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Repository:
+    """A repository; its ``secret``, user and password of a git URL, is shown nowhere."""
+
     id: str
     kind: RepositoryKind
     name: str
@@ -95,6 +112,7 @@ class Repository:
     form: ContentForm | None  # None: recognised from the files
     created_at: datetime
     shared: bool = False
+    secret: Annotated[str, Field(exclude=True)] = field(default="", repr=False)
 
 
 class VersionState(StrEnum):

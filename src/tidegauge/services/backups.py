@@ -12,7 +12,7 @@ import os
 import re
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b, file_digest
@@ -34,6 +34,7 @@ from tidegauge.storage.segments import SUFFIX
 _FORMAT = 1
 _MANIFEST = "manifest.json"
 _TABLES, _OBJECTS, _SEGMENTS = "tables/", "objects/", "segments/"
+_KEY = "secrets.key"
 _PASSING = re.compile(rf"[^/]+/log/|{re.escape(FOLDER)}/")  # what went meanwhile was deleted, or is elsewhere
 
 Tell = Callable[[str, int, int], None]
@@ -43,7 +44,8 @@ Tell = Callable[[str, int, int], None]
 class Manifest:
     """What a backup holds: the last thing in it, so that one that was cut off has none.
 
-    ``digests`` are BLAKE2b of each member by its name, the last of that name.
+    ``digests`` are BLAKE2b of each member by its name, the last of that name. ``keys`` name what its secrets
+    are sealed with; only with ``_KEY`` among its members are they in it, too.
     """
 
     format: int
@@ -52,6 +54,11 @@ class Manifest:
     made_at: str
     rows: Mapping[str, int]
     digests: Mapping[str, str]
+    keys: Sequence[str] = ()
+
+    @property
+    def has_key(self) -> bool:
+        return _KEY in self.digests
 
     def summary(self) -> dict[str, Any]:
         """Return what people want to know of it."""
@@ -62,14 +69,25 @@ class Manifest:
             "made_at": self.made_at,
             "rows": sum(self.rows.values()),
             "objects": sum(name.startswith(_OBJECTS) for name in names),
+            "keys": list(self.keys),
+            "has_key": self.has_key,
             "segments": sum(name.startswith(_SEGMENTS) for name in names),
         }
 
 
 def back_up(
-    database: Database, store: ObjectStore, segments: Path, target: Path, now: datetime, tell: Tell
+    database: Database,
+    store: ObjectStore,
+    segments: Path,
+    target: Path,
+    now: datetime,
+    tell: Tell,
+    *,
+    with_key: bool = False,
 ) -> Manifest:
     """Write a backup; nothing stands at ``target`` before it is whole.
+
+    Secrets are in it as they are sealed; what opens them only ``with_key``.
 
     Raises ConflictError where something stands there already, UnavailableError where the disk refuses.
     """
@@ -83,7 +101,8 @@ def back_up(
                 tarfile.open(fileobj=file, mode="w") as tar,
                 tempfile.TemporaryDirectory(dir=part.parent) as dir_,
             ):
-                manifest = _fill(_Writer(tar, now), database, store, segments, Path(dir_), now, tell)
+                key = database.keys.content() if with_key else b""
+                manifest = _fill(_Writer(tar, now), database, store, segments, Path(dir_), now, tell, key)
             file.flush()
             os.fsync(file.fileno())
         part.rename(target)
@@ -104,7 +123,10 @@ def _fill(
     scratch: Path,
     now: datetime,
     tell: Tell,
+    key: bytes,
 ) -> Manifest:
+    if key:
+        out.add(_KEY, key)
     copied, _ = _copy_objects(out, store, {}, tell)
     for path in sorted(segments.rglob(f"*{SUFFIX}")):  # collectors by themselves have folders below
         try:
@@ -121,7 +143,8 @@ def _fill(
         left, missed = _copy_objects(out, store, copied, tell)
     gone = {f"{_OBJECTS}{path}" for path in copied.keys() - left.keys() if _PASSING.match(path)}
     digests = {name: digest for name, digest in out.digests.items() if name not in gone}
-    manifest = Manifest(_FORMAT, __version__, schema, now.isoformat(), rows, digests)
+    keys = sorted(name for name in database.vault.counts() if name)
+    manifest = Manifest(_FORMAT, __version__, schema, now.isoformat(), rows, digests, keys)
     out.add(_MANIFEST, orjson.dumps(asdict(manifest)))
     return manifest
 
@@ -219,7 +242,9 @@ def _write(
         for done, name in enumerate(manifest.digests):
             tell("restoring", done, len(manifest.digests))
             with _file(tar, members[name]) as file:
-                if name.startswith(_OBJECTS):
+                if name == _KEY:
+                    database.keys.add(file.read())
+                elif name.startswith(_OBJECTS):
                     store.replace(name.removeprefix(_OBJECTS), file.read())
                 else:
                     folder = segments if name.startswith(_SEGMENTS) else Path(scratch)

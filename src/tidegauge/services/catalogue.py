@@ -80,6 +80,7 @@ class Catalogue:
     ) -> Repository:
         all_of(lambda: check_name(name), source.check)
         self._check_apart(source)
+        source, secret = source.apart()
         if source.type is SourceType.GIT:
             git.check(source.url, source.branch, self._gates.of(owner))
         self._check_folder(owner, source)
@@ -88,7 +89,7 @@ class Catalogue:
         if kind is not RepositoryKind.DATASET:
             form = ContentForm.FILES
         return self._database.repositories.add(
-            Repository(new_id(), kind, name, owner, source, form, self._now())
+            Repository(new_id(), kind, name, owner, source, form, self._now(), secret=secret)
         )
 
     def _check_apart(self, source: Source) -> None:
@@ -265,7 +266,8 @@ class Catalogue:
             archives.unpack(upload, scratch)
             return scratch, {}
         if source.type is SourceType.GIT:
-            commit = git.fetch(source.url, source.branch, scratch, self._gates.of(repository.owner))
+            gate = self._gates.of(repository.owner)
+            commit = git.fetch(source.url, source.branch, scratch, gate, secret=repository.secret)
             return folders.sub_path(scratch, source.sub_path), {"commit": commit}
         if source.type is SourceType.S3:
             bucket = ObjectStore(source.whole_url)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
 from tidegauge.domain.alert import AlertEvent, Severity
 from tidegauge.domain.channel import TEST, Channel, ChannelKind, Delivery, DeliveryState, Message
@@ -26,6 +27,7 @@ _log = logging.getLogger(__name__)
 Draw = Callable[[Delivery], bytes | None]
 
 _WAITS, _SENDS = DeliveryState.WAITING.value, DeliveryState.SENDING.value
+_TELLING = 8  # characters of a path that may be a secret
 _MOST_THREADS = 32  # channels that may hang at once before others have to wait
 _END_PAUSES = (0.5, 2.0, 8.0)  # seconds to wait for a database that is away for a moment
 _CLOSE_SECONDS = 5.0  # what is still being sent then is left to its lease
@@ -257,6 +259,8 @@ class Notifications:
         transport = self._transports[channel.kind]
         chart = self._chart(delivery) if transport.charts else None
         gate = self.gates.of(channel.owner)
+        if not channel.settings and not channel.secret:
+            raise SendError("Its settings were given up with the key that sealed them; give them anew.")
         outgoing = Outgoing(
             channel, delivery.message, delivery.id, self._url(delivery.message), self._now(), gate, chart
         )
@@ -326,5 +330,9 @@ class Notifications:
 
 
 def _redacted(text: str, channel: Channel) -> str:
-    """Return what a receiver said without the channel's secret, which it may have repeated."""
-    return text.replace(channel.secret, "***") if channel.secret else text
+    """Return what a receiver said without the channel's secret and URL, which it may have repeated."""
+    url = str(channel.settings.get("url", ""))
+    path = urlsplit(url)._replace(scheme="", netloc="").geturl()
+    for secret in (channel.secret, url, path if len(path) > _TELLING else ""):
+        text = text.replace(secret, "***") if secret else text
+    return text

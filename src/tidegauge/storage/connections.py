@@ -8,12 +8,16 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
 
+from tidegauge.storage.sealing import Keys
+
 
 class Connections:
     """Hands out connections; within ``transaction`` every statement of the thread shares one."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, keys: Keys) -> None:
+        """``keys`` open what is sealed in these rows."""
         self._engine = engine
+        self.keys = keys
         self.writes = 0  # of this process: what was remembered before one of them may have changed
         self._local = threading.local()
 

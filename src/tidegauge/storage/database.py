@@ -50,12 +50,15 @@ from tidegauge.domain.retraining import Retraining
 from tidegauge.domain.series import WindowResult
 from tidegauge.domain.users import Password, Session, Token, User
 from tidegauge.errors import InvalidInputError, UnavailableError
+from tidegauge.settings import KEY_FILE
 from tidegauge.storage import tables
 from tidegauge.storage.attempts import Attempts
 from tidegauge.storage.connections import Connections
 from tidegauge.storage.due import DueWindows, WatchedMonitors
 from tidegauge.storage.history import WindowResults
 from tidegauge.storage.rows import Rows
+from tidegauge.storage.sealing import Keys
+from tidegauge.storage.vault import Vault
 
 _TOUCHED = union(
     *(
@@ -128,9 +131,12 @@ def _reason(error: SQLAlchemyError) -> str:
 class Database:
     """All rows. ``migrate`` brings the schema up to date before the first use."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key_file: Path | None = None) -> None:
+        """``key_file`` has what seals secrets; by default it stands beside a database that is a file."""
         self.engine = _engine(url)
-        connections = self._connections = Connections(self.engine)
+        file = self.engine.url.database if self.engine.dialect.name == "sqlite" else None
+        self.keys = Keys(key_file or (Path(file).with_name(KEY_FILE) if file else None))
+        connections = self._connections = Connections(self.engine, self.keys)
         self.transaction = connections.transaction
         self.users = Rows(connections, tables.users, User, "user")
         self.passwords = Rows(connections, tables.passwords, Password, "password")
@@ -184,6 +190,11 @@ class Database:
         return sorted(
             (start, end) for start, end in found if bisect_left(moments, start) < bisect_left(moments, end)
         )
+
+    @property
+    def vault(self) -> Vault:
+        """All that is sealed."""
+        return Vault(self.engine, self.keys)
 
     def forget(self) -> bool:
         """Let nothing of what was deleted stay beside the database, where it is a file; tell whether it does.

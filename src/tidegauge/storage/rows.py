@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
-from pydantic_core import to_jsonable_python
+from pydantic_core import from_json, to_json, to_jsonable_python
 from sqlalchemy import (
     JSON,
     Column,
@@ -28,6 +28,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.storage.connections import Connections
+from tidegauge.storage.tables import Sealed, SealedJson
 
 T = TypeVar("T")
 #: The columns that a search looks into.
@@ -63,6 +64,7 @@ class Rows(Generic[T]):
         self._noun = noun
         self._adapter: TypeAdapter[T] = TypeAdapter(cls)
         self._insert = insert(table)
+        self._sealed = [column for column in table.c if isinstance(column.type, Sealed | SealedJson)]
         self._statements: dict[tuple[Any, ...], Any] = {}
 
     def add(self, item: T) -> T:
@@ -288,7 +290,7 @@ class Rows(Generic[T]):
                 rows = connection.execute(query, values).mappings().all()
         except (OverflowError, DataError):
             return ()  # no row has a number that no column can hold
-        return tuple(self._adapter.validate_python(dict(row)) for row in rows)
+        return tuple(self._adapter.validate_python(self._opened(dict(row))) for row in rows)
 
     def _shaped(self, where: Mapping[str, Any]) -> list[ColumnElement[bool]]:
         """Return the conditions with a name in the place of each value."""
@@ -315,8 +317,9 @@ class Rows(Generic[T]):
 
     def _sort(self, sort: str) -> tuple[Column[Any], bool]:
         name = sort.removeprefix("-")
-        if name not in self._table.c or isinstance(self._table.c[name].type, JSON):
-            names = ", ".join(c.name for c in self._table.c if not isinstance(c.type, JSON))
+        unsorted = JSON | Sealed
+        if name not in self._table.c or isinstance(self._table.c[name].type, unsorted):
+            names = ", ".join(c.name for c in self._table.c if not isinstance(c.type, unsorted))
             raise InvalidInputError.of(
                 "sort", f"sort is {sort!r}; use one of {names}, with '-' for descending."
             )
@@ -340,9 +343,20 @@ class Rows(Generic[T]):
     def _to_row(self, item: T) -> dict[str, Any]:
         return {c.name: self._to_column(c, getattr(item, c.name)) for c in self._table.c}
 
-    @staticmethod
-    def _to_column(column: Column[Any], value: Any) -> Any:
+    def _to_column(self, column: Column[Any], value: Any) -> Any:
+        if isinstance(column.type, SealedJson):
+            return self._connections.keys.seal(to_json(value).decode())
+        if isinstance(column.type, Sealed):
+            return self._connections.keys.seal(value)
         return to_jsonable_python(value) if isinstance(column.type, JSON) else _plain(value)
+
+    def _opened(self, row: dict[str, Any]) -> dict[str, Any]:
+        for column in self._sealed:
+            value = row[column.name]
+            if isinstance(value, str):  # JSON from before there were seals is none
+                opened = self._connections.keys.open(value)
+                row[column.name] = from_json(opened) if isinstance(column.type, SealedJson) else opened
+        return row
 
 
 def _kind(value: Any) -> str:

@@ -39,6 +39,18 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Sealed(Text):
+    """A secret: rows are read and written in plain, the database has it sealed."""
+
+    cache_ok = True
+
+
+class SealedJson(JSON):
+    """What may hold secrets, sealed as a whole: a JSON string in the database."""
+
+    cache_ok = True
+
+
 # Names for constraints, so that later migrations can drop them on every database.
 metadata = MetaData(
     naming_convention={
@@ -56,6 +68,10 @@ def _text(name: str) -> Column[str]:
 
 def _json(name: str) -> Column[object]:
     return Column(name, JSON, nullable=False)
+
+
+def _sealed(name: str) -> Column[str]:
+    return Column(name, Sealed, nullable=False)
 
 
 def _time(name: str, *, nullable: bool = False) -> Column[datetime]:
@@ -141,6 +157,7 @@ repositories = Table(
     _json("source"),
     Column("form", Text),
     _time("created_at"),
+    _sealed("secret"),
     UniqueConstraint("owner", "kind", "name"),
 )
 
@@ -415,9 +432,9 @@ channels = Table(
     _text("owner"),
     _text("name"),
     _text("kind"),
-    _json("settings"),
+    Column("settings", SealedJson, nullable=False),
     _time("created_at"),
-    _text("secret"),
+    _sealed("secret"),
     _time("failing_since", nullable=True),
     _text("message"),
     UniqueConstraint("owner", "name"),
