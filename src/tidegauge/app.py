@@ -17,6 +17,7 @@ from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from tidegauge import __version__, charts
+from tidegauge.api import audit as audit_api
 from tidegauge.api import catalogue as catalogue_api
 from tidegauge.api import channels as channels_api
 from tidegauge.api import collector as collector_api
@@ -33,6 +34,7 @@ from tidegauge.services.acceptance import Acceptance
 from tidegauge.services.accounts import Accounts
 from tidegauge.services.advice import Advice
 from tidegauge.services.alerting import Alerting
+from tidegauge.services.auditing import Auditing
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.bundle import Services
 from tidegauge.services.captures import Captures
@@ -94,6 +96,7 @@ from tidegauge.storage.observations import ObservationStore
 from tidegauge.ui import pages
 from tidegauge.ui import reports as report_pages
 from tidegauge.web.access import sender, signed_in
+from tidegauge.web.auditing import Audited
 from tidegauge.web.bodies import Bounding
 from tidegauge.web.compressing import Compressing
 
@@ -250,6 +253,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         gates=gates,
         sign_ins=sign_ins,
         accounts=Accounts(database, sign_ins, now),
+        auditing=Auditing(database, now),
         health=monitoring.health,
         captures=Captures(database, now),
         catalogue=catalogue,
@@ -367,6 +371,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(system.router)
     app.include_router(people_api.router)
     app.include_router(people_api.users)
+    app.include_router(audit_api.router)
     app.include_router(schemas.router)
     app.include_router(metrics_api.build_router())
     app.include_router(collector_api.build_router(services.collector, sender))
@@ -387,6 +392,7 @@ def create_app(services: Services) -> FastAPI:
     for router in routers:
         app.include_router(router, dependencies=closed)
     pages.install(app)
+    app.add_middleware(Audited, auditing=services.auditing)
     app.add_middleware(Bounding)
     app.add_middleware(Compressing)
     return app

@@ -82,3 +82,14 @@ def test_what_is_shared_is_listed_with_its_owner(run: Run, server: Client, noun:
     assert (refused.code, "ask operator to change it" in refused.err) == (4, True)
     assert run(noun, "unshare", "shown").code == 0
     assert run(noun, "show", listed["id"], TIDEGAUGE_TOKEN=token).code == 3
+
+
+def test_the_audit_log_is_shown_and_exported(run: Run, server: Client) -> None:
+    server.code.create("audited")
+    shown = json.loads(run("audit", "--who", "operator", "-q", "audited", "--json").out)
+    assert [(e["method"], e["action"]) for e in shown] == [("POST", "/api/v1/code")]
+    assert "/api/v1/code" in run("audit", "--limit", "5").out
+    assert "No entry is like that." in run("audit", "--to", "2020-01-01").err
+    lines = run("audit", "--export", "jsonl", "-q", "audited").out.splitlines()
+    assert json.loads(lines[0])["subject"].startswith("name=audited")
+    assert run("audit", "--export", "csv").out.startswith("id,at,who,")

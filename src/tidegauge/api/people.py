@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Depends, Request
 
 from tidegauge.domain.strict import STRICT
-from tidegauge.domain.users import AccessToken, Invitation, OpenSession, Person, Role, Scope, User
+from tidegauge.domain.users import AccessToken, Invitation, Means, OpenSession, Person, Role, Scope, User
 from tidegauge.storage.rows import Page
 from tidegauge.web.access import OPEN, Caller, Everything, Listing, operating
+from tidegauge.web.auditing import signing_in
 from tidegauge.web.credentials import address_of
 
 router = APIRouter(prefix="/api/v1", tags=["people"])
@@ -66,6 +67,7 @@ class UserChange:
 @router.post("/sign-in", status_code=201, openapi_extra=OPEN)
 def sign_in(request: Request, services: Everything, body: SignInRequest) -> AccessToken:
     """Issue a token for who knows a name and its password."""
+    signing_in(request, Means.PASSWORD, body.name.strip())
     address = address_of(request)
     if body.chosen:
         user = services.sign_ins.choose(body.name, body.password, body.chosen, address)

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from tidegauge import __version__, threads
 from tidegauge.cli import catalogue, channels, deployments, local, monitors, people, pipelines, secrets
+from tidegauge.cli.audit import audit
 from tidegauge.cli.demo import demo
 from tidegauge.cli.doctor import doctor
 from tidegauge.cli.output import say
@@ -77,7 +78,7 @@ app = typer.Typer(
 )
 for command in (
     local.up, local.worker, local.collector, demo, local.serve, local.record, doctor,
-    local.backup, local.restore, local.login, local.logout,
+    local.backup, local.restore, local.login, local.logout, audit,
 ):  # fmt: skip
     app.command()(command)
 for kind in RepositoryKind:

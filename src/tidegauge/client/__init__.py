@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from tidegauge.client.audit import Audit
 from tidegauge.client.channels import Channels
 from tidegauge.client.connection import Connection, credentials_file, wait_for
 from tidegauge.client.deployments import Deployments
@@ -38,6 +39,7 @@ class Client(Connection):
         self.monitors = Monitors(self)
         self.retrainings = Retrainings(self)
         self.channels = Channels(self)
+        self.audit = Audit(self)
         self.users = Users(self)
         self.tokens = Tokens(self)
         self.sessions = Sessions(self)

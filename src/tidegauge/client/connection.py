@@ -128,10 +128,12 @@ class Connection:
         self._http.close()
 
     @contextlib.contextmanager
-    def stream(self, path: str, timeout: float) -> Iterator[httpx.Response]:
+    def stream(
+        self, path: str, timeout: float, params: Mapping[str, str] | None = None
+    ) -> Iterator[httpx.Response]:
         """Get a large answer in pieces; one that is an error is raised as one."""
         try:
-            with self._http.stream("GET", path, timeout=timeout) as response:
+            with self._http.stream("GET", path, timeout=timeout, params=params) as response:
                 if response.is_error:
                     raise _error(response)
                 yield response

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tidegauge.services.acceptance import Acceptance
 from tidegauge.services.accounts import Accounts
 from tidegauge.services.advice import Advice
+from tidegauge.services.auditing import Auditing
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.captures import Captures
 from tidegauge.services.catalogue import Catalogue
@@ -53,6 +54,7 @@ class Services:
     gates: Gates
     sign_ins: SignIns
     accounts: Accounts
+    auditing: Auditing
     health: Health
     captures: Captures
     catalogue: Catalogue

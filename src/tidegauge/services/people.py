@@ -27,6 +27,7 @@ from tidegauge.errors import (
     NotFoundError,
     NotSignedInError,
 )
+from tidegauge.services.auditing import Auditing
 from tidegauge.services.lockout import Lockout
 from tidegauge.storage.database import Database
 from tidegauge.storage.rows import Page, Query
@@ -56,6 +57,7 @@ class People:
         self._now = now
         self._idle = session_idle
         self._lockout = Lockout(database, now)
+        self._auditing = Auditing(database, now)
 
     def first_start(self) -> str | None:
         """Create the operator of an empty installation and return its token, once; later None."""
@@ -63,6 +65,7 @@ class People:
             return None
         operator = User(new_id(), OPERATOR, Role.OPERATOR, self._now())
         self._database.users.add(operator)
+        self._auditing.note_command("first start", operator.name)
         return self.issue(operator, "first start")[1]
 
     def issue_for(self, user_name: str, name: str) -> str:
@@ -74,6 +77,7 @@ class People:
             )
         if user.disabled_at:
             raise ConflictError(f"The user {user_name!r} is disabled; an operator has to enable it first.")
+        self._auditing.note_command("tidegauge token", f"{user_name}: {name}")
         return self.issue(user, name)[1]
 
     def issue(

@@ -53,6 +53,7 @@ from tidegauge.errors import InvalidInputError, UnavailableError
 from tidegauge.settings import KEY_FILE
 from tidegauge.storage import tables
 from tidegauge.storage.attempts import Attempts
+from tidegauge.storage.audit import AuditLog
 from tidegauge.storage.connections import Connections
 from tidegauge.storage.due import DueWindows, WatchedMonitors
 from tidegauge.storage.history import WindowResults
@@ -143,6 +144,7 @@ class Database:
         self.tokens = Rows(connections, tables.tokens, Token, "token")
         self.sessions = Rows(connections, tables.sessions, Session, "session")
         self.attempts = Attempts(connections)
+        self.audit = AuditLog(connections)
         self.repositories = Rows(connections, tables.repositories, Repository, "repository")
         self.versions = Rows(connections, tables.versions, Version, "version")
         self.deployments = Rows(connections, tables.deployments, Deployment, "deployment")

@@ -146,6 +146,25 @@ attempts = Table(
     Index(None, "last_at"),
 )
 
+# Only ever added to: triggers of the migration refuse every change.
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    _id(),
+    _time("at"),
+    _text("who"),
+    _text("means"),
+    _text("credential"),
+    _text("address"),
+    _text("method"),
+    _text("action"),
+    _text("subject"),
+    Column("status", Integer, nullable=False),
+    _text("outcome"),
+    Index(None, "at"),
+    Index(None, "who", "id"),
+)
+
 repositories = Table(
     "repositories",
     metadata,

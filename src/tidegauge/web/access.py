@@ -14,6 +14,7 @@ from tidegauge.errors import ForbiddenError
 from tidegauge.services.accounts import check_operator
 from tidegauge.services.bundle import Services
 from tidegauge.storage.rows import Query as ListQuery
+from tidegauge.web.auditing import audited_of
 from tidegauge.web.credentials import address_of, secret_of
 
 #: Declares that a route needs no token, e.g. ``@router.get("/healthz", openapi_extra=OPEN)``.
@@ -28,7 +29,9 @@ def services_of(connection: HTTPConnection) -> Services:
 
 def principal(connection: HTTPConnection) -> Principal:
     """Recognise the caller by bearer token or by the sign-in cookie."""
-    return services_of(connection).people.authenticate(secret_of(connection), address_of(connection))
+    found = services_of(connection).people.authenticate(secret_of(connection), address_of(connection))
+    audited_of(connection).caller = found
+    return found
 
 
 def signed_in(connection: HTTPConnection) -> Principal:

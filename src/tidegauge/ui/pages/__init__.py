@@ -13,6 +13,7 @@ from tidegauge.ui import live
 from tidegauge.ui.pages import (
     account,
     alerts,
+    audit,
     channels,
     charts,
     choices,
@@ -87,6 +88,7 @@ def install(app: FastAPI) -> None:
         ide,
         operator,
         users,
+        audit,
         sharing,
         help_pages,
         tour,

@@ -7,11 +7,13 @@ from typing import Annotated
 from fastapi import Form, Request, Response
 from fastapi.responses import RedirectResponse
 
+from tidegauge.domain.users import Means
 from tidegauge.errors import NotSignedInError, TidegaugeError
 from tidegauge.services.sign_ins import OneTimePasswordError
 from tidegauge.ui import words
 from tidegauge.ui.site import HEADERS, Pages, render
 from tidegauge.web.access import OPEN, Caller, Everything
+from tidegauge.web.auditing import signed_in_as, signing_in
 from tidegauge.web.credentials import COOKIE, address_of, agent_of, sign_in_with
 from tidegauge.web.errors import headers_of, status_of
 
@@ -36,11 +38,13 @@ def sign_in(
 ) -> Response:
     token = token.strip()
     place = address_of(request), agent_of(request)
+    by_token = bool(token) or not (name or password)
+    signing_in(request, Means.TOKEN if by_token else Means.PASSWORD, name.strip())
     try:
-        if token or not (name or password):
-            _, secret = services.sign_ins.by_token(token, *place)
+        if by_token:
+            session, secret = services.sign_ins.by_token(token, *place)
         else:
-            _, secret = services.sign_ins.by_password(name, password, *place)
+            session, secret = services.sign_ins.by_password(name, password, *place)
     except OneTimePasswordError:
         return _go(f"{_CHOOSE}?name={words.quoted(name.strip())}&next={words.quoted(words.own_path(next))}")
     except NotSignedInError as error:
@@ -49,6 +53,7 @@ def sign_in(
         return _ask(next, NotSignedInError("The token is not valid; paste it whole, it begins with tg_."))
     except TidegaugeError as error:
         return _ask(next, error, name=name, field="password" if name or password else "token")
+    signed_in_as(request, session)
     return sign_in_with(request, _go(words.own_path(next)), secret)
 
 
@@ -68,6 +73,7 @@ def choose_password(
     next: Annotated[str, Form()] = "/",  # noqa: A002 - the name in the form
 ) -> Response:
     """Replace a password, one that is good once above all, and sign in with the new one."""
+    signing_in(request, Means.PASSWORD, name.strip())
     errors: dict[str, str] = {}
     status, headers = 422, {}
     address, agent = address_of(request), agent_of(request)
