@@ -30,6 +30,7 @@ from tidegauge.api import pipelines as pipelines_api
 from tidegauge.api import proxy, retrainings, schemas, sharing, system, watching
 from tidegauge.collecting import build_collector, listen
 from tidegauge.domain.catalogue import RepositoryKind
+from tidegauge.domain.cluster import ALL_PARTS, PARTS, Part, check
 from tidegauge.services.acceptance import Acceptance
 from tidegauge.services.accounts import Accounts
 from tidegauge.services.advice import Advice
@@ -212,12 +213,20 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
     people = People(database, now, timedelta(hours=settings.session_idle_hours))
     sign_ins = SignIns(database, people, Passwords(), timedelta(hours=settings.session_hours), now)
     traffic = Traffic(database, InferenceLog(store), now)
-    supervisor = Supervisor(database, catalogue, people, traffic, home, settings.address)
+    supervisor = Supervisor(
+        database,
+        catalogue,
+        people,
+        traffic,
+        home,
+        settings.address,
+        serves=Part.SERVING in PARTS[settings.role],
+    )
 
     def flush() -> None:
         collector.flush()  # the collector is made last
 
-    deployments = Deployments(database, store, catalogue, supervisor, gates, flush, now)
+    deployments = Deployments(database, store, catalogue, supervisor, gates, flush, now, settings.role)
     draw = Pictures(database, charts.of_alert).draw
     notifications = Notifications(database, settings.address, now, draw, gates=gates)
     monitoring = build_monitoring(settings, database, store, catalogue, notifications, flush, now)
@@ -269,7 +278,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         runs=monitoring.runs,
         showing=showing,
         explaining=Explaining(database, monitoring.labels, baselines, monitoring.files, showing),
-        playground=Playground(database, catalogue, baselines, showing, monitoring.logs, now),
+        playground=Playground(database, catalogue, baselines, showing, monitoring.logs, now, settings.role),
         examples=Examples(home, settings.address, people, now),
         retrainings=retrainings,
         erasures=erasures,
@@ -289,7 +298,11 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
 
 
 def run_worker(settings: Settings, announce: Callable[[], None]) -> None:
-    """Look at windows beside a server that shares the database and the store, until SIGTERM or SIGINT."""
+    """Look at windows beside a server that shares the database and the store, until SIGTERM or SIGINT.
+
+    Raises ConflictError where the role of the cluster is to serve alone.
+    """
+    check(settings.role, Part.MONITORING)
     database = open_database(settings)
     store = ObjectStore(settings.store)
     gates = Gates(database, allow_private=settings.allow_private_urls)
@@ -312,22 +325,27 @@ def run_worker(settings: Settings, announce: Callable[[], None]) -> None:
 
 
 def start(services: Services) -> None:
-    """Begin the background work; what a crash interrupted goes on first."""
+    """Begin the background work of the parts that there are; what a crash interrupted goes on first."""
+    parts = PARTS[services.settings.role]
     services.store.sweep()
     services.collector.start()
     services.catalogue.start()
-    services.monitors.start_up()
-    services.observing.start_up()
-    services.acceptance.start_up()
-    services.erasures.start_up()
-    services.pipelines.start()
-    services.retrainings.start_up()
-    services.supervisor.start()
-    services.examples.start_up()
-    services.health.start()
-    services.notifications.start()
-    services.schedule.start()
-    services.keeper.start()
+    for begin, needed in (
+        (services.monitors.start_up, {Part.MONITORING}),
+        (services.observing.start_up, {Part.MONITORING}),
+        (services.acceptance.start_up, {Part.MONITORING}),
+        (services.erasures.start_up, set()),
+        (services.pipelines.start, {Part.TRAINING}),
+        (services.retrainings.start_up, {Part.TRAINING, Part.MONITORING}),
+        (services.supervisor.start, set()),  # which says what rests where nothing is served
+        (services.examples.start_up, ALL_PARTS),
+        (services.health.start, {Part.SERVING}),
+        (services.notifications.start, {Part.MONITORING}),
+        (services.schedule.start, {Part.MONITORING}),
+        (services.keeper.start, set()),
+    ):
+        if needed <= parts:
+            begin()
 
 
 def stop(services: Services) -> None:

@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,20 @@ MOST_SESSION_HOURS = 8760
 MOST_KEEP_BYTES = 2**63 - 1  # what the database holds
 
 
+class ClusterRole(StrEnum):
+    """What a cluster is there for; ``domain.cluster`` says which parts it has."""
+
+    BOTH = "both"
+    SERVING = "serving"
+    MONITORING = "monitoring"
+
+
 @dataclass(frozen=True)
 class Settings:
     """Every setting of a server; read once, at start. docs/settings.md lists them."""
 
     home: Path
+    role: ClusterRole = ClusterRole.BOTH
     host: str = "127.0.0.1"
     port: int = 32222
     database_url: str = ""  # empty: SQLite in the home folder
@@ -146,6 +156,10 @@ def _convert(name: str, value: Any, place: str, kind: Any) -> Any:
         if str(value).lower() in ("true", "false"):
             return str(value).lower() == "true"
         raise InvalidInputError.of(name, f"{name} is {value!r} in {place}; use true or false.")
+    if kind == "ClusterRole":
+        if value in list(ClusterRole):
+            return ClusterRole(value)
+        raise InvalidInputError.of(name, f"{name} is {value!r} in {place}; use {', '.join(ClusterRole)}.")
     if kind != "int":
         return str(value)
     # TOML has types of its own: neither true nor 1.5 is a whole number.

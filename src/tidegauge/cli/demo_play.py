@@ -20,9 +20,10 @@ from tidegauge.app import open_database, utc_now
 from tidegauge.cli.pipelines import step_printer
 from tidegauge.client import Client
 from tidegauge.domain.catalogue import Version
+from tidegauge.domain.cluster import absence
 from tidegauge.domain.pipeline import PipelineRun
 from tidegauge.domain.status import Status
-from tidegauge.errors import UnavailableError
+from tidegauge.errors import ConflictError, UnavailableError
 from tidegauge.links.processes import free_port, port_is_free
 from tidegauge.services.example.data import KINDS, ExampleData, find_data
 from tidegauge.services.example.play import Cycle, Example, Step, Teller, missing, name_of
@@ -94,6 +95,8 @@ class _ServerProcess:
 
     def __init__(self, home: Path, port: int) -> None:
         settings = load_settings(home, {"port": port})
+        if sentence := absence(settings.role, "/example"):
+            raise ConflictError(sentence)
         database = open_database(settings)
         try:
             people = People(database, utc_now)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from tidegauge.cli.options import DatabaseUrl, Home, Host, Port, StoreUrl, server_settings
+from tidegauge.cli.options import DatabaseUrl, Home, Host, Port, Role, StoreUrl, server_settings
 from tidegauge.cli.output import Json, say, show_list
 from tidegauge.errors import InvalidInputError, TidegaugeError
 from tidegauge.links.processes import port_is_free
@@ -52,11 +52,12 @@ def doctor(
     port: Port = None,
     database_url: DatabaseUrl = None,
     store_url: StoreUrl = None,
+    role: Role = None,
     as_json: Json = False,
 ) -> None:
     """Tell what is missing, and how to get it; exit 1 if the server cannot do without it."""
     try:
-        settings = server_settings(home, host, port, database_url, store_url)
+        settings = server_settings(home, host, port, database_url, store_url, role=role)
     except InvalidInputError as error:
         parts = [Check("settings", "", False, True, error.message)]
     else:
@@ -119,6 +120,7 @@ def _extras() -> list[Check]:
 def _parts(settings: Settings) -> list[Check]:
     return [
         Check("settings", str(settings.home), True, True, ""),
+        Check("role", settings.role, True, True, ""),
         _attempt("home is writable", lambda: _folder(settings.home)),
         _attempt("database", lambda: _database(settings)),
         _key(settings),
@@ -218,7 +220,7 @@ def _listener(settings: Settings) -> tuple[str, bool, bool, str]:
     try:
         answer = httpx.get(f"{settings.address}/healthz", timeout=2.0, trust_env=False).json()
         if answer["status"] == "ok":
-            return f"a running Tidegauge {answer['version']}", True, False, ""
+            return f"a running Tidegauge {answer['version']}, role {answer['role']}", True, False, ""
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         pass
     return "taken by another program", False, True, "Choose another one with --port, or end that program."

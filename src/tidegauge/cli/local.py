@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tidegauge.cli.options import DatabaseUrl, Home, Host, Port, StoreUrl, Workers, server_settings
+from tidegauge.cli.options import DatabaseUrl, Home, Host, Port, Role, StoreUrl, Workers, server_settings
 from tidegauge.cli.output import Json, progress_bar, read_secret, say, show
 from tidegauge.errors import ForbiddenError, NotFoundError
-from tidegauge.settings import Settings
+from tidegauge.settings import ClusterRole, Settings
 
 if TYPE_CHECKING:
     from tidegauge.storage.database import Database
@@ -30,9 +30,10 @@ def up(
     database_url: DatabaseUrl = None,
     store_url: StoreUrl = None,
     workers: Workers = None,
+    role: Role = None,
 ) -> None:
     """Run the server: API, collector, worker and pages."""
-    settings = server_settings(home, host, port, database_url, store_url, workers)
+    settings = server_settings(home, host, port, database_url, store_url, workers, role)
 
     from tidegauge.app import serve
     from tidegauge.services.bundle import Services
@@ -43,6 +44,11 @@ def up(
         if token:
             typer.echo(f"Operator token (shown once): {token}")
             typer.echo(f"Sign in with it in the browser, or: tidegauge login --url {settings.address}")
+        status = services.cluster.status()
+        if status.role is not ClusterRole.BOTH:
+            say(f"The role of this cluster is {status.role}.")
+        for sentence in status.resting:
+            say(sentence, "yellow")
         if not settings.is_private:
             say(
                 f"{settings.host} can be reached from other machines and nothing is encrypted (no TLS yet); "

@@ -17,6 +17,7 @@ from tidegauge.cli.audit import audit
 from tidegauge.cli.demo import demo
 from tidegauge.cli.doctor import doctor
 from tidegauge.cli.output import say
+from tidegauge.cli.status import status
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.errors import (
     ConflictError,
@@ -77,7 +78,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    local.up, local.worker, local.collector, demo, local.serve, local.record, doctor,
+    local.up, local.worker, local.collector, demo, local.serve, local.record, doctor, status,
     local.backup, local.restore, local.login, local.logout, audit,
 ):  # fmt: skip
     app.command()(command)

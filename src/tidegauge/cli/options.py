@@ -20,6 +20,9 @@ DatabaseUrl = Annotated[str | None, typer.Option(help="Default: SQLite in the ho
 StoreUrl = Annotated[str | None, typer.Option(help="Default: a folder in the home folder.")]
 
 
+Role = Annotated[
+    str | None, typer.Option(help="What this cluster does: both, serving or monitoring; default: both.")
+]
 Workers = Annotated[int | None, typer.Option(help="Threads that look at windows; default: 2.")]
 
 
@@ -30,6 +33,7 @@ def server_settings(
     database_url: str | None = None,
     store_url: str | None = None,
     workers: int | None = None,
+    role: str | None = None,
 ) -> Settings:
     """Read the settings of a server of this machine, these options first."""
     flags = {
@@ -38,6 +42,7 @@ def server_settings(
         "database_url": database_url,
         "store_url": store_url,
         "workers": workers,
+        "role": role,
     }
     return load_settings(home, flags)
 

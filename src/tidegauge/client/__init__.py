@@ -16,6 +16,7 @@ from tidegauge.client.people import Sessions, Tokens, Users
 from tidegauge.client.pipelines import Pipelines
 from tidegauge.client.repositories import Repositories
 from tidegauge.client.retrainings import Retrainings
+from tidegauge.domain.cluster import ClusterStatus
 from tidegauge.domain.users import AccessToken, User
 
 __all__ = ["Client", "Repositories", "credentials_file", "wait_for"]
@@ -47,6 +48,10 @@ class Client(Connection):
     def me(self) -> User:
         """Return whose token this is."""
         return self.read(User, "GET", "/api/v1/me")
+
+    def status(self) -> ClusterStatus:
+        """Return what the cluster is there for, and what rests there."""
+        return self.read(ClusterStatus, "GET", "/api/v1/status")
 
     def sign_in(
         self,

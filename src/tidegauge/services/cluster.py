@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tidegauge import __version__
-from tidegauge.domain.deployment import DeploymentState
+from tidegauge.domain.cluster import PARTS, ClusterStatus, Part
+from tidegauge.domain.deployment import DeploymentState, Origin
 from tidegauge.domain.monitor import Cause, MonitorState
+from tidegauge.domain.pipeline import PipelineState
 from tidegauge.services.collector import Collector, CollectorCounts
-from tidegauge.settings import Settings
+from tidegauge.settings import ClusterRole, Settings
 from tidegauge.storage.database import Database
 
 _KINDS = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 _BUCKETS = {"s3": "S3", "gs": "Google Cloud Storage", "az": "Azure"}
+
+
+_DOES: Mapping[ClusterRole, str] = {
+    ClusterRole.BOTH: "serves, trains and monitors",
+    ClusterRole.SERVING: "serves and trains; another cluster monitors",
+    ClusterRole.MONITORING: "monitors; another cluster serves and trains",
+}
+#: What rests without a part: its noun, one and many, and how it is when it goes on.
+_RESTS: Mapping[Part, tuple[str, str]] = {
+    Part.SERVING: ("deployment that is wanted rests", "deployments that are wanted rest"),
+    Part.TRAINING: ("pipeline run rests", "pipeline runs rest"),
+    Part.MONITORING: ("active monitor rests", "active monitors rest"),
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +42,9 @@ class ClusterFacts:
     """
 
     version: str
+    role: ClusterRole
+    does: str  # in words
+    resting: tuple[str, ...]  # sentences on what is left over from another role
     address: str
     home: str
     database: str
@@ -55,6 +73,30 @@ class Cluster:
         self._collector = collector
         self._now = now
 
+    def status(self) -> ClusterStatus:
+        role = self._settings.role
+        parts = tuple(part for part in Part if part in PARTS[role])
+        return ClusterStatus(__version__, role, parts, self._resting())
+
+    def _resting(self) -> tuple[str, ...]:
+        """Say what is left over from when the role was wider, and waits until it is again."""
+        database, role = self._database, self._settings.role
+        counts: Mapping[Part, Callable[[], int]] = {
+            Part.SERVING: lambda: database.deployments.count(
+                origin=Origin.LOCAL, wanted=DeploymentState.RUNNING
+            ),
+            Part.TRAINING: lambda: database.pipeline_runs.count(
+                state=[PipelineState.QUEUED, PipelineState.RUNNING]
+            ),
+            Part.MONITORING: lambda: database.monitors.count(state=MonitorState.ACTIVE),
+        }
+        found = {part: count() for part, count in counts.items() if part not in PARTS[role]}
+        return tuple(
+            f"{count:,} {_RESTS[part][count > 1]}, since the role of this cluster is {role}."
+            for part, count in found.items()
+            if count
+        )
+
     def facts(self) -> ClusterFacts:
         settings, database = self._settings, self._database
         url = database.engine.url
@@ -62,6 +104,9 @@ class Cluster:
         disk = shutil.disk_usage(settings.home)
         return ClusterFacts(
             version=__version__,
+            role=settings.role,
+            does=_DOES[settings.role],
+            resting=self._resting(),
             address=settings.address,
             home=str(settings.home.absolute()),
             database=_KINDS.get(url.get_backend_name(), url.get_backend_name()),

@@ -10,6 +10,7 @@ from typing import Any
 
 from typing_extensions import Unpack
 
+from tidegauge.domain import cluster
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.deployment import Deployment, DeploymentChanges, DeploymentState, Origin
 from tidegauge.domain.identity import check_name, new_id
@@ -28,6 +29,7 @@ from tidegauge.services.gates import Gates
 from tidegauge.services.senders import reported_as
 from tidegauge.services.sharing import Asker, look_up, page_of
 from tidegauge.services.supervisor import Supervisor
+from tidegauge.settings import ClusterRole
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectStore
 from tidegauge.storage.rows import Page, Query
@@ -47,6 +49,7 @@ class Deployments:
         gates: Gates,
         flush: Callable[[], None],
         now: Callable[[], datetime],
+        role: ClusterRole = ClusterRole.BOTH,
     ) -> None:
         """``flush`` writes what the collector holds to the inference log."""
         self._database = database
@@ -56,8 +59,11 @@ class Deployments:
         self._gates = gates
         self._flush = flush
         self._now = now
+        self._role = role
 
     def create(self, name: str, owner: str, model: str, version: int, *, logging: bool = True) -> Deployment:
+        """Serve a version of a model; ConflictError on a cluster that only monitors."""
+        cluster.check(self._role, cluster.Part.SERVING)
         self._catalogue.ready_version(RepositoryKind.MODEL, owner, model, version)
         id_ = new_id()
         deployment = Deployment(
@@ -211,6 +217,11 @@ class Deployments:
             )
         changed = replace(deployment, **noted)
         restarts = deployment.origin is Origin.LOCAL and not _OF_PROCESS.isdisjoint(changes)
+        if restarts and cluster.lacks(self._role, cluster.Part.SERVING):
+            # A form sends what it does not change, too.
+            if _served(changed) != _served(deployment):
+                cluster.check(self._role, cluster.Part.SERVING)
+            restarts = False
         if restarts:
             busy = changed.wanted is DeploymentState.RUNNING
             noted |= {"state": DeploymentState.STARTING if busy else deployment.state, "message": ""}
@@ -247,6 +258,14 @@ class Deployments:
         path = f"{deployment.livedata}/{_check_file_name(file_name)}"
         self._store.put(path, data)
         return path
+
+
+def _served(deployment: Deployment) -> tuple[object, ...]:
+    """Return what the process of a deployment is started with."""
+    return (
+        deployment.model_version,
+        *(getattr(deployment, name) for name in sorted(_OF_PROCESS - {"version"})),
+    )
 
 
 def _answers(deployment: Deployment) -> tuple[int, tuple[str, ...]]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import orjson
 
 from tidegauge.domain.catalogue import RepositoryKind
+from tidegauge.domain.cluster import Part, lacks
 from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.events import RESPONSE_TYPE, Event
 from tidegauge.domain.images import Image, decode_image, encode_png, to_shape
@@ -38,6 +39,7 @@ from tidegauge.services.showing import Showing
 from tidegauge.services.sources.logs import Logs
 from tidegauge.services.tabular.requests import Reading, decode_numbers
 from tidegauge.serving.bodies import PROBE
+from tidegauge.settings import ClusterRole
 from tidegauge.stats.images import observe
 from tidegauge.stats.images.space import apart
 from tidegauge.storage.database import Database
@@ -116,6 +118,7 @@ class Playground:
         showing: Showing,
         logs: Logs,
         now: Callable[[], datetime],
+        role: ClusterRole = ClusterRole.BOTH,
     ) -> None:
         self._database = database
         self._catalogue = catalogue
@@ -123,6 +126,7 @@ class Playground:
         self._showing = showing
         self._logs = logs
         self._now = now
+        self._role = role
         self._http = httpx.Client(timeout=_SECONDS, trust_env=False, headers={PROBE: "playground"})
 
     def close(self) -> None:
@@ -176,6 +180,8 @@ class Playground:
 
     def _baseline(self, deployment: Deployment) -> tuple[Monitor | None, Baseline | None, str]:
         """Return the monitor of a deployment with its baseline, or why there is nothing to compare with."""
+        if sentence := lacks(self._role, Part.MONITORING):
+            return None, None, sentence
         monitor = self._database.monitors.find(deployment_id=deployment.id)
         if monitor is None:
             return None, None, "The deployment has no monitor, so there is no baseline to compare with."

@@ -30,6 +30,8 @@ _BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
 _FAILED_AFTER = 3  # deaths before it was ever ready; it is tried again all the same
 _START_SECONDS = 60.0
 _LISTEN_SECONDS = 5.0
+#: Said of a deployment that is wanted where nothing is served.
+RESTING = "It rests: this cluster only monitors. It is served again when the role is both or serving."
 
 
 @dataclass
@@ -53,14 +55,20 @@ class Supervisor:
         traffic: Traffic,
         home: Path,
         address: str,
+        *,
+        serves: bool = True,
     ) -> None:
-        """``address`` is the collector's base URL as seen from this machine."""
+        """``address`` is the collector's base URL as seen from this machine.
+
+        Where it does not ``serve``, what is wanted rests: nothing of it is changed but its state.
+        """
         self._database = database
         self._catalogue = catalogue
         self._people = people
         self._traffic = traffic
         self._home = home
         self._address = address
+        self._serves = serves
         self._served: dict[str, _Served] = {}
         self._deaths: dict[str, int] = {}
         self._not_before: dict[str, float] = {}
@@ -72,6 +80,12 @@ class Supervisor:
         self._http = httpx.Client(timeout=2.0, trust_env=False)
 
     def start(self) -> None:
+        rows = self._database.deployments
+        if self._serves:
+            rows.update_where({"origin": Origin.LOCAL, "message": RESTING}, message="")
+        else:
+            wanted = {"origin": Origin.LOCAL, "wanted": DeploymentState.RUNNING}
+            rows.update_where(wanted, state=DeploymentState.STOPPED, message=RESTING, port=0)
         self._thread.start()
 
     def close(self) -> None:
@@ -123,15 +137,19 @@ class Supervisor:
     def _watch(self) -> None:
         while not self._closing:
             try:
-                with self._lock:  # also around the query: what was deleted meanwhile must not start
-                    for deployment in self._database.deployments.where(origin=Origin.LOCAL):
-                        self._look(deployment)
+                if self._serves:
+                    self._look_at_all()
                 self._listen()
             except Exception:
                 # A database that is away for a moment must not end the supervision.
                 _log.exception("supervision failed for a moment")
             self._wake.wait(_POLL_SECONDS)
             self._wake.clear()
+
+    def _look_at_all(self) -> None:
+        with self._lock:  # also around the query: what was deleted meanwhile must not start
+            for deployment in self._database.deployments.where(origin=Origin.LOCAL):
+                self._look(deployment)
 
     def _listen(self) -> None:
         """Write down of which deployments of other servers something comes: that is all there is to know."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -17,10 +18,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
 from tidegauge import __version__
+from tidegauge.domain.cluster import absence
 from tidegauge.domain.monitor import farthest
 from tidegauge.errors import ForbiddenError, NotSignedInError, TidegaugeError
+from tidegauge.settings import ClusterRole
 from tidegauge.ui import words
 from tidegauge.ui.forms import Form
+from tidegauge.web.access import services_of
 from tidegauge.web.errors import UNEXPECTED, headers_of, status_of
 
 _log = logging.getLogger(__name__)
@@ -35,6 +39,14 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+
+_role: ContextVar[ClusterRole] = ContextVar("role", default=ClusterRole.BOTH)
+
+
+def has(path: str) -> bool:
+    """Tell whether the cluster that answers this request has what lies at ``path``."""
+    return not absence(_role.get(), path)
+
 
 _templates = Environment(
     loader=FileSystemLoader(HERE / "templates"),
@@ -53,7 +65,7 @@ _templates.filters |= {
     "interval": words.metric,
 }
 _templates.tests["synthetic"] = words.is_synthetic
-_templates.globals |= {"version": __version__, "no_form": Form()}
+_templates.globals |= {"version": __version__, "no_form": Form(), "has": has}
 
 
 def use_version(version: str) -> None:
@@ -108,6 +120,7 @@ class Page(APIRoute):
         handler = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
+            _role.set(services_of(request).settings.role)
             try:
                 if request.method not in ("GET", "HEAD"):
                     _check_origin(request)

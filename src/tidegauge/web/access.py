@@ -9,8 +9,9 @@ from typing import Annotated, Any
 from fastapi import Depends, Query
 from starlette.requests import HTTPConnection
 
+from tidegauge.domain.cluster import absence
 from tidegauge.domain.users import Principal, Scope
-from tidegauge.errors import ForbiddenError
+from tidegauge.errors import ForbiddenError, NotFoundError
 from tidegauge.services.accounts import check_operator
 from tidegauge.services.bundle import Services
 from tidegauge.storage.rows import Query as ListQuery
@@ -41,6 +42,7 @@ def signed_in(connection: HTTPConnection) -> Principal:
         raise ForbiddenError("This token only reads and changes nothing; use one of the scope write.")
     if caller.scope not in (Scope.READ, Scope.WRITE):
         raise ForbiddenError(f"This token is good only for {caller.scope.value}; use another one.")
+    check_place(connection)
     return replace(caller, reading=connection.scope.get("method") in _READING)
 
 
@@ -63,6 +65,12 @@ def operating(caller: Annotated[Principal, Depends(signed_in)]) -> Principal:
     """Recognise an operator."""
     check_operator(caller.user)
     return caller
+
+
+def check_place(connection: HTTPConnection) -> None:
+    """Raise NotFoundError for what a cluster of this role does not have; every closed route comes by here."""
+    if sentence := absence(services_of(connection).settings.role, connection.url.path):
+        raise NotFoundError(sentence)
 
 
 async def sender(connection: HTTPConnection) -> Principal:

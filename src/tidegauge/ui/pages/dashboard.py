@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from fastapi import Response
+from fastapi import Request, Response
 
 from tidegauge.domain.status import ORDER
 from tidegauge.services.history import Glance
 from tidegauge.ui import glances, sparks
 from tidegauge.ui.forms import check_known
-from tidegauge.ui.site import Pages, render
+from tidegauge.ui.site import Pages, go, has, render
 from tidegauge.web.access import Caller, Everything
 
 _SORTS: Mapping[str, Callable[[Glance], Any]] = {
@@ -26,6 +26,7 @@ router = Pages()
 
 @router.get("/")
 def dashboard(
+    request: Request,
     caller: Caller,
     services: Everything,
     q: str = "",
@@ -34,6 +35,8 @@ def dashboard(
     sort: str = "status",
     page: int = 1,
 ) -> Response:
+    if not has("/monitors"):
+        return go(request, "/deployments")
     sort = sort or "status"
     glances.check(status, state)
     check_known("sort", sort, _SORTS)

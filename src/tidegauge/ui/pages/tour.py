@@ -9,7 +9,7 @@ from fastapi import Response
 from tidegauge.domain.status import ORDER
 from tidegauge.errors import NotFoundError
 from tidegauge.services.history import Glance
-from tidegauge.ui.site import Pages, render
+from tidegauge.ui.site import Pages, has, render
 from tidegauge.web.access import Caller, Everything
 
 PATH = "/tour"
@@ -87,17 +87,18 @@ router = Pages(prefix=PATH)
 
 @router.get("")
 def tour(caller: Caller, services: Everything, stop: int = 1) -> Response:
-    if not 1 <= stop <= len(STOPS):
-        raise NotFoundError(f"The tour has {len(STOPS)} stops; {stop} is none of them.")
+    stops = [one for one in STOPS if has(one.path)]
+    if not 1 <= stop <= len(stops):
+        raise NotFoundError(f"The tour has {len(stops)} stops; {stop} is none of them.")
     glances = [one for one in services.history.glances(caller.name) if one.owner == caller.name]
     worst = max(glances, key=lambda glance: (bool(glance.run_id), ORDER.index(glance.status)), default=None)
-    found = STOPS[stop - 1]
+    found = stops[stop - 1]
     return render(
         "tour/stop.html",
         user=caller,
         path=PATH,
         stop=found,
         number=stop,
-        stops=STOPS,
+        stops=stops,
         place=found.place(worst),
     )
