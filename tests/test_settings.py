@@ -27,6 +27,11 @@ def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> N
         ("port = 70000", {}, "port is 70000; use a number from 1 to 65535."),
         ("prot = 1", {}, "has an unknown setting 'prot'"),
         ("port = ", {}, "is not valid TOML"),
+        (
+            "",
+            {"TIDEGAUGE_ROLE": "watching"},
+            "role is 'watching' in TIDEGAUGE_ROLE; use both,",
+        ),
         ("", {"TIDEGAUGE_FLUSH_SECONDS": "0"}, "flush_seconds is 0; use 1 or more."),
         ("", {"TIDEGAUGE_KEEP_DAYS": "-1"}, "keep_days is -1; use 0 (all is kept) to 36,500."),
         ("keep_days = 10000000000", {}, "keep_days is 10000000000; use 0 (all is kept) to 36,500."),
