@@ -116,7 +116,8 @@ def http_receiver(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
                 self.wfile.write(said)
 
         def do_GET(self) -> None:
-            receiver.requests.append(Request(self.path, {}, b""))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            receiver.requests.append(Request(self.path, headers, b""))
             self.send_response(302 if receiver.redirect else 200)
             if receiver.redirect:
                 self.send_header("location", receiver.redirect)

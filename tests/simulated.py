@@ -15,6 +15,7 @@ import numpy.typing as npt
 import orjson
 import polars as pl
 
+from parts import UNSERVABLE
 from parts_collector import report
 from tidegauge.app import build_monitoring, build_services, open_database
 from tidegauge.domain.catalogue import RepositoryKind, Source, SourceType, VersionState
@@ -118,7 +119,7 @@ class Site:
         ``outputs`` are those of a regression; ``described`` stands in model.json besides.
         """
         folder.mkdir(parents=True)
-        (folder / "model.onnx").write_bytes(b"answers come from the test")
+        (folder / "model.onnx").write_bytes(UNSERVABLE)  # answers come from the test
         (folder / "model.json").write_bytes(
             orjson.dumps({"classes": self.classes, "positive": positive, **described})
         )

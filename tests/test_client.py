@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import tidegauge.client.connection
-from parts import write_images, write_model
+from parts import UNSERVABLE, write_images, write_model
 from tidegauge.client import Client, credentials_file, wait_for
 from tidegauge.errors import (
     ConflictError,
@@ -194,7 +194,7 @@ def test_what_is_uploaded_must_be_there(client: Client, tmp_path: Path) -> None:
 
 def test_a_failed_baseline_is_raised(client: Client, tmp_path: Path) -> None:
     broken = write_model(tmp_path / "model")
-    (broken / "model.onnx").write_bytes(b"no model")
+    (broken / "model.onnx").write_bytes(UNSERVABLE)
     pl.DataFrame({"file": ["1.png"]}).write_parquet(broken / "reference.parquet")
     client.models.create("broken")
     client.models.add_version("broken", broken)

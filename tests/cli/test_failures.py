@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from cli_runs import Run
-from parts import write_images, write_model
+from parts import UNSERVABLE, write_images, write_model
 from tidegauge.client import Client
 
 PIPELINE = """
@@ -67,7 +67,7 @@ def test_pipeline_runs(run: Run, server: Client, tmp_path: Path) -> None:
 
 def test_a_model_that_cannot_be_served(run: Run, server: Client, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model")
-    (folder / "model.onnx").write_bytes(b"no model")
+    (folder / "model.onnx").write_bytes(UNSERVABLE)
     server.models.create("broken")
     server.models.add_version("broken", folder)
     made = run("deployment", "create", "broken", "--model", "broken", "--version", "1")

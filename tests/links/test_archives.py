@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import io
 import stat
+import struct
 import tarfile
 import zipfile
 
@@ -214,3 +215,65 @@ def test_tar_of_many_files(tmp_path, into):
     files = {f"{n % 7}/{n}": str(n).encode() for n in range(500)}
     assert unpack(make(tmp_path / "a.tar.gz", files), into) == 500
     assert written(into) == files
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("a/One.txt", "a/one.txt"),
+        ("Data/x", "data/y"),
+        ("caf\u00e9.txt", "cafe\u0301.txt"),
+        ("stra\u00dfe", "STRASSE"),
+        ("a", "A/b"),
+    ],
+)
+def test_names_that_differ_only_in_capitals_or_accents_are_refused(tmp_path, into, kind, first, second):
+    with pytest.raises(InvalidInputError, match="differ only in capitals or accents"):
+        unpack(make(tmp_path / kind, {first: b"1", second: b"2"}), into)
+
+
+@KINDS
+@pytest.mark.parametrize("name", ["/".join("a" * 101), "a\nb", "a\x1b[2Jb"])
+def test_names_that_harm_whoever_reads_them_are_refused(tmp_path, into, kind, name):
+    with pytest.raises(InvalidInputError, match="cannot be kept") as caught:
+        unpack(make(tmp_path / kind, {name: b"1"}), into)
+    assert "\x1b" not in caught.value.message
+
+
+def test_folders_are_counted_too(tmp_path, into):
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        for _ in range(50):
+            info = tarfile.TarInfo("again")
+            info.type = tarfile.DIRTYPE
+            archive.addfile(info)
+    with pytest.raises(TooLargeError, match="more than 20 members"):
+        unpack(tmp_path / "a.tar.gz", into, max_files=10)
+
+
+def test_a_table_of_contents_that_would_fill_the_memory_is_refused(tmp_path, into, monkeypatch):
+    make(tmp_path / "a.zip", {f"{n}": b"" for n in range(100)})
+    monkeypatch.setattr("tidegauge.links.archives._MAX_CONTENTS", 1000)
+    with pytest.raises(TooLargeError, match="table of contents"):
+        unpack(tmp_path / "a.zip", into)
+    assert written(into) == {}
+
+
+def test_files_of_a_zip_that_overlap_are_counted_as_often_as_they_unpack(tmp_path, into):
+    """As in David Fifield's bomb: many entries of the table of contents name the same bytes."""
+    path = make_zip(tmp_path / "a.zip", {"a": bytes(20_000_000)})
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.infolist()[0]
+        start = archive.start_dir
+    data = path.read_bytes()
+    record = data[start : data.rindex(b"PK\x05\x06")]
+    names = [bytes([65 + n]) for n in range(26)]
+    table = b"".join(record.replace(b"a", name, 1) if record.count(b"a") == 1 else b"" for name in names)
+    if not table:  # the letter stands elsewhere in the record, too
+        table = b"".join(record[:-1] + name for name in names)
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 26, 26, len(table), start, 0)
+    path.write_bytes(data[:start] + table + end)
+    assert entry.file_size == 20_000_000
+    with pytest.raises(InvalidInputError):
+        unpack(path, into)
+    assert sum(file.stat().st_size for file in into.rglob("*") if file.is_file()) < 100_000_000

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 
 from parts_receivers import http_receiver
-from tidegauge.errors import InvalidInputError, UnavailableError
+from tidegauge.errors import InvalidInputError, TooLargeError, UnavailableError
 from tidegauge.links import folders, git
 from tidegauge.links.addresses import Gate
 
@@ -229,3 +230,91 @@ def test_private_hosts_are_for_operators(tmp_path):
 def test_a_public_host_without_an_address_is_said(tmp_path):
     with pytest.raises(InvalidInputError, match="has no address"):
         git.fetch("https://no-such-host.invalid/x.git", "", tmp_path / "into", PRIVATE)
+
+
+def test_submodules_and_large_files_elsewhere_are_not_fetched(repository, tmp_path, monkeypatch):
+    with http_receiver() as receiver:
+        (repository / ".gitmodules").write_text(
+            f'[submodule "sub"]\n\tpath = sub\n\turl = {receiver.url}/sub.git\n'
+        )
+        (repository / ".lfsconfig").write_text(f"[lfs]\n\turl = {receiver.url}/lfs\n")
+        (repository / ".gitattributes").write_text("*.big filter=lfs\n")
+        (repository / "x.big").write_text("version https://git-lfs.github.com/spec/v1\n")
+        mark = tmp_path / "mark"
+        config = tmp_path / "config"
+        config.write_text(
+            "[submodule]\n\trecurse = true\n"
+            f'[filter "lfs"]\n\tsmudge = touch {mark}; cat\n\trequired = true\n'
+        )
+        run(repository, "update-index", "--add", "--cacheinfo", "160000", "a" * 40, "sub")
+        run(repository, "add", ".gitmodules", ".lfsconfig", ".gitattributes", "x.big")
+        run(repository, "commit", "-q", "-m", "more")
+        monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+        git.fetch(str(repository), "", tmp_path / "into", PRIVATE)
+        assert receiver.requests == []
+    assert not mark.exists()
+    assert (tmp_path / "into" / "x.big").read_text().startswith("version")
+
+
+def test_a_repository_brings_no_hooks_and_no_settings(repository, tmp_path):
+    mark = tmp_path / "mark"
+    hook = repository / ".git" / "hooks" / "post-checkout"
+    hook.write_text(f"#!/bin/sh\ntouch {mark}\n")
+    hook.chmod(0o755)
+    run(repository, "config", "core.fsmonitor", f"touch {mark}")
+    git.fetch(str(repository), "", tmp_path / "into", PRIVATE)
+    assert not mark.exists()
+    assert not (tmp_path / "into" / ".git" / "hooks").exists()
+    assert "fsmonitor" not in (tmp_path / "into" / ".git" / "config").read_text()
+
+
+def test_links_that_lead_out_of_a_checkout_are_not_read(repository, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    (repository / "out").symlink_to(secret)
+    (repository / "up").symlink_to("../../secret")
+    (repository / "config").symlink_to(".git/config")
+    (repository / "folder").symlink_to("/etc")
+    run(repository, "add", ".")
+    run(repository, "commit", "-q", "-m", "links")
+    git.fetch(str(repository), "", tmp_path / "into", PRIVATE)
+    tree = folders.walk(tmp_path / "into")
+    assert tree.paths == ("data/A/file.txt",)
+    assert {problem.file for problem in tree.problems} == {"out", "up", "config", "folder"}
+    for path in ("folder", "up", "../secret"):
+        with pytest.raises(InvalidInputError):
+            folders.sub_path(tmp_path / "into", path)
+
+
+def test_a_repository_that_is_too_large_is_stopped(repository, tmp_path):
+    (repository / "large").write_bytes(os.urandom(3_000_000))
+    run(repository, "add", ".")
+    run(repository, "commit", "-q", "-m", "large")
+    with pytest.raises(TooLargeError, match="more than 1000000 bytes"):
+        git.fetch(str(repository), "", tmp_path / "into", PRIVATE, max_bytes=1_000_000)
+
+
+def test_who_asks_is_shown_to_the_server_and_not_among_the_arguments(tmp_path, monkeypatch):
+    seen = []
+    start = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda args, **rest: seen.append(args) or start(args, **rest))
+    with http_receiver() as receiver, pytest.raises(InvalidInputError):
+        git.fetch(f"{receiver.url}/x.git", "", tmp_path / "into", PRIVATE, secret="me:wo%40rd")
+    packed = base64.b64encode(b"me:wo@rd").decode()
+    assert receiver.requests[0].headers["authorization"] == f"Basic {packed}"
+    assert seen
+    assert not [part for args in seen for part in args if "rd" in part and "me:" in part]
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("/srv/x", True),
+        ("file:///srv/x", True),
+        ("x/y", True),
+        ("git@a.org:x", False),
+        ("https://a.org/x", False),
+    ],
+)
+def test_folders_of_this_machine_are_told_from_hosts(url, local):
+    assert git.is_local(url) is local

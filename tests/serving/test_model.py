@@ -8,6 +8,7 @@ import orjson
 import pytest
 from onnx import TensorProto, helper
 
+from parts import UNSERVABLE
 from serving.models import identity_model, image_model, save, value
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.serving.__main__ import parse
@@ -39,7 +40,7 @@ def test_a_folder_without_a_model_is_named(tmp_path):
 
 
 def test_a_broken_model_is_named_in_one_line(tmp_path):
-    (tmp_path / "model.onnx").write_bytes(b"no model")
+    (tmp_path / "model.onnx").write_bytes(UNSERVABLE)
     with pytest.raises(InvalidInputError, match="cannot be loaded") as caught:
         load_model(tmp_path, None, None)
     assert "\n" not in caught.value.message

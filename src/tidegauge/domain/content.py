@@ -16,6 +16,7 @@ from tidegauge.domain.labels import label_text
 from tidegauge.errors import InvalidInputError
 
 MAX_FILES = 1_000_000
+MAX_BYTES = 20 * 1024**3  # of the files of a version that come from elsewhere
 MAX_PATH = 1024  # characters
 MAX_LABEL = 200  # bytes; a folder of this name can be written
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")

@@ -7,19 +7,21 @@ import lzma
 import os
 import stat
 import tarfile
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
-from tidegauge.domain.content import MAX_FILES, MAX_PATH, printable
+from tidegauge.domain.content import MAX_BYTES, MAX_FILES, MAX_PATH, printable
 from tidegauge.errors import InvalidInputError, TooLargeError
 
-_GIB = 1024**3
 _BLOCK = 1024 * 1024
 _MAX_HEADER = 1024 * 1024  # bytes of one tar header; real ones have a few hundred
+_DEEPEST = 100  # folders in one another
+_MAX_CONTENTS = 256 * 1024 * 1024  # bytes of a zip's table of contents, which is read as a whole
 _RATIO_COUNTS_FROM = 64 * 1024 * 1024  # small files may well shrink a thousandfold
 _BROKEN = (
     zipfile.BadZipFile,
@@ -39,7 +41,7 @@ def unpack(
     archive_path: Path,
     folder: Path,
     *,
-    max_bytes: int = 20 * _GIB,
+    max_bytes: int = MAX_BYTES,
     max_files: int = MAX_FILES,
     max_ratio: float = 200.0,
 ) -> int:
@@ -77,6 +79,26 @@ class _Limit:
     max_ratio: float
     files: int = 0
     written: int = 0
+    members: int = 0
+    spelled: dict[str, str] = field(default_factory=dict)
+
+    def add_member(self, name: str) -> None:
+        """Count a member of any kind: folders cost time, too."""
+        self.members += 1
+        if self.members > 2 * self.max_files:
+            raise TooLargeError(f"The archive holds more than {2 * self.max_files} members (at {name!r}).")
+
+    def spell(self, parts: Sequence[str]) -> None:
+        """Refuse two names that only some file systems tell apart: one would be written over the other."""
+        for count in range(1, len(parts) + 1):
+            name = "/".join(parts[:count])
+            plain = unicodedata.normalize("NFC", name).casefold()
+            other = self.spelled.setdefault(name if plain == name else plain, name)
+            if other != name:
+                raise InvalidInputError(
+                    f"The archive holds {printable(other)!r} and {printable(name)!r}, which differ only in "
+                    "capitals or accents; give them names that differ everywhere."
+                )
 
     def add_file(self, name: str) -> None:
         self.files += 1
@@ -103,19 +125,31 @@ class _Readable(Protocol):
 def _unpack_zip(file: IO[bytes], target: Path, limit: _Limit) -> None:
     name = "its table of contents"
     try:
+        _check_contents(file)
         with zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
                 name = printable(member.filename)
+                limit.add_member(name)
                 kind = stat.S_IFMT(member.external_attr >> 16)
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                     raise _no_link(name)
                 if member.is_dir():
-                    _make_folder(target, member.filename)
+                    _make_folder(target, member.filename, limit)
                     continue
                 with archive.open(member) as content:
                     _write(content, target, member.filename, limit)
     except _BROKEN as error:
         raise _damaged(name, error) from error
+
+
+def _check_contents(file: IO[bytes]) -> None:
+    """Refuse a table of contents that would fill the memory before its first file is counted."""
+    found = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # noqa: SLF001 - as ZipFile finds it
+    if found and found[5] > _MAX_CONTENTS:
+        raise TooLargeError(
+            f"The archive's table of contents is more than {_MAX_CONTENTS} bytes; send parts."
+        )
+    file.seek(0)
 
 
 def _unpack_tar(file: IO[bytes] | gzip.GzipFile, target: Path, limit: _Limit) -> None:
@@ -125,8 +159,9 @@ def _unpack_tar(file: IO[bytes] | gzip.GzipFile, target: Path, limit: _Limit) ->
         with tarfile.open(fileobj=headers, mode="r:") as archive:  # type: ignore[call-overload]
             for member in _members(archive, headers):
                 name = printable(member.name)
+                limit.add_member(name)
                 if member.isdir():
-                    _make_folder(target, member.name)
+                    _make_folder(target, member.name, limit)
                     continue
                 if not member.isreg() or member.issparse():
                     raise _no_link(name)
@@ -174,7 +209,7 @@ class _Headers:
 def _write(content: _Readable, target: Path, name: str, limit: _Limit) -> None:
     shown = printable(name)
     limit.add_file(shown)
-    path = _inside(target, name)
+    path = _inside(target, name, limit)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as out:
@@ -187,21 +222,23 @@ def _write(content: _Readable, target: Path, name: str, limit: _Limit) -> None:
         ) from error
 
 
-def _make_folder(target: Path, name: str) -> None:
+def _make_folder(target: Path, name: str, limit: _Limit) -> None:
     try:
-        _inside(target, name).mkdir(parents=True, exist_ok=True)
+        _inside(target, name, limit).mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise InvalidInputError(f"The archive holds {printable(name)!r} as file and as folder.") from error
 
 
-def _inside(target: Path, name: str) -> Path:
+def _inside(target: Path, name: str, limit: _Limit) -> Path:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     wrong = name.startswith("/") or ".." in parts or any(character in name for character in "\\\0")
+    wrong = wrong or len(parts) > _DEEPEST or any(ord(character) < 32 for character in name)
     if wrong or len(name) > MAX_PATH or (parts and parts[0].endswith(":")):
         raise InvalidInputError(
             f"The archive's member {printable(name[:MAX_PATH])!r} would be written outside the folder, or "
             "its name cannot be kept; pack relative paths without '..' or '\\'."
         )
+    limit.spell(parts)
     path = target.joinpath(*parts)
     # No link is ever written, but the folder may have held one before.
     if os.path.realpath(path.parent if parts else path) != str(path.parent if parts else path):

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from tidegauge.errors import InvalidInputError, UnavailableError
+from tidegauge.domain.content import MAX_BYTES
+from tidegauge.errors import InvalidInputError, TooLargeError, UnavailableError
 from tidegauge.links.addresses import Gate, split
 
 _TIMEOUT = 900.0  # seconds for a whole clone
+_LOOK = 2.0  # between looks at how much has come
 _PROTOCOLS = "file:git:http:https:ssh"
 _OPTIONS = (
     "protocol.ext.allow=never",  # ext:: runs any command
@@ -66,14 +70,27 @@ def check(url: str, branch: str, gate: Gate) -> None:
         gate.check_host(host, port or _PORTS[scheme], "source.url")
 
 
+def is_local(url: str) -> bool:
+    """Tell whether a git URL is a folder of this machine."""
+    return not _host(url)[1]
+
+
 def fetch(
-    url: str, branch: str, folder: Path, gate: Gate, timeout: float = _TIMEOUT, *, secret: str = ""
+    url: str,
+    branch: str,
+    folder: Path,
+    gate: Gate,
+    timeout: float = _TIMEOUT,
+    *,
+    secret: str = "",
+    max_bytes: int = MAX_BYTES,
 ) -> str:
     """Clone the newest commit of ``branch`` (or of the default branch) into an empty folder; return its hash.
 
     ``secret`` is user:password, or a token, for https. Hooks, submodules, large files kept elsewhere (LFS)
     and redirects are not followed. Raises InvalidInputError for a URL or branch that cannot be fetched or
-    that ``gate`` refuses, UnavailableError when git is missing or takes longer than ``timeout`` seconds.
+    that ``gate`` refuses, TooLargeError for what is more than ``max_bytes`` on the disk, UnavailableError
+    when git is missing or takes longer than ``timeout`` seconds.
     """
     check(url, branch, gate)
     place = _pinned(url, gate)
@@ -82,7 +99,8 @@ def fetch(
     # --no-local: only then does --depth count for a local path, and nothing is hard-linked.
     clone = ["clone", "--quiet", "--depth=1", "--single-branch", "--no-tags", "--no-local", "--template="]
     whole = [*options, *clone, *chosen, "--", place.url, str(folder)]
-    code, _, error = _git(whole, timeout, {**place.environment, **_signed(secret)})
+    bound = _Bound(folder, max_bytes)
+    code, _, error = _git(whole, timeout, {**place.environment, **_signed(secret)}, bound)
     if code:
         raise _failure(url, branch, error)
     code, commit, _ = _git(["-C", str(folder), "rev-parse", "--verify", "HEAD"], timeout)
@@ -162,7 +180,31 @@ def _check(field: str, value: str) -> None:
         )
 
 
-def _git(arguments: list[str], timeout: float, more: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+@dataclass(frozen=True)
+class _Bound:
+    """How much a folder may come to hold."""
+
+    folder: Path
+    most: int
+
+    def check(self) -> None:
+        size = 0
+        for base, _, names in os.walk(self.folder):
+            for name in names:
+                with contextlib.suppress(OSError):  # renamed since it was listed
+                    size += os.lstat(os.path.join(base, name)).st_size  # noqa: PTH118 - a million of them
+        if size > self.most:
+            raise TooLargeError.of(
+                "source.url", f"The repository is more than {self.most} bytes; give a smaller one."
+            )
+
+
+def _git(
+    arguments: list[str],
+    timeout: float,
+    more: Mapping[str, str] | None = None,
+    bound: _Bound | None = None,
+) -> tuple[int, str, str]:
     program = shutil.which("git")
     if program is None:
         raise UnavailableError("The git command is missing on the server; install git and import again.")
@@ -185,15 +227,33 @@ def _git(arguments: list[str], timeout: float, more: Mapping[str, str] | None = 
         start_new_session=True,
     ) as process:
         try:
-            out, error = process.communicate(timeout=timeout)
+            out, error = _wait(process, timeout, bound)
         except BaseException as stop:
-            os.killpg(process.pid, signal.SIGKILL)  # git's helpers too
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # git's helpers too
             if isinstance(stop, subprocess.TimeoutExpired):
                 raise UnavailableError(
                     f"git did not finish within {timeout:g} seconds; try again or give a smaller repository."
                 ) from stop
             raise
         return process.returncode, out, error
+
+
+def _wait(process: subprocess.Popen[str], timeout: float, bound: _Bound | None) -> tuple[str, str]:
+    """Wait for the end, and look from time to time at how much there is by now."""
+    deadline = time.monotonic() + timeout
+    while bound is not None:
+        left = deadline - time.monotonic()
+        try:
+            out, error = process.communicate(timeout=max(0.0, min(left, _LOOK)))
+        except subprocess.TimeoutExpired:
+            if left <= _LOOK:
+                raise subprocess.TimeoutExpired(process.args, timeout) from None
+            bound.check()
+        else:
+            bound.check()
+            return out, error
+    return process.communicate(timeout=timeout)
 
 
 # Set while git itself runs us (a hook), they would point the clone at the wrong repository.

@@ -187,7 +187,9 @@ class Baselines:
         """
         if not monitor.baseline:
             return None
-        with np.load(io.BytesIO(self._store.get(_path(monitor.id, monitor.baseline)))) as file:
+        with np.load(
+            io.BytesIO(self._store.get(_path(monitor.id, monitor.baseline))), allow_pickle=False
+        ) as file:
             arrays = dict(file)
         description = orjson.loads(arrays[_DESCRIPTION].tobytes())
         names = tuple(f"event {id_} [" for id_ in event_ids)

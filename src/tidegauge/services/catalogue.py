@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import shutil
 import tempfile
@@ -14,14 +15,16 @@ from typing import Any
 import orjson
 
 from tidegauge.domain.catalogue import Repository, RepositoryKind, Source, SourceType, Version, VersionState
-from tidegauge.domain.content import ContentForm, Manifest
+from tidegauge.domain.content import MAX_BYTES, MAX_FILES, ContentForm, Manifest
 from tidegauge.domain.identity import check_name, new_id
+from tidegauge.domain.onnx_file import check_onnx
 from tidegauge.errors import (
     ConflictError,
     ForbiddenError,
     InvalidInputError,
     NotFoundError,
     TidegaugeError,
+    TooLargeError,
     all_of,
 )
 from tidegauge.links import archives, folders, git
@@ -102,12 +105,24 @@ class Catalogue:
             )
 
     def _check_folder(self, owner: str, source: Source) -> None:
-        """Refuse a folder of this machine to who is no operator: what the server has lies in some."""
-        user = self._database.users.find(name=owner) if source.type is SourceType.FOLDER else None
+        """Refuse a folder of this machine to who is no operator, and the server's own to everybody."""
+        local = source.type is SourceType.FOLDER or (
+            source.type is SourceType.GIT and git.is_local(source.url)
+        )
+        if not local:
+            return
+        user = self._database.users.find(name=owner)
         if user is not None and not user.is_operator:
             raise ForbiddenError(
-                "source.type is 'folder', which is read on the server's machine; only operators may do that. "
-                "Upload the files, or give a git URL or a bucket."
+                f"source.type is {source.type.value!r} and source.url a folder of the server's machine; only "
+                "operators may read one. Upload the files, or give a git URL or a bucket."
+            )
+        folder = Path(source.url.removeprefix("file://")).expanduser().resolve()
+        home = self._uploads.parent.resolve()
+        if folder.is_relative_to(home) or home.is_relative_to(folder):
+            raise InvalidInputError.of(
+                "source.url",
+                f"source.url is {source.url!r}, where this server keeps what is secret; give another folder.",
             )
 
     def page(self, kind: RepositoryKind, asker: Asker, query: Query) -> Page[Repository]:
@@ -270,11 +285,7 @@ class Catalogue:
             commit = git.fetch(source.url, source.branch, scratch, gate, secret=repository.secret)
             return folders.sub_path(scratch, source.sub_path), {"commit": commit}
         if source.type is SourceType.S3:
-            bucket = ObjectStore(source.whole_url)
-            for info in bucket.list(""):
-                place = folders.inside(scratch, info.path, "source.url")
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes(bucket.get(info.path))
+            self._copy_bucket(ObjectStore(source.whole_url), scratch)
             return scratch, {}
         folder = Path(source.url).expanduser()
         if not folder.is_dir():
@@ -282,6 +293,21 @@ class Catalogue:
                 "source.url", f"source.url is {source.url!r}, which is not a folder on the server's machine."
             )
         return folders.sub_path(folder, source.sub_path), {}
+
+    @staticmethod
+    def _copy_bucket(bucket: ObjectStore, scratch: Path) -> None:
+        """Copy what lies below a prefix, as much as an archive may unpack to."""
+        size = 0
+        for count, info in enumerate(bucket.list(""), 1):
+            size += info.size
+            if size > MAX_BYTES or count > MAX_FILES:
+                raise TooLargeError(
+                    f"The prefix has more than {MAX_BYTES} bytes or {MAX_FILES} objects; give a smaller one."
+                )
+            place = folders.inside(scratch, info.path, "source.url")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with io.BufferedReader(bucket.open(info.path)) as taken, place.open("wb") as copy:
+                shutil.copyfileobj(taken, copy)
 
     def _progress(self, version_id: str, done: int, total: int) -> None:
         if done == total or done % max(1, total // _PROGRESS_STEPS) == 0:
@@ -312,6 +338,7 @@ def _describe_model(folder: Path) -> dict[str, Any]:
     """Read what a model folder says of itself; a model is served as ONNX only, never unpickled."""
     if not (folder / "model.onnx").is_file():
         raise InvalidInputError("The upload has no model.onnx at its top level; export the model as ONNX.")
+    check_onnx(folder / "model.onnx")
     described: dict[str, Any] = {}
     for name in ("model.json", "metrics.json"):
         path = folder / name

@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime as ort
 import orjson
 
+from tidegauge.domain.onnx_file import check_onnx
 from tidegauge.domain.tensors import DTYPES, Array
 from tidegauge.errors import InvalidInputError, NotFoundError
 
@@ -123,6 +124,7 @@ def load_model(model_dir: Path, name: str | None, version: str | None, threads: 
         raise NotFoundError(f"There is no {MODEL_FILE} in {model_dir}; export the model as ONNX into it.")
     if threads < 1:
         raise InvalidInputError.of("threads", f"threads is {threads}; it must be at least 1.")
+    check_onnx(path)
     described = _describe(model_dir / DESCRIPTION_FILE)
     model = Model(
         _session(path, threads),
