@@ -75,6 +75,7 @@ from tidegauge.services.schedule import Schedule
 from tidegauge.services.senders import Senders
 from tidegauge.services.showing import Showing
 from tidegauge.services.sign_ins import SignIns
+from tidegauge.services.single_sign_on import build_single_sign_on
 from tidegauge.services.sources.bundle import Sources
 from tidegauge.services.sources.custom import CustomFunctions
 from tidegauge.services.sources.drift import CustomDrift
@@ -212,6 +213,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
     catalogue = Catalogue(database, store, worker, home, now, gates)
     people = People(database, now, timedelta(hours=settings.session_idle_hours))
     sign_ins = SignIns(database, people, Passwords(), timedelta(hours=settings.session_hours), now)
+    accounts = Accounts(database, sign_ins, now)
     traffic = Traffic(database, InferenceLog(store), now)
     supervisor = Supervisor(
         database,
@@ -261,7 +263,8 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         people=people,
         gates=gates,
         sign_ins=sign_ins,
-        accounts=Accounts(database, sign_ins, now),
+        accounts=accounts,
+        single_sign_on=build_single_sign_on(settings, database, sign_ins, accounts, now),
         auditing=Auditing(database, now),
         health=monitoring.health,
         captures=Captures(database, now),
@@ -361,6 +364,8 @@ def stop(services: Services) -> None:
     services.pipelines.close()
     services.worker.close()
     services.collector.close()
+    if services.single_sign_on is not None:
+        services.single_sign_on.close()
     services.database.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,15 @@ class Settings:
     keep_bytes: int = 0
     session_idle_hours: int = 24  # that a sign-in in a browser lasts without use
     session_hours: int = 720  # that it lasts at most
+    oidc_issuer: str = ""  # URL of a provider of sign-ins by OpenID Connect; empty: none
+    oidc_client_id: str = ""
+    oidc_client_secret: str = field(default="", repr=False)
+    oidc_client_secret_file: str = ""  # in place of it
+    oidc_scopes: str = "openid profile email"
+    oidc_groups_claim: str = "groups"
+    oidc_allowed_groups: str = ""  # with commas; empty: everybody whom the provider knows
+    oidc_operator_groups: str = ""  # with commas; empty: roles are given here
+    oidc_label: str = "single sign-on"  # on the button
     workers: int = 2  # threads that look at windows; 0: `tidegauge worker` does
     secrets_key: str = ""  # file with the key that seals secrets; empty: in the home folder
     allow_private_urls: bool = False  # of those who are not operators
@@ -56,6 +65,19 @@ class Settings:
     def key_file(self) -> Path:
         """The file with the key that seals secrets."""
         return Path(self.secrets_key).expanduser() if self.secrets_key else self.home.absolute() / KEY_FILE
+
+    @property
+    def oidc_secret(self) -> str:
+        """The secret of this cluster at the provider; InvalidInputError where its file cannot be read."""
+        if not self.oidc_client_secret_file:
+            return self.oidc_client_secret
+        try:
+            return Path(self.oidc_client_secret_file).expanduser().read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInputError.of(
+                "oidc_client_secret_file",
+                f"oidc_client_secret_file is {self.oidc_client_secret_file!r}, which cannot be read.",
+            ) from error
 
     @property
     def is_private(self) -> bool:
@@ -129,9 +151,31 @@ def load_settings(
     ):
         if not 1 <= hours <= MOST_SESSION_HOURS:
             raise InvalidInputError.of(name, f"{name} is {hours}; use 1 to {MOST_SESSION_HOURS:,}.")
+    _check_oidc(settings)
     if not 0 <= settings.workers <= 64:
         raise InvalidInputError.of("workers", f"workers is {settings.workers}; use a number from 0 to 64.")
     return settings
+
+
+def _check_oidc(settings: Settings) -> None:
+    """Raise InvalidInputError for a provider of sign-ins that could not be asked."""
+    if not settings.oidc_issuer:
+        return
+    if not _is_safe(settings.oidc_issuer):
+        raise InvalidInputError.of(
+            "oidc_issuer",
+            f"oidc_issuer is {settings.oidc_issuer!r}; give the provider's https URL, as it calls itself.",
+        )
+    if not settings.oidc_client_id:
+        raise InvalidInputError.of(
+            "oidc_client_id",
+            "oidc_client_id is missing; give the id that this cluster has at the provider.",
+        )
+
+
+def _is_safe(issuer: str) -> bool:
+    """Tell whether a provider is asked over TLS, or is on this machine."""
+    return issuer.startswith(("https://", "http://127.0.0.1:", "http://localhost:"))
 
 
 def _from_file(path: Path, known: Mapping[str, Any]) -> list[tuple[str, Any, str]]:

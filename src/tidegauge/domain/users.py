@@ -38,6 +38,7 @@ class Means(StrEnum):
 
     PASSWORD = "password"  # noqa: S105 - no secret
     TOKEN = "token"  # noqa: S105 - no secret
+    PROVIDER = "provider"  # single sign-on
 
 
 @dataclass(frozen=True)

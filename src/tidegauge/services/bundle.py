@@ -34,6 +34,7 @@ from tidegauge.services.schedule import Schedule
 from tidegauge.services.senders import Senders
 from tidegauge.services.showing import Showing
 from tidegauge.services.sign_ins import SignIns
+from tidegauge.services.single_sign_on import SingleSignOn
 from tidegauge.services.supervisor import Supervisor
 from tidegauge.services.traffic import Traffic
 from tidegauge.services.upkeep.keeper import Keeper
@@ -55,6 +56,7 @@ class Services:
     sign_ins: SignIns
     accounts: Accounts
     auditing: Auditing
+    single_sign_on: SingleSignOn | None
     health: Health
     captures: Captures
     catalogue: Catalogue

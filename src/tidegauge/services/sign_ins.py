@@ -80,6 +80,10 @@ class SignIns:
             )
         return self._begin(caller.user, Means.TOKEN, address, agent, caller.token)
 
+    def by_provider(self, user: User, address: str, agent: str) -> tuple[Session, str]:
+        """Sign in a user whom a provider has recognised."""
+        return self._begin(user, Means.PROVIDER, address, agent)
+
     def check(self, name: str, password: str, address: str) -> User:
         """Return the user that has this name and password; raises as ``by_password`` does."""
         user, stored = self._verified(name, password, address)

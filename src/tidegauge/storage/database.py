@@ -48,6 +48,7 @@ from tidegauge.domain.observation import (
 from tidegauge.domain.pipeline import PipelineRun
 from tidegauge.domain.retraining import Retraining
 from tidegauge.domain.series import WindowResult
+from tidegauge.domain.single_sign_on import Identity, SignInRequest
 from tidegauge.domain.users import Password, Session, Token, User
 from tidegauge.errors import InvalidInputError, UnavailableError
 from tidegauge.settings import KEY_FILE
@@ -143,6 +144,8 @@ class Database:
         self.passwords = Rows(connections, tables.passwords, Password, "password")
         self.tokens = Rows(connections, tables.tokens, Token, "token")
         self.sessions = Rows(connections, tables.sessions, Session, "session")
+        self.identities = Rows(connections, tables.identities, Identity, "identity")
+        self.sign_in_requests = Rows(connections, tables.sign_in_requests, SignInRequest, "sign-in")
         self.attempts = Attempts(connections)
         self.audit = AuditLog(connections)
         self.repositories = Rows(connections, tables.repositories, Repository, "repository")

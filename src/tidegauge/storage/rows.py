@@ -249,6 +249,12 @@ class Rows(Generic[T]):
         with self._connections.begin() as connection:
             return int(connection.execute(statement, _values(where)).rowcount)
 
+    def delete_before(self, column: str, moment: datetime) -> int:
+        """Delete the rows whose time in a column is before a moment; return how many there were."""
+        with self._connections.begin() as connection:
+            statement = delete(self._table).where(self._table.c[column] < moment)
+            return int(connection.execute(statement).rowcount)
+
     def delete_below(self, column: str, prefix: str, **where: Any) -> int:
         """Delete the rows whose text in a column begins with ``prefix``; return how many there were."""
         begins = self._table.c[column].startswith(prefix, autoescape=True)

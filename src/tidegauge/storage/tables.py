@@ -146,6 +146,29 @@ attempts = Table(
     Index(None, "last_at"),
 )
 
+identities = Table(
+    "identities",
+    metadata,
+    _id(),
+    _parent("user_id", "users"),
+    _text("issuer"),
+    _text("subject"),
+    _time("created_at"),
+    UniqueConstraint("issuer", "subject"),
+)
+
+sign_in_requests = Table(
+    "sign_in_requests",
+    metadata,
+    _id(),
+    _text("nonce"),
+    _text("verifier"),
+    _text("redirect_uri"),
+    _text("next"),
+    _time("expires_at"),
+    Index(None, "expires_at"),
+)
+
 # Only ever added to: triggers of the migration refuse every change.
 audit_entries = Table(
     "audit_entries",

@@ -105,7 +105,7 @@ def _counts(scope: Scope, noted: Noted, status: int) -> bool:
         return False
     if status == 401 and "authorization" in Headers(scope=scope):
         return True
-    return scope["method"] not in _READING and bool(noted.caller or noted.means)
+    return bool(noted.means) or (scope["method"] not in _READING and noted.caller is not None)
 
 
 def _subject(scope: Scope, start: Message, body: Message) -> str:

@@ -8,8 +8,10 @@ from fastapi import Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from tidegauge.domain.users import Means
-from tidegauge.errors import NotSignedInError, TidegaugeError
+from tidegauge.errors import NotFoundError, NotSignedInError, TidegaugeError
+from tidegauge.services.bundle import Services
 from tidegauge.services.sign_ins import OneTimePasswordError
+from tidegauge.services.single_sign_on import Returned, SingleSignOn
 from tidegauge.ui import words
 from tidegauge.ui.site import HEADERS, Pages, render
 from tidegauge.web.access import OPEN, Caller, Everything
@@ -17,14 +19,15 @@ from tidegauge.web.auditing import signed_in_as, signing_in
 from tidegauge.web.credentials import COOKIE, address_of, agent_of, sign_in_with
 from tidegauge.web.errors import headers_of, status_of
 
-_CHOOSE = "/sign-in/password"
+_CHOOSE, _PROVIDER = "/sign-in/password", "/sign-in/provider"
+_STATE = "tidegauge_state"  # cookie of a browser that is away at the provider
 
 router = Pages()
 
 
 @router.get("/sign-in", openapi_extra=OPEN)
-def sign_in_page(next: str = "/") -> Response:  # noqa: A002 - the name in the URL
-    return _ask(next)
+def sign_in_page(services: Everything, next: str = "/") -> Response:  # noqa: A002 - the name in the URL
+    return _ask(services, next)
 
 
 @router.post("/sign-in", openapi_extra=OPEN)
@@ -49,12 +52,59 @@ def sign_in(
         return _go(f"{_CHOOSE}?name={words.quoted(name.strip())}&next={words.quoted(words.own_path(next))}")
     except NotSignedInError as error:
         if name or password:
-            return _ask(next, error, name=name, field="password")
-        return _ask(next, NotSignedInError("The token is not valid; paste it whole, it begins with tg_."))
+            return _ask(services, next, error, name=name, field="password")
+        return _ask(
+            services, next, NotSignedInError("The token is not valid; paste it whole, it begins with tg_.")
+        )
     except TidegaugeError as error:
-        return _ask(next, error, name=name, field="password" if name or password else "token")
+        return _ask(services, next, error, name=name, field="password" if name or password else "token")
     signed_in_as(request, session)
     return sign_in_with(request, _go(words.own_path(next)), secret)
+
+
+@router.get(_PROVIDER, openapi_extra=OPEN)
+def leave_for_provider(
+    request: Request,
+    services: Everything,
+    next: str = "/",  # noqa: A002 - the name in the URL
+) -> Response:
+    """Send a browser to the provider, with what it has to bring back."""
+    try:
+        url, state = _single_sign_on(services).begin(_callback(request), words.own_path(next))
+    except TidegaugeError as error:
+        return _ask(services, next, error, field="provider")
+    response = RedirectResponse(url, 303, headers=HEADERS)
+    secure = request.url.scheme == "https"
+    response.set_cookie(
+        _STATE, state, max_age=600, path=_PROVIDER, httponly=True, samesite="lax", secure=secure
+    )
+    return response
+
+
+@router.get(f"{_PROVIDER}/callback", openapi_extra=OPEN)
+def return_from_provider(
+    request: Request,
+    services: Everything,
+    code: str = "",
+    state: str = "",
+    iss: str = "",
+    error: str = "",
+) -> Response:
+    """Sign in who comes back from the provider."""
+    signing_in(request, Means.PROVIDER)
+    returned = Returned(code, state, request.cookies.get(_STATE, ""), iss, error)
+    try:
+        session, secret, target = _single_sign_on(services).finish(
+            returned, address_of(request), agent_of(request)
+        )
+    except TidegaugeError as refused:
+        page = _ask(services, "/", refused, field="provider")
+        page.delete_cookie(_STATE, path=_PROVIDER)
+        return page
+    signed_in_as(request, session)
+    response = sign_in_with(request, _go(target), secret)
+    response.delete_cookie(_STATE, path=_PROVIDER)
+    return response
 
 
 @router.get(_CHOOSE, openapi_extra=OPEN)
@@ -102,13 +152,31 @@ def sign_out(caller: Caller, services: Everything) -> Response:
     return response
 
 
+def _single_sign_on(services: Services) -> SingleSignOn:
+    if services.single_sign_on is None:
+        raise NotFoundError("This cluster has no single sign-on; sign in with a password or a token.")
+    return services.single_sign_on
+
+
+def _callback(request: Request) -> str:
+    return f"{str(request.base_url).rstrip('/')}{_PROVIDER}/callback"
+
+
 def _ask(
-    next_: str, error: TidegaugeError | None = None, *, name: str = "", field: str = "token"
+    services: Services,
+    next_: str,
+    error: TidegaugeError | None = None,
+    *,
+    name: str = "",
+    field: str = "token",
 ) -> Response:
     """Render the sign-in, with what is wrong at its field."""
     errors = {field: error.message} if error else {}
     status = status_of(error)[0] if error else 200
-    page = render("sign_in/sign_in.html", status, next=words.own_path(next_), name=name, errors=errors)
+    label = services.single_sign_on.label if services.single_sign_on else ""
+    page = render(
+        "sign_in/sign_in.html", status, next=words.own_path(next_), name=name, errors=errors, label=label
+    )
     page.headers.update(headers_of(error) if error else {})
     return page
 
