@@ -20,9 +20,11 @@ from tidegauge import __version__, charts
 from tidegauge.api import audit as audit_api
 from tidegauge.api import catalogue as catalogue_api
 from tidegauge.api import channels as channels_api
+from tidegauge.api import clusters as clusters_api
 from tidegauge.api import collector as collector_api
 from tidegauge.api import deployments as deployments_api
 from tidegauge.api import errors as api_errors
+from tidegauge.api import link as link_api
 from tidegauge.api import metrics as metrics_api
 from tidegauge.api import monitors as monitors_api
 from tidegauge.api import people as people_api
@@ -53,6 +55,10 @@ from tidegauge.services.health import Health
 from tidegauge.services.history import History
 from tidegauge.services.labels import Labels
 from tidegauge.services.letters import Letters
+from tidegauge.services.linking.clusters import Clusters
+from tidegauge.services.linking.exporting import Exporting
+from tidegauge.services.linking.following import Following
+from tidegauge.services.linking.importing import Importing
 from tidegauge.services.monitors import Monitors
 from tidegauge.services.notifications import Notifications
 from tidegauge.services.noting import Noting
@@ -228,6 +234,9 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
     def flush() -> None:
         collector.flush()  # the collector is made last
 
+    def follow() -> None:
+        following.kick()  # and what follows after what imports
+
     deployments = Deployments(database, store, catalogue, supervisor, gates, flush, now, settings.role)
     draw = Pictures(database, charts.of_alert).draw
     notifications = Notifications(database, settings.address, now, draw, gates=gates)
@@ -254,6 +263,9 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
     erasures = Erasures(
         database, collector.log, monitoring.files, baselines, monitoring.runs, worker, flush, now
     )
+    clusters = Clusters(database, gates, now)
+    importing = Importing(database, catalogue, clusters, follow, now)
+    following = Following(database, store, clusters, importing, erasures, now)
     showing = Showing(database, catalogue, monitoring.logs, collector.log, monitoring.files, baselines)
     return Services(
         settings=settings,
@@ -297,6 +309,10 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         schedule=monitoring.schedule,
         retention=monitoring.retention,
         keeper=monitoring.keeper,
+        clusters=clusters,
+        exporting=Exporting(database, store, catalogue, monitoring.logs, settings.address),
+        importing=importing,
+        following=following,
     )
 
 
@@ -344,6 +360,7 @@ def start(services: Services) -> None:
         (services.examples.start_up, ALL_PARTS),
         (services.health.start, {Part.SERVING}),
         (services.notifications.start, {Part.MONITORING}),
+        (services.following.start, {Part.MONITORING}),
         (services.schedule.start, {Part.MONITORING}),
         (services.keeper.start, set()),
     ):
@@ -355,6 +372,7 @@ def stop(services: Services) -> None:
     """End the background work; nothing acknowledged is lost."""
     services.examples.close()
     services.keeper.close()
+    services.following.close()
     services.schedule.close()
     services.notifications.close()
     services.health.close()
@@ -397,11 +415,13 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(audit_api.router)
     app.include_router(schemas.router)
     app.include_router(metrics_api.build_router())
+    app.include_router(link_api.router)
     app.include_router(collector_api.build_router(services.collector, sender))
     closed = [Depends(signed_in)]
     for kind in RepositoryKind:
         app.include_router(catalogue_api.build_router(kind), dependencies=closed)
     routers = (
+        clusters_api.router,
         deployments_api.router,
         pipelines_api.router,
         monitors_api.router,

@@ -10,6 +10,7 @@ from fastapi.responses import PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 
 from tidegauge.domain.capture import SpanCoverage
+from tidegauge.domain.cluster_link import Followed, Through
 from tidegauge.domain.deployment import Deployment, DeploymentChanges
 from tidegauge.domain.erasure import Erasure
 from tidegauge.domain.log_size import LogSize
@@ -51,6 +52,18 @@ class Registration:
 
 
 @dataclass(frozen=True)
+class ImportRequest:
+    """A deployment of a serving cluster; see ``Importing.add`` for the fields."""
+
+    __pydantic_config__ = STRICT
+    name: str
+    cluster: str
+    namespace: str = ""
+    local_name: str = ""
+    through: Through = Through.LINK
+
+
+@dataclass(frozen=True)
 class TokenRequest:
     __pydantic_config__ = STRICT
     name: str
@@ -85,6 +98,25 @@ def create_deployment(caller: Caller, services: Everything, body: DeploymentRequ
 def register_deployment(caller: Caller, services: Everything, body: Registration) -> Deployment:
     """Add a deployment that is nothing but its events: a server not ours has the model."""
     return services.deployments.register(owner=caller.name, **vars(body))
+
+
+@router.post("/import", status_code=201)
+def import_deployment(caller: Caller, services: Everything, body: ImportRequest) -> Deployment:
+    """Import a deployment of a serving cluster; its model and training data come in the background."""
+    return services.importing.add(
+        caller.name,
+        body.name,
+        body.cluster,
+        body.namespace,
+        local_name=body.local_name,
+        through=body.through,
+    )
+
+
+@router.get("/{deployment_id}/import")
+def show_import(caller: Caller, services: Everything, deployment_id: str) -> Followed:
+    """Tell how far an imported deployment is followed."""
+    return services.importing.followed(services.deployments.get(caller, deployment_id))
 
 
 @router.get("/{deployment_id}")

@@ -25,6 +25,7 @@ from tidegauge.cli.output import (
     show_list,
 )
 from tidegauge.cli.sharing import WHOSE
+from tidegauge.domain.cluster_link import Through
 from tidegauge.domain.deployment import Deployment, DeploymentState
 from tidegauge.errors import InvalidInputError, TidegaugeError
 
@@ -132,6 +133,27 @@ def register(
             f"Send its events to {client.deployments.events_url(made)} with a token of: "
             f"tidegauge deployment token create {made.name} NAME"
         )
+
+
+@app.command("import")
+def import_(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the deployment on the serving cluster.")],
+    cluster: Annotated[str, typer.Option(help="Name of the link; see tidegauge cluster list.")],
+    namespace: Annotated[str, typer.Option(help="User who has it on the serving cluster.")] = "",
+    local_name: Annotated[str, typer.Option(help="What it is called here; by default as there.")] = "",
+    through: Annotated[
+        Through, typer.Option(help="How its log comes: over the link, or as a Dataset of its monitor.")
+    ] = Through.LINK,
+    wait: Annotated[bool, typer.Option(help="Wait until its model is here.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Import a deployment of a serving cluster, with what monitoring needs of it."""
+    client = connect(context)
+    made = client.deployments.import_(
+        name, cluster=cluster, namespace=namespace, local_name=local_name, through=through
+    )
+    show(client.deployments.wait_for_import(made.id) if wait else made, as_json=as_json)
 
 
 @app.command()

@@ -12,7 +12,17 @@ import typer
 from typer.core import TyperGroup
 
 from tidegauge import __version__, threads
-from tidegauge.cli import catalogue, channels, deployments, local, monitors, people, pipelines, secrets
+from tidegauge.cli import (
+    catalogue,
+    channels,
+    clusters,
+    deployments,
+    local,
+    monitors,
+    people,
+    pipelines,
+    secrets,
+)
 from tidegauge.cli.audit import audit
 from tidegauge.cli.demo import demo
 from tidegauge.cli.doctor import doctor
@@ -89,6 +99,7 @@ app.add_typer(deployments.app, name="deployment")
 app.add_typer(monitors.app, name="monitor")
 app.add_typer(monitors.alerts, name="alert")
 app.add_typer(channels.app, name="channel")
+app.add_typer(clusters.app, name="cluster")
 app.add_typer(people.users, name="user")
 app.add_typer(people.tokens, name="token")
 app.add_typer(secrets.app, name="secrets")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from tidegauge.client.audit import Audit
 from tidegauge.client.channels import Channels
+from tidegauge.client.clusters import Clusters
 from tidegauge.client.connection import Connection, credentials_file, wait_for
 from tidegauge.client.deployments import Deployments
 from tidegauge.client.monitors import Monitors
@@ -41,6 +42,7 @@ class Client(Connection):
         self.retrainings = Retrainings(self)
         self.channels = Channels(self)
         self.audit = Audit(self)
+        self.clusters = Clusters(self)
         self.users = Users(self)
         self.tokens = Tokens(self)
         self.sessions = Sessions(self)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from tidegauge.client.connection import Connection, wait_for
 from tidegauge.client.sharing import Sharing
+from tidegauge.domain.cluster_link import Followed
 from tidegauge.domain.deployment import Deployment, DeploymentState
 from tidegauge.domain.erasure import Erasure
 from tidegauge.domain.log_size import LogSize
@@ -68,6 +69,44 @@ class Deployments(Sharing[Deployment]):
             "keep_bytes": keep_bytes,
         }
         return self._client.read(Deployment, "POST", f"{self._path}/register", body)
+
+    def import_(
+        self,
+        name: str,
+        *,
+        cluster: str,
+        namespace: str = "",
+        local_name: str = "",
+        through: str = "link",
+    ) -> Deployment:
+        """Import a deployment of a serving cluster, with the model and training data that monitoring needs.
+
+        ``cluster`` is the name of the link, ``namespace`` the user who has it over there, ``local_name`` what
+        it is called here (by default as there). Its log comes ``through`` the link, or a Dataset that its
+        monitor names.
+        """
+        body = {
+            "name": name,
+            "cluster": cluster,
+            "namespace": namespace,
+            "local_name": local_name,
+            "through": through,
+        }
+        return self._client.read(Deployment, "POST", f"{self._path}/import", body)
+
+    def followed(self, name_or_id: str) -> Followed:
+        """Tell how far an imported deployment is followed; ConflictError for one that is not imported."""
+        return self._client.read(Followed, "GET", f"{self._at(name_or_id)}/import")
+
+    def wait_for_import(self, name_or_id: str, timeout: float = 600.0) -> Deployment:
+        """Wait until the model of an imported deployment is here; UnavailableError where it takes longer."""
+        wait_for(
+            lambda: self.followed(name_or_id),
+            lambda found: found.brought,
+            f"The import of {name_or_id}",
+            timeout,
+        )
+        return self.get(name_or_id)
 
     def list(self, q: str = "") -> builtins.list[Deployment]:
         return list(self._client.pages(Deployment, self._path, q))

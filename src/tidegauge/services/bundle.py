@@ -20,6 +20,10 @@ from tidegauge.services.explaining import Explaining
 from tidegauge.services.gates import Gates
 from tidegauge.services.health import Health
 from tidegauge.services.history import History
+from tidegauge.services.linking.clusters import Clusters
+from tidegauge.services.linking.exporting import Exporting
+from tidegauge.services.linking.following import Following
+from tidegauge.services.linking.importing import Importing
 from tidegauge.services.monitors import Monitors
 from tidegauge.services.notifications import Notifications
 from tidegauge.services.observing import Observing
@@ -86,3 +90,7 @@ class Services:
     schedule: Schedule
     retention: Retention
     keeper: Keeper
+    clusters: Clusters
+    exporting: Exporting
+    importing: Importing
+    following: Following

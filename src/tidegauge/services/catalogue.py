@@ -201,6 +201,36 @@ class Catalogue:
             self._finish(repository, found, manifest, meta)
         return self._database.versions.get(id_)
 
+    def adopt(
+        self,
+        kind: RepositoryKind,
+        owner: str,
+        name: str,
+        number: int,
+        manifest: Manifest,
+        meta: Mapping[str, Any],
+    ) -> tuple[Repository, Version]:
+        """Have a version of another cluster, whose contents are in the store; the same one only once.
+
+        It keeps its number where that is free here.
+        """
+        repository = self._database.repositories.find(kind=kind, owner=owner, name=name)
+        if repository is None:
+            repository = self.create(kind, name, owner, Source(SourceType.UPLOAD), manifest.form)
+        for version in self.versions(repository):
+            if version.state is VersionState.READY and version.digest == manifest.digest:
+                return repository, version
+        importing = VersionState.IMPORTING
+        fresh = Version(
+            new_id(), repository.id, number, importing, self._now(), form=manifest.form, meta=meta
+        )
+        try:
+            fresh = self._database.versions.add(fresh)
+        except ConflictError:
+            fresh = self._add_numbered(fresh)
+        self._finish(repository, fresh, manifest, meta)
+        return repository, self._database.versions.get(fresh.id)
+
     def _add_numbered(self, version: Version) -> Version:
         """Add the version under the next free number; others may be taking numbers at the same time."""
         for _ in range(_TRIES):

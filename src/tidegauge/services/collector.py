@@ -402,6 +402,11 @@ class Collector:
             )
         if deployment is None:
             raise NotFoundError(f"There is no deployment {deployment_id!r}.")
+        if deployment.origin is Origin.IMPORTED:
+            raise ForbiddenError(
+                f"The deployment {deployment.name!r} is imported, and its log comes from its own cluster; "
+                "send its events there."
+            )
         if deployment.origin is Origin.EXTERNAL and not deployment.logging:
             raise ForbiddenError(
                 f"The log of the deployment {deployment.name!r} is switched off; switch it on with: "
@@ -416,6 +421,8 @@ class Collector:
         if found is None and service:
             found = await self._directory.serving(service, namespace)
         if found is None or not sender.may_ingest(found.id, found.owner):
+            return None
+        if found.origin is Origin.IMPORTED:
             return None
         return found if found.origin is not Origin.EXTERNAL or found.logging else None
 

@@ -332,18 +332,10 @@ class Runs:
         if len(observed):
             last = moment(int(observed.time.max()))
         else:
-            files = self._database.observation_files.between(
-                "first",
-                None,
-                end,
-                deployment_id=monitor.deployment_id,
-                extractor=extraction.id,
-                sort="-last",
-                limit=1,
-            )
-            if not files:
+            found = self._files.last_before(monitor.deployment_id, extraction.id, end)
+            if found is None:
                 return None
-            last = min(files[0].last, end)
+            last = found
         return (end - last).total_seconds() / 60
 
 

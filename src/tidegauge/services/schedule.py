@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from tidegauge.domain.cluster_link import Through
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.monitor import Cause, DueWindow, Monitor, MonitorState
 from tidegauge.domain.windows import Window, span, window_of, windows_between
@@ -169,7 +170,8 @@ class Schedule:
             begin = window_of(now, config.frequency_minutes, config.time_zone)[0]
             self._database.monitors.update(monitor.id, {"due_from": None}, due_from=begin)
             return now
-        until = now - self._grace - timedelta(seconds=config.time.grace_seconds)
+        known = self._known_until(monitor, now)
+        until = known - self._grace - timedelta(seconds=config.time.grace_seconds)
         found = list(windows_between(monitor.due_from, until, config.frequency_minutes, config.time_zone))
         if not self._runs.catch_up(monitor, _SLICE_SECONDS):
             return now
@@ -181,6 +183,16 @@ class Schedule:
         begin = found[-1][1] if found else monitor.due_from
         end = window_of(begin, config.frequency_minutes, config.time_zone)[1]
         return min(now + _LATE, max(now, end + (now - until)))
+
+    def _known_until(self, monitor: Monitor, now: datetime) -> datetime:
+        """Return the moment up to which the log is here: of an imported deployment it follows its cluster.
+
+        Windows wait for what is still over there, since what is not known is neither silence nor drift.
+        """
+        followed = self._database.imports.find(id=monitor.deployment_id)
+        if followed is None or followed.through is not Through.LINK:
+            return now
+        return min(now, followed.known_until or monitor.created_at)
 
     def _is_time(self, what: str, monitor_id: str, seconds: float) -> bool:
         """Tell whether this worker did something for a monitor so long ago, or was started then."""

@@ -24,6 +24,7 @@ from tidegauge.domain.alert import Alert, AlertEvent
 from tidegauge.domain.capture import Capture
 from tidegauge.domain.catalogue import Repository, Version
 from tidegauge.domain.channel import Channel, Delivery
+from tidegauge.domain.cluster_link import ClusterLink, Import
 from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.erasure import Erasure
 from tidegauge.domain.monitor import (
@@ -151,6 +152,8 @@ class Database:
         self.repositories = Rows(connections, tables.repositories, Repository, "repository")
         self.versions = Rows(connections, tables.versions, Version, "version")
         self.deployments = Rows(connections, tables.deployments, Deployment, "deployment")
+        self.cluster_links = Rows(connections, tables.cluster_links, ClusterLink, "cluster link")
+        self.imports = Rows(connections, tables.imports, Import, "imported deployment")
         self.pipeline_runs = Rows(connections, tables.pipeline_runs, PipelineRun, "pipeline run")
         self.monitors = WatchedMonitors(connections, tables.monitors, Monitor, "monitor")
         self.transitions = Rows(connections, tables.transitions, Transition, "transition")

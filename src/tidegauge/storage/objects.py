@@ -242,6 +242,9 @@ class Blobs:
         self._store.put(path, data)
         return digest, True
 
+    def has(self, digest: str) -> bool:
+        return self._store.exists(self._path(digest))
+
     def get(self, digest: str) -> bytes:
         return self._store.get(self._path(digest))
 

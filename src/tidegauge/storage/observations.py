@@ -168,6 +168,20 @@ class ObservationStore:
         joined = Observations.concatenate(found)
         return _in_order(joined)
 
+    def last_before(self, deployment_id: str, extractor: str, end: datetime) -> datetime | None:
+        """Return the time of the last observation before ``end``; None where there is none."""
+        of = {"deployment_id": deployment_id, "extractor": extractor}
+        found = [file.last for file in self._files.between("last", None, end, sort="-last", limit=1, **of)]
+        for file in self._files.overlapping("first", "last", end, end, **of):
+            times = (
+                self._open(file.id)
+                .read(columns=["time"], use_threads=False)["time"]
+                .cast(pa.int64())
+                .to_numpy()
+            )
+            found.append(moment(int(times[times < microseconds(end)].max())))
+        return max(found, default=None)
+
     def after(self, deployment_id: str, extractor: str, sequence: int) -> Iterable[Observations]:
         """Yield the batches after ``sequence`` in the order in which they were read."""
         files = self._files.between(

@@ -254,6 +254,43 @@ deployments = Table(
     Index(None, "service", "namespace"),
 )
 
+cluster_links = Table(
+    "cluster_links",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    _text("url"),
+    _sealed("token"),
+    _text("ca"),
+    _text("fingerprint"),
+    _text("state"),
+    _text("message"),
+    _text("version"),
+    _text("user"),
+    _text("created_by"),
+    _time("created_at"),
+    _time("checked_at"),
+    _time("answered_at", nullable=True),
+)
+
+imports = Table(
+    "imports",
+    metadata,
+    Column("id", Text, ForeignKey("deployments.id", ondelete="CASCADE"), primary_key=True),
+    Column("link_id", Text, ForeignKey("cluster_links.id"), nullable=False, index=True),
+    _text("namespace"),
+    _text("name"),
+    _text("through"),
+    Column("position", Integer, nullable=False),
+    Column("files", Integer, nullable=False),
+    _text("sample"),
+    _text("message"),
+    _text("model"),
+    _time("looked_at", nullable=True),
+    _time("known_until", nullable=True),
+    _time("gone_at", nullable=True),
+)
+
 pipeline_runs = Table(
     "pipeline_runs",
     metadata,

@@ -1,0 +1,1 @@
+"""Two clusters: what a serving one tells over a link, and how a monitoring one follows it."""

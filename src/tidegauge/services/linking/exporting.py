@@ -1,0 +1,179 @@
+"""What a serving cluster tells a monitoring one of a deployment: its state, model, log and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tidegauge import __version__
+from tidegauge.domain.catalogue import RepositoryKind, VersionState
+from tidegauge.domain.cluster_link import PROTOCOL, Content, Exported, Greeting
+from tidegauge.domain.content import Manifest
+from tidegauge.domain.deployment import Deployment, Origin
+from tidegauge.domain.observation import HealthSample
+from tidegauge.domain.users import User
+from tidegauge.errors import InvalidInputError, NotFoundError
+from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.sources.logs import Logs
+from tidegauge.storage.database import Database
+from tidegauge.storage.log_stream import StreamedFile, encode
+from tidegauge.storage.objects import ObjectInfo, ObjectStore
+
+_MOST_BYTES = 64 << 20  # of payloads in one answer: who follows asks again
+_FILES = 64
+_SAMPLES = 5000
+
+
+class Exporting:
+    """Answers for deployments of this cluster, to whoever may read them."""
+
+    def __init__(
+        self, database: Database, store: ObjectStore, catalogue: Catalogue, logs: Logs, address: str
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._catalogue = catalogue
+        self._logs = logs
+        self._address = address
+
+    @staticmethod
+    def greeting(user: User) -> Greeting:
+        return Greeting(PROTOCOL, __version__, user.name)
+
+    def find(self, user: User, namespace: str = "", name: str = "") -> tuple[Exported, ...]:
+        """Return the deployments that ``user`` may have elsewhere, of an owner and a name where given."""
+        given: dict[str, Any] = {key: value for key, value in (("owner", namespace), ("name", name)) if value}
+        found = self._database.deployments.where(sort="name", **given)
+        return tuple(self.described(deployment) for deployment in found if _may_see(user, deployment))
+
+    def get(self, user: User, deployment_id: str) -> Deployment:
+        """Return a deployment that ``user`` may have elsewhere, or raise NotFoundError."""
+        found = self._database.deployments.find(id=deployment_id)
+        if found is None or not _may_see(user, found):
+            raise NotFoundError(f"There is no deployment with id {deployment_id!r}.")
+        return found
+
+    def described(self, deployment: Deployment) -> Exported:
+        """Return what may be told of a deployment."""
+        is_local = deployment.origin is Origin.LOCAL
+        return Exported(
+            id=deployment.id,
+            name=deployment.name,
+            namespace=deployment.owner,
+            origin=deployment.origin,
+            state=deployment.state,
+            message=deployment.message,
+            logging=deployment.logging,
+            # Our model server says of each event how many it stands for.
+            sampling=1.0 if is_local else deployment.sampling,
+            classes=deployment.classes,
+            predict_url=self._address + deployment.predict_path if is_local else deployment.predict_url,
+            model=self._content(deployment, RepositoryKind.MODEL),
+            training=self._content(deployment, RepositoryKind.DATASET),
+            files=self._database.log_files.highest("number", deployment_id=deployment.id),
+        )
+
+    def manifest(self, deployment: Deployment, kind: RepositoryKind) -> Manifest:
+        """Return the manifest of its model, or of the training data of that."""
+        found = self._version(deployment, kind)
+        if found is None:
+            raise NotFoundError(f"There is no {kind.value} of the deployment {deployment.name!r}.")
+        return found[1]
+
+    def blob(self, deployment: Deployment, kind: RepositoryKind, digest: str) -> bytes:
+        """Return the content of a file of its model or training data."""
+        if all(file.sha256 != digest for file in self.manifest(deployment, kind).files):
+            raise NotFoundError(f"No file of that {kind.value} has the hash {digest!r}.")
+        return self._catalogue.blobs.get(digest)
+
+    def log(self, deployment: Deployment, after: int) -> Iterator[bytes]:
+        """Yield the files of the log after a number as an Arrow stream, some at once."""
+        if after < 0:
+            raise InvalidInputError.of("after", f"after is {after}; give the number of a file, or 0.")
+        return encode(self._files(deployment, after))
+
+    def erased(self, deployment: Deployment) -> tuple[str, ...]:
+        """Return the digests of the events that were deleted here, and must not be elsewhere."""
+        return tuple(e.digest for e in self._database.erasures.where(deployment_id=deployment.id))
+
+    def samples(self, deployment: Deployment, after: str) -> tuple[HealthSample, ...]:
+        """Return what was seen of its process after a sample, some at once."""
+        low = f"{after}\0" if after else None
+        return self._database.health_samples.between(
+            "id", low, None, limit=_SAMPLES, deployment_id=deployment.id
+        )
+
+    def livedata(self, deployment: Deployment) -> list[ObjectInfo]:
+        """Return the label files that were dropped here."""
+        return list(self._store.list(deployment.livedata))
+
+    def label_file(self, deployment: Deployment, name: str) -> bytes:
+        path = f"{deployment.livedata}/{name}"
+        if all(info.path != path for info in self._store.list(deployment.livedata)):
+            raise NotFoundError(f"There is no label file {name!r}.")
+        return self._store.get(path)
+
+    def _files(self, deployment: Deployment, after: int) -> Iterator[StreamedFile]:
+        size = 0
+        for file in self._database.log_files.between(
+            "number", after + 1, None, deployment_id=deployment.id, sort="number", limit=_FILES
+        ):
+            try:
+                records = self._logs.file(deployment.id, file.id)
+            except NotFoundError:
+                records = []  # deleted since
+            yield StreamedFile(file.number, file.id, records)
+            size += sum(len(record.event.data) for record in records)
+            if size > _MOST_BYTES:
+                return
+
+    def _content(self, deployment: Deployment, kind: RepositoryKind) -> Content | None:
+        found = self._version(deployment, kind)
+        if found is None:
+            return None
+        (name, number, meta), manifest = found
+        size = sum(file.size for file in manifest.files)
+        return Content(kind, name, number, manifest.digest, size, meta)
+
+    def _version(
+        self, deployment: Deployment, kind: RepositoryKind
+    ) -> tuple[tuple[str, int, dict[str, object]], Manifest] | None:
+        """Return name, number and words of a version, and its manifest; None where it is not to be had."""
+        if not deployment.model_id:
+            return None
+        model = self._database.repositories.find(id=deployment.model_id)
+        if model is None:
+            return None
+        repository, number = model, deployment.model_version
+        if kind is RepositoryKind.DATASET:
+            trained = self._trained_on(model.id, deployment.model_version)
+            found = (
+                self._database.repositories.find(
+                    kind=RepositoryKind.DATASET, owner=deployment.owner, name=trained[0]
+                )
+                if trained
+                else None
+            )
+            if found is None or trained is None:
+                return None
+            repository, number = found, trained[1]
+        version = self._database.versions.find(repository_id=repository.id, number=number)
+        if version is None or version.state is not VersionState.READY:
+            return None
+        manifest = self._catalogue.manifest(repository, version)
+        return (repository.name, version.number, dict(version.meta)), manifest
+
+    def _trained_on(self, model_id: str, number: int) -> tuple[str, int] | None:
+        """Return the dataset and version that a model says it was trained on."""
+        version = self._database.versions.find(repository_id=model_id, number=number)
+        said = version.meta if version else {}
+        for named in (said.get("dataset"), said.get("lineage", {}).get("dataset")):
+            if isinstance(named, dict) and named.get("name") and isinstance(named.get("version"), int):
+                return str(named["name"]), named["version"]
+        return None
+
+
+def _may_see(user: User, deployment: Deployment) -> bool:
+    """Tell whether a deployment may go elsewhere: one's own, an operator's every, none from elsewhere."""
+    mine = user.is_operator or deployment.owner == user.name or deployment.shared
+    return mine and deployment.origin is not Origin.IMPORTED

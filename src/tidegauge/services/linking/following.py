@@ -1,0 +1,309 @@
+"""Following imported deployments: their state, model, log, deletions, health and labels come over the link.
+
+A file of the log that came is written into the log of this cluster under its own name, and then taken down as
+a collector does it: whatever crashes in between, it is there once. Files come in the order in which they were
+written over there, so that evidence here takes events in the same order.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tidegauge.domain.cluster_link import ClusterLink, Exported, Import, LinkState, Through
+from tidegauge.domain.deployment import Deployment, DeploymentState
+from tidegauge.domain.erasure import Erasure, digest_of
+from tidegauge.domain.identity import new_id
+from tidegauge.errors import InvalidInputError, NotFoundError, TidegaugeError, UnavailableError
+from tidegauge.links.clusters import RefusedTokenError, RemoteCluster
+from tidegauge.services.captures import Captures
+from tidegauge.services.linking.clusters import Clusters
+from tidegauge.services.linking.importing import Importing, mark_of
+from tidegauge.services.noting import Noting
+from tidegauge.services.privacy.erasing import Erasures
+from tidegauge.services.privacy.tombstones import Tombstones
+from tidegauge.storage.database import Database
+from tidegauge.storage.leases import Leases
+from tidegauge.storage.log import InferenceLog
+from tidegauge.storage.log_stream import StreamedFile
+from tidegauge.storage.objects import ObjectStore
+
+_log = logging.getLogger(__name__)
+
+_AT_ONCE = 8  # links: one that hangs delays no other
+_LEASE = timedelta(minutes=5)  # longer than one answer takes
+_REST = timedelta(seconds=60)  # between looks at a link that is away; doubles up to that
+_WATCH = timedelta(seconds=30)  # between looks at a link over which nothing is followed
+_FOLLOWED = "followed"  # folder of the label files that came, below the deployment's livedata
+
+
+@dataclass
+class _Pause:
+    """When a link that was away is asked again."""
+
+    until: datetime
+    length: timedelta
+
+
+class Following:
+    """Follows in the background; each deployment by one process at a time."""
+
+    def __init__(
+        self,
+        database: Database,
+        store: ObjectStore,
+        clusters: Clusters,
+        importing: Importing,
+        erasures: Erasures,
+        now: Callable[[], datetime],
+        seconds: float = 2.0,
+    ) -> None:
+        """``seconds`` are between two looks at each deployment."""
+        self._database = database
+        self._store = store
+        self._log = InferenceLog(store)
+        self._clusters = clusters
+        self._importing = importing
+        self._erasures = erasures
+        self._now = now
+        self._seconds = seconds
+        self._leases = Leases(store)
+        self._noting = Noting(database, now)
+        self._captures = Captures(database, now)
+        self._tombstones = Tombstones(database)
+        self._pauses: dict[str, _Pause] = {}
+        self._labels: dict[str, dict[str, tuple[int, str]]] = {}  # of each deployment, as they came last
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="following", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Let it finish the file that it is at."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def kick(self) -> None:
+        """Look at once."""
+        self._pauses.clear()
+        self._wake.set()
+
+    def look(self) -> None:
+        """Follow every deployment whose link is not away, and look at the other links now and then."""
+        links = self._database.cluster_links.where()
+        if links:
+            with ThreadPoolExecutor(_AT_ONCE, "following") as pool:
+                list(pool.map(self._look_at, links))
+
+    def _look_at(self, link: ClusterLink) -> None:
+        now = self._now()
+        pause = self._pauses.get(link.id)
+        if pause is not None and now < pause.until:
+            return
+        followed = [one for one in self._database.imports.where(link_id=link.id) if one.gone_at is None]
+        if not followed:
+            if now - link.checked_at >= _WATCH:
+                self._clusters.look(link)
+            return
+        try:
+            with self._clusters.open(link) as remote:
+                for one in followed:
+                    if self._stop.is_set():
+                        return
+                    self._follow_alone(remote, link, one)
+        except RefusedTokenError as error:
+            self._away(link, followed, LinkState.REFUSED, error)
+        except (UnavailableError, InvalidInputError) as error:
+            self._away(link, followed, LinkState.UNREACHABLE, error)
+        except Exception:
+            # A database that is away for a moment must not end the following.
+            _log.exception("The cluster %s could not be followed for a moment", link.name)
+        else:
+            self._pauses.pop(link.id, None)
+            self._clusters.note(link)
+
+    def _away(
+        self, link: ClusterLink, followed: Sequence[Import], state: LinkState, error: TidegaugeError
+    ) -> None:
+        """Write down that a link is away, and wait longer each time before it is asked again."""
+        before = self._pauses.get(link.id)
+        length = min(_REST, 2 * before.length if before else timedelta(seconds=self._seconds))
+        self._pauses[link.id] = _Pause(self._now() + length, length)
+        self._clusters.note(link, state, error.message)
+        for one in followed:
+            self._database.imports.update(one.id, None, message=error.message, looked_at=self._now())
+            # What is so over there nobody knows now.
+            self._database.deployments.update(
+                one.id, None, state=DeploymentState.UNKNOWN, message=error.message
+            )
+
+    def _follow_alone(self, remote: RemoteCluster, link: ClusterLink, followed: Import) -> None:
+        place, now = f"{followed.id}/following", self._now()
+        if self._leases.take(place, now, now + _LEASE) is not None:
+            return  # another process does
+        try:
+            self.follow(remote, link, followed)
+        finally:
+            self._leases.release(place, self._now())
+
+    def follow(self, remote: RemoteCluster, link: ClusterLink, followed: Import) -> None:
+        """Take over what has come of one deployment since."""
+        deployment = self._database.deployments.find(id=followed.id)
+        if deployment is None:
+            return
+        try:
+            exported = remote.deployment(followed.id)
+        except NotFoundError:
+            self._gone(link, deployment)
+            return
+        self._note(deployment, exported)
+        if mark_of(exported.model) != followed.model:
+            self._importing.bring(
+                remote, exported, deployment.owner, lambda text: self._tell(followed.id, text)
+            )
+        self._follow_samples(remote, followed)
+        if followed.through is Through.LINK:
+            self._follow_erased(remote, link, deployment)
+            self._follow_labels(remote, deployment)
+            known_until = self._follow_log(remote, followed)
+            self._database.imports.update(followed.id, None, message="", known_until=known_until)
+        else:
+            self._database.imports.update(followed.id, None, message="")
+
+    def _note(self, deployment: Deployment, exported: Exported) -> None:
+        """Write down what a deployment is like over there."""
+        now = self._now()
+        said = {
+            "state": exported.state,
+            "message": exported.message,
+            "logging": exported.logging,
+            "predict_url": exported.predict_url,
+            "sampling": exported.sampling,
+            "classes": () if exported.model else exported.classes,
+        }
+        if any(getattr(deployment, name) != value for name, value in said.items()):
+            self._database.deployments.update(deployment.id, None, **said)
+        self._database.imports.update(deployment.id, None, files=exported.files, looked_at=now)
+
+    def _tell(self, deployment_id: str, text: str) -> None:
+        self._database.imports.update(deployment_id, None, message=text)
+        if self._stop.is_set():
+            raise UnavailableError("The server ends; what is missing is brought when it is back.")
+
+    def _gone(self, link: ClusterLink, deployment: Deployment) -> None:
+        now = self._now()
+        message = f"It was deleted on the cluster {link.name!r}, as was found at {now:%Y-%m-%d %H:%M} UTC."
+        self._database.deployments.update(
+            deployment.id,
+            None,
+            state=DeploymentState.STOPPED,
+            wanted=DeploymentState.STOPPED,
+            message=message,
+        )
+        self._database.imports.update(deployment.id, None, gone_at=now, message=message, looked_at=now)
+
+    def _follow_samples(self, remote: RemoteCluster, followed: Import) -> None:
+        last = self._database.imports.get(followed.id).sample
+        while samples := remote.samples(followed.id, last):
+            if any(sample.deployment_id != followed.id or sample.id <= last for sample in samples):
+                raise InvalidInputError("The samples of health are of something else.")
+            with self._database.transaction():
+                moved = self._database.imports.update(followed.id, {"sample": last}, sample=samples[-1].id)
+                if not moved:
+                    return  # another process was faster
+                self._database.health_samples.add_all(samples)
+            last = samples[-1].id
+
+    def _follow_erased(self, remote: RemoteCluster, link: ClusterLink, deployment: Deployment) -> None:
+        """Delete here what was deleted there; what has not come yet never will."""
+        fresh = set(remote.erased(deployment.id)) - self._tombstones.of(deployment.id)
+        if not fresh:
+            return
+        held = {
+            event_id
+            for path in self._log.files(deployment.id)
+            for _, event_id, _ in self._log.keys(path)
+            if digest_of(deployment.id, event_id) in fresh
+        }
+        by, note = f"cluster {link.name}", "deleted on the serving cluster"
+        if held:
+            self._erasures.begin(deployment, sorted(held), by, note)
+        fresh -= {digest_of(deployment.id, event_id) for event_id in held}
+        now = self._now()
+        self._database.erasures.add_all(
+            Erasure(new_id(), deployment.id, digest, "", by, note, now, done_at=now)
+            for digest in sorted(fresh)
+        )
+
+    def _follow_labels(self, remote: RemoteCluster, deployment: Deployment) -> None:
+        """Have the label files of the other cluster below a folder of their own."""
+        folder = f"{deployment.livedata}/{_FOLLOWED}"
+        there = {one.name: one for one in remote.livedata(deployment.id)}
+        known = self._labels.setdefault(deployment.id, {})
+        for name, one in there.items():
+            if known.get(name) == (one.size, one.modified):
+                continue
+            try:
+                data = remote.label_file(deployment.id, name)
+            except NotFoundError:
+                continue  # deleted since
+            path = f"{folder}/{_checked(name)}"
+            if not self._store.exists(path) or self._store.get(path) != data:
+                self._store.put(path, data)
+            known[name] = (one.size, one.modified)
+        for info in list(self._store.list(folder)):
+            if info.path[len(folder) + 1 :] not in there:
+                self._store.delete(info.path)
+
+    def _follow_log(self, remote: RemoteCluster, followed: Import) -> datetime | None:
+        """Take files until there is none that is new; return up to when the log is here then."""
+        known_until = followed.known_until
+        position, before = self._database.imports.get(followed.id).position, -1
+        while position > before:
+            before, asked_at = position, self._now()
+            for file in remote.log(followed.id, position):
+                position = self._take(followed.id, position, file)
+                if self._stop.is_set():
+                    return known_until
+        return asked_at
+
+    def _take(self, deployment_id: str, position: int, file: StreamedFile) -> int:
+        """Write a file into the log here; return its number, past which the following goes on."""
+        if file.number <= position:
+            raise InvalidInputError("The files of the log come out of order.")
+        name = file.path.rpartition("/")[2].removesuffix(".parquet")
+        if not name.replace("-", "").isalnum():
+            raise InvalidInputError(f"The log has a file of the odd name {file.path!r}.")
+        records = self._tombstones.kept(file.records)
+        if records:
+            written = self._log.write(name, records, self._noting.known)
+            self._noting.note(written)
+            self._captures.note(records)
+        if not self._database.imports.update(deployment_id, {"position": position}, position=file.number):
+            raise UnavailableError("Another process follows this deployment.")
+        return file.number
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.look()
+            except Exception:
+                _log.exception("The links could not be followed for a moment")
+            self._wake.wait(self._seconds)
+            self._wake.clear()
+
+
+def _checked(name: str) -> str:
+    """Return the name of a label file, which must not lead out of its folder."""
+    parts = name.split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\\" in name or not name.isprintable():
+        raise InvalidInputError(f"The cluster has a label file of the odd name {name[:80]!r}.")
+    return name

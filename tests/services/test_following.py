@@ -1,0 +1,386 @@
+"""A deployment of one cluster, followed by another over https: the same verdicts, once, whatever ends."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parts import CLASSES, SIDE, image
+from parts_clusters import Authority, Door, authority, door
+from parts_ward import draw
+from simulated import OWNER, START, Clock, Site
+from tidegauge.domain.catalogue import RepositoryKind
+from tidegauge.domain.cluster_link import LinkState, Through
+from tidegauge.domain.deployment import DeploymentState, Origin
+from tidegauge.domain.identity import new_id
+from tidegauge.domain.monitor import MonitorRun
+from tidegauge.domain.observation import HealthSample
+from tidegauge.domain.users import Scope
+from tidegauge.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError, UnavailableError
+from tidegauge.services.linking import following
+from tidegauge.storage import log_stream
+
+STEP = timedelta(minutes=5)
+SURE = np.array([[0.9, 0.1], [0.1, 0.9]], np.float32)
+_OF_ONE = ("id", "monitor_id", "created_at", "revision", "cause", "late", "config_version")
+
+
+class Clusters:
+    """A serving cluster with a monitor of its own, and a monitoring one that follows it."""
+
+    def __init__(self, serving: Site, watching: Site, opened: Door, tls: Authority) -> None:
+        self.serving, self.watching, self.door, self.tls = serving, watching, opened, tls
+        self.rng = np.random.default_rng(1)
+        self.services = watching.services
+        self.operator = self.services.people.owner(OWNER)
+
+    @property
+    def following(self) -> following.Following:
+        return self.services.following
+
+    def token(self) -> str:
+        people = self.serving.services.people
+        return people.issue(people.owner(OWNER), "link", Scope.LINK)[1]
+
+    def link(self, **given: Any) -> None:
+        known = {"name": "serving", "url": f"{self.door.url}/", "token": self.token(), "ca": self.tls.ca}
+        self.services.clusters.add(self.operator, **{**known, **given})
+
+    def bring(self, **given: Any) -> None:
+        self.watching.deployment = self.services.importing.add(OWNER, "chest-xray", "serving", OWNER, **given)
+        self.following.look()
+        self.watching.deployment = self.services.deployments.get(OWNER, "chest-xray")
+        assert self.services.importing.followed(self.watching.deployment).message == ""
+
+    def serve(self, window: int, n: int = 6) -> list[str]:
+        images = np.stack([image(CLASSES[k % 2], self.rng) for k in range(n)])
+        times = [START + STEP * (window + k / n) for k in range(n)]
+        return self.serving.send(images, np.tile(SURE, (n, 1))[:n], times)
+
+    def pass_by(self, window: int, *, follow: bool = True) -> None:
+        """Let a window end in both clusters."""
+        self.serving.clock.now = START + (window + 1) * STEP + timedelta(seconds=10)
+        self.serving.work()
+        if follow:
+            self.following.look()
+        self.watching.work()
+
+    def late(self) -> None:
+        """Look at what has become due again."""
+        self.serving.clock.now += timedelta(minutes=2)
+        self.following.look()
+        for site in (self.serving, self.watching):
+            site.work()
+
+    def runs(self, site: Site) -> list[MonitorRun]:
+        last: dict[Any, MonitorRun] = {}
+        for run in site.services.database.monitor_runs.where(sort="revision"):
+            last[run.start] = run
+        return [last[start] for start in sorted(last)]
+
+    def found(self, site: Site) -> list[dict[str, Any]]:
+        """Return what each window came to, as far as two clusters have to agree."""
+        return [
+            {name: value for name, value in asdict(run).items() if name not in _OF_ONE}
+            for run in self.runs(site)
+        ]
+
+    def events(self, site: Site) -> list[tuple[str, str]]:
+        log = site.services.collector.log
+        records = log.records(site.deployment.id, START - timedelta(days=1), START + timedelta(days=9))
+        return [(record.event.id, record.event.type) for record in records]
+
+    def rows(self, site: Site) -> int:
+        """Count what plain files of the log hold, repeats and all."""
+        log = site.services.collector.log
+        return sum(len(log.keys(path)) for path in log.files(site.deployment.id))
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return authority(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a serving cluster, with a model, its training data and a monitor."""
+    folder = tmp_path_factory.mktemp("template")
+    site = Site.build(folder / "home", CLASSES)
+    site.deploy(folder / "model", ["NORMAL", "PNEUMONIA"] * 50, "PNEUMONIA")
+    versions = site.services.database.versions
+    (model,) = versions.where()
+    versions.update(model.id, meta={**model.meta, "dataset": {"name": "pool", "version": 1}})
+    site.add_images("pool", folder / "pool", *draw(120, np.random.default_rng(0)))
+    site.monitor("pool", SIDE)
+    site.close()
+    return folder / "home"
+
+
+@pytest.fixture
+def clusters(tmp_path: Path, template: Path, tls: Authority) -> Iterator[Clusters]:
+    shutil.copytree(template, tmp_path / "serving")
+    clock = Clock()
+    serving = Site.build(tmp_path / "serving", CLASSES, clock)
+    (serving.deployment,) = serving.services.database.deployments.where()
+    watching = Site.build(tmp_path / "watching", CLASSES, clock)
+    with door(serving.services, tls) as opened:
+        yield Clusters(serving, watching, opened, tls)
+    for site in (serving, watching):
+        site.close()
+
+
+@pytest.fixture
+def followed(clusters: Clusters) -> Clusters:
+    clusters.link()
+    clusters.bring()
+    clusters.watching.monitor("pool", SIDE)
+    return clusters
+
+
+def test_a_deployment_is_imported_with_what_monitoring_needs(clusters: Clusters) -> None:
+    clusters.link()
+    clusters.bring()
+    mine, theirs = clusters.watching.deployment, clusters.serving.deployment
+    assert (mine.id, mine.origin, mine.namespace) == (theirs.id, Origin.IMPORTED, OWNER)
+    assert (mine.model_name, mine.model_version) == ("chest-xray", 1)
+    catalogue = clusters.services.catalogue
+    for kind, name in ((RepositoryKind.MODEL, "chest-xray"), (RepositoryKind.DATASET, "pool")):
+        versions = [
+            site.services.catalogue.version(site.services.catalogue.get(kind, OWNER, name), 1)
+            for site in (clusters.serving, clusters.watching)
+        ]
+        assert versions[0].digest == versions[1].digest
+    model = catalogue.get(RepositoryKind.MODEL, OWNER, "chest-xray")
+    assert "reference.parquet" in {
+        file.path for file in catalogue.manifest(model, catalogue.version(model)).files
+    }
+    followed = clusters.services.importing.followed(mine)
+    assert (followed.cluster, followed.brought, followed.behind, followed.message) == ("serving", True, 0, "")
+    with pytest.raises(ConflictError, match="imported already, as 'chest-xray'"):
+        clusters.bring()
+    with pytest.raises(ConflictError, match="come the deployments chest-xray; delete these first"):
+        clusters.services.clusters.delete(clusters.operator, "serving")
+    clusters.services.deployments.delete(mine)
+    clusters.services.clusters.delete(clusters.operator, "serving")
+    assert clusters.services.clusters.page() == ()
+
+
+def test_two_clusters_come_to_the_same_to_the_bit(followed: Clusters) -> None:
+    for window in range(4):
+        followed.serve(window)
+        followed.pass_by(window)
+    followed.late()
+    assert len(followed.found(followed.serving)) == 4
+    assert followed.found(followed.watching) == followed.found(followed.serving)
+    assert followed.found(followed.watching)[3]["evidence"]
+    assert followed.events(followed.watching) == followed.events(followed.serving)
+
+
+def test_a_link_that_was_cut_for_twenty_hours_leaves_no_trace(followed: Clusters) -> None:
+    followed.serve(0)
+    followed.pass_by(0)
+    followed.door.shut()  # in the middle of what is sent: the next windows come over it later
+    windows = range(1, 241)
+    for window in windows:
+        if window % 8 == 1:
+            followed.serve(window, 2)
+        followed.pass_by(window, follow=window % 60 == 1)
+    (link,) = followed.services.clusters.page()
+    assert link.state is LinkState.UNREACHABLE
+    assert "does not answer" in link.message
+    state = followed.services.deployments.get(OWNER, "chest-xray")
+    assert (state.state, state.message) == (DeploymentState.UNKNOWN, link.message)
+    assert len(followed.found(followed.serving)) == 241
+    assert len(followed.found(followed.watching)) == 1  # what is not known is neither silence nor drift
+
+    followed.door.open()
+    followed.serving.clock.now += timedelta(minutes=5)
+    followed.pass_by(242)
+    for _ in range(3):
+        followed.late()
+    assert followed.services.clusters.page()[0].state is LinkState.REACHABLE
+    assert followed.found(followed.watching) == followed.found(followed.serving)
+    assert followed.events(followed.watching) == followed.events(followed.serving)
+    assert followed.rows(followed.watching) == len(followed.events(followed.serving))
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_what_crashes_while_a_file_comes_leaves_it_there_once(
+    followed: Clusters, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    """Before the file is written, before it is taken down, before that counts, and in mid-stream."""
+    followed.serve(0)
+    followed.serving.services.collector.flush()
+    followed.serve(1)
+    followed.serving.services.collector.flush()
+    left = [1]
+
+    def crash(*_: Any, **__: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            return real(*_, **__)
+        raise KeyboardInterrupt
+
+    targets: list[tuple[Any, str]] = [
+        (followed.following._log, "write"),
+        (followed.following._noting, "note"),
+        (followed.following._captures, "note"),
+        (log_stream, "to_records"),
+    ]
+    target, name = targets[place]
+    real = getattr(target, name)
+    monkeypatch.setattr(target, name, crash)
+    with pytest.raises(KeyboardInterrupt):
+        followed.following.look()
+    followed.serving.clock.now += timedelta(minutes=10)  # the claim of the process that died runs out
+    followed.following.look()
+    assert followed.events(followed.watching) == followed.events(followed.serving)
+    assert followed.rows(followed.watching) == 24
+    assert followed.services.importing.followed(followed.watching.deployment).behind == 0
+
+
+def test_what_is_deleted_there_is_deleted_here(followed: Clusters) -> None:
+    ids = followed.serve(0)
+    followed.pass_by(0)
+    late = followed.serve(1)
+    followed.serving.services.collector.flush()
+    erasures = followed.serving.services.erasures
+    erasures.begin(followed.serving.deployment, [ids[0], late[0]], OWNER, "asked for")
+    for site in (followed.serving, followed.watching):
+        followed.following.look() if site is followed.watching else None
+        site.services.worker.close()  # waits for what is under way
+    left = {id_ for id_, _ in followed.events(followed.watching)}
+    assert left == {*ids, *late} - {ids[0], late[0]}
+    assert all(e.done_at and not e.event_id for e in followed.services.database.erasures.where())
+
+
+def test_a_deployment_that_is_deleted_there_says_so_here(followed: Clusters) -> None:
+    followed.serve(0)
+    followed.pass_by(0)
+    services = followed.serving.services
+    services.monitors.delete(services.monitors.stop(services.database.monitors.where()[0], OWNER))
+    services.deployments.delete(followed.serving.deployment)
+    followed.following.look()
+    mine = followed.services.deployments.get(OWNER, "chest-xray")
+    assert mine.state is DeploymentState.STOPPED
+    assert "was deleted on the cluster 'serving'" in mine.message
+    assert len(followed.events(followed.watching)) == 12  # what was logged is kept
+
+
+def test_health_labels_and_captures_come_over_the_link(followed: Clusters) -> None:
+    database = followed.serving.services.database
+    id_ = followed.serving.deployment.id
+    samples = [HealthSample(new_id(), id_, START + STEP * k, True, 1.0 + k, 1 << 20, START) for k in range(3)]
+    database.health_samples.add_all(samples)
+    followed.serving.services.deployments.put_labels(followed.serving.deployment, "first.csv", b"a,b\n1,2\n")
+    for _ in range(2):
+        followed.following.look()
+    assert list(followed.services.database.health_samples.where()) == samples
+    store, folder = followed.services.store, f"{id_}/livedata/followed"
+    assert store.get(f"{folder}/first.csv") == b"a,b\n1,2\n"
+    followed.serving.services.store.put(f"{id_}/livedata/first.csv", b"a,b\n3,4,5\n")
+    followed.following.look()
+    assert store.get(f"{folder}/first.csv") == b"a,b\n3,4,5\n"
+    followed.serving.services.store.delete(f"{id_}/livedata/first.csv")
+    followed.following.look()
+    assert list(store.list(folder)) == []
+
+
+def test_another_version_of_the_model_is_brought(followed: Clusters) -> None:
+    services = followed.serving.services
+    model = services.catalogue.get(RepositoryKind.MODEL, OWNER, "chest-xray")
+    manifest = services.catalogue.manifest(model, services.catalogue.version(model, 1))
+    digest, _ = services.catalogue.blobs.put(b"another model")
+    files = tuple(replace(f, sha256=digest, size=13) if f.path == "model.onnx" else f for f in manifest.files)
+    made = services.catalogue.make_version(
+        model, new_id(), replace(manifest, files=files), {"classes": CLASSES}
+    )
+    services.deployments.update(followed.serving.deployment, version=made.number)
+    followed.following.look()
+    mine = followed.services.deployments.get(OWNER, "chest-xray")
+    assert mine.model_version == 2
+    catalogue = followed.services.catalogue
+    mine_model = catalogue.get(RepositoryKind.MODEL, OWNER, "chest-xray")
+    assert catalogue.version(mine_model, 2).digest == made.digest
+
+
+def test_a_token_that_was_revoked_says_so_and_a_new_one_goes_on(followed: Clusters) -> None:
+    people = followed.serving.services.people
+    followed.serve(0)
+    followed.serving.services.collector.flush()
+    people.revoke_named("link")
+    followed.following.look()
+    (link,) = followed.services.clusters.page()
+    assert link.state is LinkState.REFUSED
+    assert "refuses the token" in link.message
+    assert followed.events(followed.watching) == []
+    followed.services.clusters.renew(followed.operator, "serving", followed.token())
+    followed.following.kick()
+    followed.following.look()
+    assert len(followed.events(followed.watching)) == 12
+
+
+def test_an_odd_cluster_writes_nothing_outside_its_folder(followed: Clusters) -> None:
+    for name in ("../../x.csv", "a/../../../x.csv", "/etc/x.csv"):
+        with pytest.raises(InvalidInputError, match="odd name"):
+            following._checked(name)
+    file = log_stream.StreamedFile(1, f"{followed.watching.deployment.id}/log/../../x y.parquet", [])
+    with pytest.raises(InvalidInputError, match="odd name"):
+        followed.following._take(followed.watching.deployment.id, 0, file)
+
+
+def test_links_say_what_is_wrong_in_a_sentence(clusters: Clusters, tmp_path: Path) -> None:
+    user = replace(clusters.operator, name="somebody", role=type(clusters.operator.role)("user"))
+    with pytest.raises(ForbiddenError, match="Only an operator links clusters"):
+        clusters.services.clusters.add(user, "serving", clusters.door.url, "tg_x")
+    other = authority(tmp_path / "other")
+    for given, error, said in (
+        ({"ca": ""}, UnavailableError, "certificate is not trusted .* give the authority"),
+        ({"ca": other.ca}, UnavailableError, "certificate is not trusted"),
+        (
+            {"ca": "", "fingerprint": other.fingerprint},
+            UnavailableError,
+            "another certificate than the pinned",
+        ),
+        ({"ca": "nonsense"}, InvalidInputError, "ca holds no certificate"),
+        ({"token": "tg_wrong"}, InvalidInputError, "token: .* refuses the token"),
+        ({"token": " "}, InvalidInputError, "token is empty"),
+        ({"name": "No Name"}, InvalidInputError, "name is 'No Name'"),
+        ({"url": "ftp://127.0.0.1"}, InvalidInputError, "url is no http or https URL"),
+        ({"url": "https://127.0.0.1:1"}, UnavailableError, "does not answer"),
+        ({"url": "http://127.0.0.1:9/"}, InvalidInputError, "ca is given, and url is not https"),
+        ({"url": "http://169.254.169.254/", "ca": ""}, InvalidInputError, "link-local"),
+        ({"fingerprint": "00"}, InvalidInputError, "stands beside ca"),
+    ):
+        with pytest.raises(error, match=said):
+            clusters.link(**given)
+    assert clusters.services.clusters.page() == ()
+    clusters.link(ca="", fingerprint=clusters.tls.fingerprint)
+    assert clusters.services.clusters.page()[0].trust == "fingerprint"
+    with pytest.raises(ConflictError, match="there is a cluster already"):
+        clusters.link()
+    with pytest.raises(NotFoundError, match="no deployment of this name in the namespace 'nobody'"):
+        clusters.services.importing.add(OWNER, "chest-xray", "serving", "nobody")
+    with pytest.raises(NotFoundError, match="There is no cluster 'far'"):
+        clusters.services.importing.add(OWNER, "chest-xray", "far")
+
+
+def test_events_of_an_imported_deployment_go_to_its_own_cluster(followed: Clusters) -> None:
+    with pytest.raises(ForbiddenError, match="its log comes from its own cluster"):
+        followed.watching.ask([[1]], [[[0.5, 0.5]]], [START])
+
+
+def test_a_log_that_comes_as_a_dataset_is_not_copied(clusters: Clusters) -> None:
+    clusters.link()
+    clusters.bring(through=Through.DATASET)
+    clusters.serve(0)
+    clusters.serving.services.collector.flush()
+    clusters.following.look()
+    assert clusters.events(clusters.watching) == []
