@@ -107,17 +107,17 @@ def test_a_version_that_is_not_there_is_told_at_the_top(pages: Visitor) -> None:
 
 
 def test_an_import_says_that_no_cluster_is_linked(pages: Visitor) -> None:
-    answer = pages.post("/deployments/import", {"name": "image-mm-kf"})
+    assert "No cluster is linked yet" in pages.get("/deployments/import").text
+    answer = pages.post("/deployments/import", {"name": "No Name"})
     assert answer.status_code == 422
-    assert "Cluster is missing; give the name of the link" in answer.text
-    assert "Namespace is missing" in answer.text
+    assert "Cluster is missing; choose the link to the serving cluster" in answer.text
+    assert "Name is &#39;No Name&#39;" in answer.text
     data = {"name": "image-mm-kf", "cluster": "serving", "namespace": "me"}
     answer = pages.post("/deployments/import", data)
-    assert answer.status_code == 422
-    assert "Cluster is &#39;serving&#39;, but no cluster link exists on this cluster" in answer.text
-    assert "through a Dataset that holds them" in answer.text
-    for value in data.values():
-        assert f'value="{value}"' in answer.text
+    assert answer.status_code == 404
+    assert "There is no cluster &#39;serving&#39;" in answer.text
+    for field in ("name", "namespace"):
+        assert f'value="{data[field]}"' in answer.text
 
 
 def test_the_page_of_a_deployment_shows_how_to_ask_it(pages: Visitor) -> None:

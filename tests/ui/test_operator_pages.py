@@ -41,9 +41,10 @@ def test_the_cluster_says_what_it_runs_on(pages: TestClient) -> None:
 
 def test_cluster_links_say_what_is_and_lead_on(pages: TestClient) -> None:
     page = pages.get("/clusters").text
-    assert "Linking a serving cluster comes with a later version." in page
-    assert 'href="/help/monitor-config#logs-of-another-cluster"' in page
-    assert pages.get("/help/monitor-config").status_code == 200
+    assert "There is no link to another cluster" in page
+    assert 'href="/help/clusters"' in page
+    assert pages.get("/help/clusters").status_code == 200
+    assert pages.get("/clusters/links/new").status_code == 200
 
 
 def test_a_log_that_cannot_be_written_is_told(pages: TestClient) -> None:

@@ -145,11 +145,12 @@ def train_and_deploy(walk: Walk) -> None:
 
 
 def import_deployment(walk: Walk) -> None:
-    """Section 5, as far as the product goes: it says that there is no link to another cluster."""
+    """Section 5, as far as one cluster goes: it says that there is no link to another one."""
     walk.menu("Deployments")
     expect(walk.row(NAME)).to_contain_text("running", timeout=60_000)
     walk.press("Import")
-    walk.fill(Name="image-mm-kf", Cluster="serving", Namespace="ada")
+    expect(walk.sheet).to_contain_text("No cluster is linked yet")
+    walk.fill(Name="image-mm-kf", Namespace="ada")
     walk.press("Import", walk.sheet)
     expect(walk.sheet.get_by_label("Cluster", exact=True)).to_have_attribute("aria-invalid", "true")
     walk.shoot("05-import")

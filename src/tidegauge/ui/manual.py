@@ -25,6 +25,7 @@ GROUPS = {
         "monitor-config",
         "tables",
         "external",
+        "clusters",
         "alerts",
         "report",
         "retraining",

@@ -7,7 +7,8 @@ from typing import Any
 from fastapi import Request, Response
 
 from tidegauge.domain.catalogue import RepositoryKind, Version
-from tidegauge.domain.deployment import Deployment, DeploymentState
+from tidegauge.domain.cluster_link import Followed, Through
+from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.identity import check_name
 from tidegauge.domain.monitor import Monitor
 from tidegauge.domain.monitor_config.suggested import input_shape
@@ -65,14 +66,28 @@ def create_deployment(request: Request, caller: Caller, services: Everything, fo
 
 
 @router.get("/import")
-def import_dialog(caller: Caller) -> Response:
-    return render(_IMPORT, user=caller, form=Form())
+def import_dialog(caller: Caller, services: Everything) -> Response:
+    return render(_IMPORT, user=caller, form=Form(), **_clusters(services))
 
 
 @router.post("/import")
-def import_deployment(caller: Caller, form: Filled) -> Response:
-    """Say what is wrong: no other cluster is linked yet."""
-    return refuse(_IMPORT, form, _not_importable(form), user=caller)
+def import_deployment(request: Request, caller: Caller, services: Everything, form: Filled) -> Response:
+    try:
+        all_of(
+            lambda: check_name(form.text("name")),
+            lambda: _chosen(form, "cluster", "choose the link to the serving cluster"),
+        )
+        deployment = services.importing.add(
+            caller.name,
+            form.text("name"),
+            form.text("cluster"),
+            form.text("namespace"),
+            local_name=form.text("local_name"),
+            through=Through(form.text("through") or Through.LINK),
+        )
+    except TidegaugeError as error:
+        return refuse(_IMPORT, form, error, user=caller, **_clusters(services))
+    return go(request, _path(deployment))
 
 
 @router.get("/{name}")
@@ -91,6 +106,7 @@ def deployment_page(request: Request, caller: Caller, services: Everything, name
         more=bool(tokens.cursor),
         shape=input_shape(choices.said_of_model(services, deployment))[1:],
         log=services.deployments.log(deployment),
+        followed=_followed(services, deployment),
     )
 
 
@@ -178,21 +194,13 @@ def _chosen(form: Form, field: str, remedy: str) -> None:
         raise InvalidInputError.of(field, f"{field} is missing; {remedy}.")
 
 
-def _not_importable(form: Form) -> TidegaugeError:
-    """Say what is wrong with the fields, and at last that there is no cluster to import from."""
-    try:
-        all_of(
-            lambda: check_name(form.text("name")),
-            lambda: _chosen(form, "cluster", "give the name of the link to the serving cluster"),
-            lambda: _chosen(form, "namespace", "give the user's name on the serving cluster"),
-        )
-    except InvalidInputError as error:
-        return error
-    return InvalidInputError.of(
-        "cluster",
-        f"cluster is {form.text('cluster')!r}, but no cluster link exists on this cluster; links come with a "
-        "later version.",
-    )
+def _clusters(services: Services) -> dict[str, Any]:
+    links = services.clusters.page()
+    return {"clusters": [(link.name, f"{link.name} ({link.url})") for link in links]}
+
+
+def _followed(services: Services, deployment: Deployment) -> Followed | None:
+    return services.importing.followed(deployment) if deployment.origin is Origin.IMPORTED else None
 
 
 def _versions(services: Services, deployment: Deployment) -> list[Version]:
