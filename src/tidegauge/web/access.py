@@ -58,6 +58,7 @@ def linked(connection: HTTPConnection) -> Principal:
         raise ForbiddenError(
             f"This token is good only for {caller.scope.value}; use one of the scope link, or write."
         )
+    check_place(connection)
     return caller
 
 

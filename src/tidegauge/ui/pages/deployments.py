@@ -8,11 +8,11 @@ from fastapi import Request, Response
 
 from tidegauge.domain.catalogue import RepositoryKind, Version
 from tidegauge.domain.cluster_link import Followed, Through
-from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
+from tidegauge.domain.deployment import Deployment, DeploymentState
 from tidegauge.domain.identity import check_name
 from tidegauge.domain.monitor import Monitor
 from tidegauge.domain.monitor_config.suggested import input_shape
-from tidegauge.errors import InvalidInputError, NotFoundError, TidegaugeError, all_of
+from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, TidegaugeError, all_of
 from tidegauge.services.bundle import Services
 from tidegauge.services.sharing import Asker
 from tidegauge.storage.rows import Query
@@ -200,7 +200,10 @@ def _clusters(services: Services) -> dict[str, Any]:
 
 
 def _followed(services: Services, deployment: Deployment) -> Followed | None:
-    return services.importing.followed(deployment) if deployment.origin is Origin.IMPORTED else None
+    try:
+        return services.importing.followed(deployment)
+    except ConflictError:  # it is not imported
+        return None
 
 
 def _versions(services: Services, deployment: Deployment) -> list[Version]:
