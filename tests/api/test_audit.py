@@ -126,6 +126,27 @@ def test_forms_say_where_they_led(house: House) -> None:
     assert (entry.action, entry.subject, entry.status) == ("/models/new", "-> /models/by-form", 303)
 
 
+def test_what_a_change_of_people_was_is_told_by_both_doors(house: House) -> None:
+    before = house.entries()
+    house.ask("POST", "/users/new", data={"name": "gus", "role": "operator"})
+    house.ask("POST", "/users/gus/role")
+    house.ask("PATCH", "/api/v1/users/gus", json={"role": "operator", "disabled": True})
+    house.ask("POST", "/users/gus/access")
+    house.ask("DELETE", "/api/v1/users/gus?heir=ada")
+    house.ask("POST", "/settings/developer/new", data={"name": "notebook", "scope": "read"})
+    house.ask("POST", "/api/v1/tokens", json={"name": "script", "scope": "link"})
+    subjects = [re.sub(r"id=\S+", "id=...", entry.subject) for entry in house.since(before)]
+    assert subjects == [
+        "name=gus role=operator",
+        "name=gus role=user -> /users/gus",
+        "name=gus role=operator disabled=true name=gus id=...",
+        "name=gus disabled=false -> /users/gus",
+        "name=gus heir=ada",
+        "name=notebook id=... scope=read",
+        "scope=link name=script id=...",
+    ]
+
+
 def test_reading_is_not_written_down(house: House) -> None:
     before = house.entries()
     for path in ("/", "/users", "/api/v1/users", "/api/v1/audit", "/api/v1/deployments/none"):

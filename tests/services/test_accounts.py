@@ -287,7 +287,14 @@ def test_who_owns_something_goes_only_with_an_heir(ward: Ward) -> None:
         ward.accounts.delete(ada, bob)
     channels.delete(made[1].id)
     secret = ward.secret_of("ada")
+    (_, logs), (_, script) = (
+        ward.people.issue(ada, "inference log", Scope.INGEST, "d"),
+        ward.people.issue(ada, "script"),
+    )
     ward.accounts.delete(ada, bob)
+    assert ward.people.authenticate(logs).name == "bob"
+    with pytest.raises(NotSignedInError):
+        ward.people.authenticate(script)
     assert channels.get(made[0].id).owner == "bob"
     with pytest.raises(NotSignedInError):
         ward.people.authenticate(secret)

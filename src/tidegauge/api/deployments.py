@@ -150,7 +150,7 @@ def list_tokens(
 def create_token(caller: Caller, services: Everything, deployment_id: str, body: TokenRequest) -> AccessToken:
     """Issue a token that reports events of the deployment; its secret is told here and never again."""
     deployment = services.deployments.get(caller, deployment_id)
-    return services.people.issue_ingest(caller.user, deployment.id, body.name)
+    return services.people.issue_ingest(caller.user, deployment.id, body.name, by=caller.token)
 
 
 @router.delete("/{deployment_id}/tokens/{token}", status_code=204)

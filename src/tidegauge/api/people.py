@@ -10,7 +10,7 @@ from tidegauge.domain.strict import STRICT
 from tidegauge.domain.users import AccessToken, Invitation, Means, OpenSession, Person, Role, Scope, User
 from tidegauge.storage.rows import Page
 from tidegauge.web.access import OPEN, Caller, Everything, Listing, operating
-from tidegauge.web.auditing import signing_in
+from tidegauge.web.auditing import also, signing_in
 from tidegauge.web.credentials import address_of
 
 router = APIRouter(prefix="/api/v1", tags=["people"])
@@ -105,8 +105,11 @@ def list_access_tokens(caller: Caller, services: Everything, query: Listing) -> 
 
 
 @router.post("/tokens", status_code=201)
-def create_access_token(caller: Caller, services: Everything, body: AccessTokenRequest) -> AccessToken:
+def create_access_token(
+    request: Request, caller: Caller, services: Everything, body: AccessTokenRequest
+) -> AccessToken:
     """Issue a token; its secret is told here and never again. It lasts no longer than that of the request."""
+    also(request, scope=body.scope)
     if body.scope is not Scope.INGEST or not body.deployment:
         return services.people.issue_named(caller.user, body.name, body.scope, body.days, caller.token)
     deployment = services.deployments.get(caller, body.deployment)
@@ -125,8 +128,9 @@ def list_users(services: Everything, query: Listing) -> Page[Person]:
 
 
 @users.post("", status_code=201)
-def create_user(services: Everything, body: UserRequest) -> Invitation:
+def create_user(request: Request, services: Everything, body: UserRequest) -> Invitation:
     """Create a user; the one-time password is told here and never again."""
+    also(request, role=body.role)
     return services.accounts.create(body.name, body.role)
 
 
@@ -136,20 +140,23 @@ def show_user(services: Everything, name: str) -> User:
 
 
 @users.patch("/{name}")
-def change_user(services: Everything, name: str, body: UserChange) -> User:
+def change_user(request: Request, services: Everything, name: str, body: UserChange) -> User:
     """Change the role, or keep a user out: tokens and sessions are refused from then on."""
     user = services.accounts.get(name)
     if body.role is not None:
+        also(request, role=body.role)
         user = services.accounts.change_role(user, body.role)
     if body.disabled is not None:
+        also(request, disabled=str(body.disabled).lower())
         user = services.accounts.disable(user) if body.disabled else services.accounts.enable(user)
     return user
 
 
 @users.delete("/{name}", status_code=204)
-def delete_user(services: Everything, name: str, heir: str = "") -> None:
+def delete_user(request: Request, services: Everything, name: str, heir: str = "") -> None:
     """Delete a user; what they own goes to ``heir``, without whom it is refused while there is something."""
     accounts = services.accounts
+    also(request, heir=heir or "nobody")
     accounts.delete(accounts.get(name), accounts.get(heir) if heir else None)
 
 

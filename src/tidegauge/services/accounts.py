@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from tidegauge.domain.identity import check_name, new_id
-from tidegauge.domain.users import INVITATION, Invitation, Person, Role, User, new_password
+from tidegauge.domain.users import INVITATION, Invitation, Person, Role, Scope, User, new_password
 from tidegauge.errors import ConflictError, ForbiddenError, NotFoundError
 from tidegauge.services.sign_ins import SignIns
 from tidegauge.storage.database import Database
@@ -114,6 +114,9 @@ class Accounts:
                 names = ", ".join(sorted(row[-1] for row in both))
                 raise ConflictError(f"{heir.name} has {noun} of the same names ({names}); name another heir.")
             rows.update_where({"owner": user.name}, owner=heir.name)
+        # Model servers that run, and others' senders, go on reporting what they serve.
+        mine = {"user_id": user.id, "scope": Scope.INGEST}
+        self._database.tokens.update_where(mine, user_id=heir.id)
 
     def _change(self, user: User, deed: str, stays_operator: bool, **changes: Any) -> User:
         with self._database.transaction():

@@ -34,6 +34,7 @@ class Noted:
     means: str = ""
     name: str = ""
     session: Session | None = None
+    facts: str = ""
 
 
 def audited_of(connection: HTTPConnection) -> Noted:
@@ -51,6 +52,12 @@ def signing_in(connection: HTTPConnection, means: str, name: str = "") -> None:
 def signed_in_as(connection: HTTPConnection, session: Session) -> None:
     """Say whose session has begun."""
     audited_of(connection).session = session
+
+
+def also(connection: HTTPConnection, **facts: str) -> None:
+    """Say what the address and the answer do not tell of a change; never what is secret."""
+    noted = audited_of(connection)
+    noted.facts = " ".join([noted.facts, *(f"{name}={value}" for name, value in facts.items())]).strip()
 
 
 class Audited:
@@ -74,7 +81,7 @@ class Audited:
                 return
             if held is not None:
                 start, held = held, None
-                subject = _subject(scope, start, message)
+                subject = _subject(scope, noted, start, message)
                 await run_in_threadpool(self._note, scope, noted, start["status"], subject)
                 await send(start)
             await send(message)
@@ -108,9 +115,10 @@ def _counts(scope: Scope, noted: Noted, status: int) -> bool:
     return bool(noted.means) or (scope["method"] not in _READING and noted.caller is not None)
 
 
-def _subject(scope: Scope, start: Message, body: Message) -> str:
+def _subject(scope: Scope, noted: Noted, start: Message, body: Message) -> str:
     """Return what was done something to: the parameters of the route, and what was made."""
-    parts = (_parameters(scope), _made(Headers(raw=start["headers"]), start["status"], body))
+    made = _made(Headers(raw=start["headers"]), start["status"], body)
+    parts = (_parameters(scope), noted.facts, made)
     return " ".join(part for part in parts if part)
 
 

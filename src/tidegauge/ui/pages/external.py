@@ -17,6 +17,7 @@ from tidegauge.ui.forms import Filled, Form, parse, seen
 from tidegauge.ui.pages import choices
 from tidegauge.ui.site import Pages, go, refuse, render
 from tidegauge.web.access import Caller, Changer, Everything
+from tidegauge.web.auditing import also
 
 _REGISTER, _CHANGE, _NEW_TOKEN = (
     "deployments/register.html",
@@ -107,9 +108,10 @@ def create_token(request: Request, caller: Caller, services: Everything, name: s
     deployment = services.deployments.get(caller, name)
     known = {"user": caller, "deployment": deployment, "path": _path(deployment)}
     try:
-        token = services.people.issue_ingest(caller.user, deployment.id, form.text("name"))
+        token = services.people.issue_ingest(caller.user, deployment.id, form.text("name"), by=caller.token)
     except TidegaugeError as error:
         return refuse(_NEW_TOKEN, form, error, **known)
+    also(request, token=token.name, id=token.id)
     address = str(request.base_url).rstrip("/")
     return render("deployments/token.html", token=token, address=address, **known)
 

@@ -13,6 +13,7 @@ from tidegauge.storage.rows import Query
 from tidegauge.ui.forms import Filled, Form, parse
 from tidegauge.ui.site import Pages, go, refuse, render
 from tidegauge.web.access import Caller, Everything
+from tidegauge.web.auditing import also
 from tidegauge.web.credentials import COOKIE
 
 PATH = "/settings/developer"
@@ -63,6 +64,7 @@ def create_token(request: Request, caller: Caller, services: Everything, form: F
         token = _issue(caller, services, form)
     except TidegaugeError as error:
         return refuse("settings/new_token.html", form, error, **_values(caller, services))
+    also(request, name=token.name, id=token.id, scope=token.scope)
     return render(
         "settings/token.html",
         user=caller,

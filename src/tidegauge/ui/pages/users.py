@@ -13,6 +13,7 @@ from tidegauge.storage.rows import Query
 from tidegauge.ui.forms import Filled, Form, parse
 from tidegauge.ui.site import Pages, go, refuse, render
 from tidegauge.web.access import Everything, Operator
+from tidegauge.web.auditing import also
 
 PATH = "/users"
 _ROWS = 50
@@ -42,6 +43,7 @@ def create_user(request: Request, caller: Operator, services: Everything, form: 
         )
     except TidegaugeError as error:
         return refuse("users/new.html", form, error, user=caller, path=PATH)
+    also(request, name=invitation.user.name, role=invitation.user.role)
     return render("users/invitation.html", user=caller, path=PATH, invitation=invitation, url=_url(request))
 
 
@@ -67,7 +69,9 @@ def confirm_role(caller: Operator, services: Everything, name: str) -> Response:
 @router.post("/{name}/role")
 def change_role(request: Request, caller: Operator, services: Everything, name: str) -> Response:
     def change(user: User) -> None:
-        services.accounts.change_role(user, Role.USER if user.is_operator else Role.OPERATOR)
+        role = Role.USER if user.is_operator else Role.OPERATOR
+        also(request, role=role)
+        services.accounts.change_role(user, role)
 
     return _do(request, caller, services, name, "role", change)
 
@@ -82,6 +86,7 @@ def change_access(request: Request, caller: Operator, services: Everything, name
     """Disable a user, or enable one that is disabled."""
 
     def change(user: User) -> None:
+        also(request, disabled="false" if user.disabled_at else "true")
         (services.accounts.enable if user.disabled_at else services.accounts.disable)(user)
 
     return _do(request, caller, services, name, "access", change)
@@ -109,6 +114,7 @@ def delete_user(
     request: Request, caller: Operator, services: Everything, name: str, form: Filled
 ) -> Response:
     heir = form.text("heir")
+    also(request, heir=heir or "nobody")
 
     def delete(user: User) -> None:
         services.accounts.delete(user, services.accounts.get(heir) if heir else None)
