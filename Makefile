@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check format bench lock clean
+.PHONY: setup demo test check audit format bench lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)  ## make .venv with everything for development
@@ -26,11 +26,15 @@ test: setup  ## set up, check and run the tests
 	$(MAKE) check
 	$(BIN)/python -m pytest $(ARGS)
 
-check: setup  ## ruff, mypy strict, import-linter
+check: setup  ## ruff, mypy strict, import-linter, known vulnerabilities of dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/audit.py
+
+audit: setup  ## look up every pinned dependency in PyPI's database of advisories; fails where it cannot
+	TIDEGAUGE_AUDIT=required $(BIN)/python .ci/audit.py
 
 format: setup
 	$(BIN)/ruff check --fix .

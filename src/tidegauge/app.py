@@ -107,6 +107,7 @@ from tidegauge.web.access import sender, signed_in
 from tidegauge.web.auditing import Audited
 from tidegauge.web.bodies import Bounding
 from tidegauge.web.compressing import Compressing
+from tidegauge.web.headers import Guarding
 
 _GRACE_SECONDS = 2.0  # for events that are under way to the collector when a window ends
 
@@ -438,6 +439,7 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(Audited, auditing=services.auditing)
     app.add_middleware(Bounding)
     app.add_middleware(Compressing)
+    app.add_middleware(Guarding)
     return app
 
 
