@@ -79,6 +79,7 @@ from tidegauge.services.retraining.promoting import Promoting
 from tidegauge.services.runs import Runs
 from tidegauge.services.schedule import Schedule
 from tidegauge.services.senders import Senders
+from tidegauge.services.servers import Servers
 from tidegauge.services.showing import Showing
 from tidegauge.services.sign_ins import SignIns
 from tidegauge.services.single_sign_on import build_single_sign_on
@@ -288,6 +289,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         supervisor=supervisor,
         traffic=traffic,
         deployments=deployments,
+        servers=Servers(database, store, deployments, gates, now),
         pipelines=pipelines,
         baselines=baselines,
         monitors=monitors,
@@ -358,6 +360,7 @@ def start(services: Services) -> None:
         (services.pipelines.start, {Part.TRAINING}),
         (services.retrainings.start_up, {Part.TRAINING, Part.MONITORING}),
         (services.supervisor.start, set()),  # which says what rests where nothing is served
+        (services.servers.start, set()),
         (services.examples.start_up, ALL_PARTS),
         (services.health.start, {Part.SERVING}),
         (services.notifications.start, {Part.MONITORING}),
@@ -377,6 +380,7 @@ def stop(services: Services) -> None:
     services.schedule.close()
     services.notifications.close()
     services.health.close()
+    services.servers.close()
     services.supervisor.close()
     services.playground.close()
     services.retrainings.close()

@@ -14,6 +14,7 @@ from tidegauge.domain.cluster_link import Followed, Through
 from tidegauge.domain.deployment import Deployment, DeploymentChanges
 from tidegauge.domain.erasure import Erasure
 from tidegauge.domain.log_size import LogSize
+from tidegauge.domain.served import ServedModel
 from tidegauge.domain.strict import STRICT
 from tidegauge.domain.users import AccessToken
 from tidegauge.storage.rows import Page
@@ -61,6 +62,26 @@ class ImportRequest:
     namespace: str = ""
     local_name: str = ""
     through: Through = Through.LINK
+
+
+@dataclass(frozen=True)
+class LookRequest:
+    """Where a model server is, and which model of it is meant; see ``Servers.look_up``."""
+
+    __pydantic_config__ = STRICT
+    url: str
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class UrlImport:
+    """What is served at a URL; see ``Servers.bring_in`` for the fields."""
+
+    __pydantic_config__ = STRICT
+    url: str
+    model: str = ""
+    name: str = ""
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,6 +138,24 @@ def import_deployment(caller: Caller, services: Everything, body: ImportRequest)
 def show_import(caller: Caller, services: Everything, deployment_id: str) -> Followed:
     """Tell how far an imported deployment is followed."""
     return services.importing.followed(services.deployments.get(caller, deployment_id))
+
+
+@router.post("/look")
+def look_up(caller: Caller, services: Everything, body: LookRequest) -> ServedModel:
+    """Tell what a server not ours serves at a URL; nothing is kept."""
+    return services.servers.look_up(caller.name, body.url, body.model)
+
+
+@router.post("/import-url", status_code=201)
+def import_url(caller: Caller, services: Everything, body: UrlImport) -> Deployment:
+    """Add an external deployment of what a server not ours serves at a URL, and watch it from now on."""
+    return services.servers.bring_in(caller.name, **vars(body))
+
+
+@router.post("/{deployment_id}/look")
+def look_again(caller: Caller, services: Everything, deployment_id: str) -> Deployment:
+    """Look at the server of an external deployment now; what is wrong there is told in ``served``."""
+    return services.servers.look_again(services.deployments.get(caller, deployment_id))
 
 
 @router.get("/{deployment_id}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tidegauge.cli import sharing
+from tidegauge.cli import imports, sharing
 from tidegauge.cli.output import (
     Json,
     Search,
@@ -25,7 +25,6 @@ from tidegauge.cli.output import (
     show_list,
 )
 from tidegauge.cli.sharing import WHOSE
-from tidegauge.domain.cluster_link import Through
 from tidegauge.domain.deployment import Deployment, DeploymentState
 from tidegauge.errors import InvalidInputError, TidegaugeError
 
@@ -38,6 +37,8 @@ tokens = typer.Typer(
     help="Tokens that report events of a deployment, and nothing else.", no_args_is_help=True
 )
 app.add_typer(tokens, name="token")
+app.command("import")(imports.import_)
+app.command("look")(imports.look)
 
 Name = Annotated[str, typer.Argument(help="Name or id of the deployment.")]
 _SERVICE = typer.Option(help="InferenceService under which KServe's logger reports it.")
@@ -133,27 +134,6 @@ def register(
             f"Send its events to {client.deployments.events_url(made)} with a token of: "
             f"tidegauge deployment token create {made.name} NAME"
         )
-
-
-@app.command("import")
-def import_(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Name of the deployment on the serving cluster.")],
-    cluster: Annotated[str, typer.Option(help="Name of the link; see tidegauge cluster list.")],
-    namespace: Annotated[str, typer.Option(help="User who has it on the serving cluster.")] = "",
-    local_name: Annotated[str, typer.Option(help="What it is called here; by default as there.")] = "",
-    through: Annotated[
-        Through, typer.Option(help="How its log comes: over the link, or as a Dataset of its monitor.")
-    ] = Through.LINK,
-    wait: Annotated[bool, typer.Option(help="Wait until its model is here.")] = True,
-    as_json: Json = False,
-) -> None:
-    """Import a deployment of a serving cluster, with what monitoring needs of it."""
-    client = connect(context)
-    made = client.deployments.import_(
-        name, cluster=cluster, namespace=namespace, local_name=local_name, through=through
-    )
-    show(client.deployments.wait_for_import(made.id) if wait else made, as_json=as_json)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from tidegauge.domain.cluster_link import Followed
 from tidegauge.domain.deployment import Deployment, DeploymentState
 from tidegauge.domain.erasure import Erasure
 from tidegauge.domain.log_size import LogSize
+from tidegauge.domain.served import ServedModel
 from tidegauge.domain.users import AccessToken
 from tidegauge.errors import ConflictError, TidegaugeError
 
@@ -107,6 +108,28 @@ class Deployments(Sharing[Deployment]):
             timeout,
         )
         return self.get(name_or_id)
+
+    def look_up(self, url: str, model: str = "") -> ServedModel:
+        """Tell what a server not ours serves at a URL: its base, or where a model of it is asked."""
+        return self._client.read(ServedModel, "POST", f"{self._path}/look", {"url": url, "model": model})
+
+    def import_url(
+        self, url: str, *, model: str = "", name: str = "", classes: Sequence[str] = ()
+    ) -> Deployment:
+        """Add an external deployment of what is served at a URL, described by what its server says.
+
+        Args:
+            url: base of the server, or where the model is asked.
+            model: which one, of a server that has several.
+            name: of the deployment; by default that of the model.
+            classes: names of its answers in the order of the scores; none for a regression.
+        """
+        body = {"url": url, "model": model, "name": name, "classes": [*classes]}
+        return self._client.read(Deployment, "POST", f"{self._path}/import-url", body)
+
+    def look_again(self, name_or_id: str) -> Deployment:
+        """Look at the server of an external deployment now; ``served`` of the answer says what was found."""
+        return self._client.read(Deployment, "POST", f"{self._at(name_or_id)}/look")
 
     def list(self, q: str = "") -> builtins.list[Deployment]:
         return list(self._client.pages(Deployment, self._path, q))

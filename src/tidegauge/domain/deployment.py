@@ -13,6 +13,7 @@ from typing_extensions import TypedDict  # typing's own is read by pydantic from
 
 from tidegauge.domain.labels import label_text
 from tidegauge.domain.sampled import one_in, sampling_error
+from tidegauge.domain.served import ServedModel, ServedState
 from tidegauge.domain.strict import STRICT
 from tidegauge.errors import FieldError
 from tidegauge.settings import MOST_KEEP_BYTES, MOST_KEEP_DAYS
@@ -97,6 +98,7 @@ class Deployment:
     keep_days: int | None = None
     keep_bytes: int | None = None
     shared: bool = False
+    served: ServedModel | None = None  # by another server, as it was last found; None: never looked up
 
     @property
     def livedata(self) -> str:
@@ -177,6 +179,13 @@ class Deployment:
             f"the deployment {self.name!r} is {self.origin.value}, and its server is not ours; "
             "do it there. What is sent is refused while its logging is off."
         )
+
+
+def state_of_external(served: ServedModel | None, *, is_quiet: bool) -> tuple[DeploymentState, str]:
+    """Return the state and message of an external deployment: it runs while events come, or it is ready."""
+    is_ready = served is not None and served.state is ServedState.READY
+    state = DeploymentState.RUNNING if is_ready or not is_quiet else DeploymentState.UNKNOWN
+    return state, served.message if served else ""
 
 
 def _is_web_address(url: str) -> bool:

@@ -23,6 +23,15 @@ def chance_of(*texts: str) -> float:
     return (int.from_bytes(digest) >> 11) / 2**53
 
 
+def as_name(text: str) -> str:
+    """Return the name that is most like a text that somebody else calls something by; empty for none.
+
+    >>> as_name("Chest_XRay v2"), as_name("..")
+    ('chest-xray-v2', '')
+    """
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63].rstrip("-")
+
+
 def check_name(name: str, field: str = "name") -> str:
     """Return ``name`` if it is 1 to 63 of ``a-z 0-9 -`` and neither starts nor ends with ``-``.
 

@@ -36,6 +36,7 @@ from tidegauge.services.retraining import Retrainings
 from tidegauge.services.runs import Runs
 from tidegauge.services.schedule import Schedule
 from tidegauge.services.senders import Senders
+from tidegauge.services.servers import Servers
 from tidegauge.services.showing import Showing
 from tidegauge.services.sign_ins import SignIns
 from tidegauge.services.single_sign_on import SingleSignOn
@@ -70,6 +71,7 @@ class Services:
     supervisor: Supervisor
     traffic: Traffic
     deployments: Deployments
+    servers: Servers
     pipelines: Pipelines
     baselines: Baselines
     monitors: Monitors

@@ -15,6 +15,7 @@ from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.deployment import Deployment, DeploymentChanges, DeploymentState, Origin
 from tidegauge.domain.identity import check_name, new_id
 from tidegauge.domain.monitor import UNJUDGED
+from tidegauge.domain.served import ServedModel
 from tidegauge.errors import (
     ConflictError,
     FieldError,
@@ -98,6 +99,7 @@ class Deployments:
         sampling: float = 1.0,
         keep_days: int | None = None,
         keep_bytes: int | None = None,
+        served: ServedModel | None = None,
     ) -> Deployment:
         """Add a deployment that is nothing but its events: its model is served by a server not ours.
 
@@ -114,6 +116,7 @@ class Deployments:
             sampling: share of its requests that is logged, from 0.000001 to 1.
             keep_days: events older than so many days are deleted; 0: none, None: as the server is set.
             keep_bytes: the oldest events are deleted where the log is larger; likewise.
+            served: what its server says at the predict URL, where it was looked up.
 
         Raises InvalidInputError with every field that is wrong, ConflictError where the name is taken.
         """
@@ -150,6 +153,7 @@ class Deployments:
             sampling=sampling,
             keep_days=keep_days,
             keep_bytes=keep_bytes,
+            served=served,
         )
         wrong = [*errors, *deployment.errors()]
         if not wrong:
@@ -174,6 +178,10 @@ class Deployments:
         except TidegaugeError as error:
             return found.id, [FieldError("version", error.message)]
         return found.id, []
+
+    def is_reported(self, service: str, namespace: str) -> bool:
+        """Tell whether some deployment is reported by this service of KServe already."""
+        return bool(service) and reported_as(self._database, service, namespace) is not None
 
     def _taken(self, deployment: Deployment) -> list[FieldError]:
         """Say of a service that KServe's logger reports another deployment by it."""
@@ -215,6 +223,8 @@ class Deployments:
             self._catalogue.ready_version(
                 RepositoryKind.MODEL, deployment.owner, deployment.model_name, version
             )
+        if noted.get("predict_url", deployment.predict_url) != deployment.predict_url:
+            noted["served"] = None  # it is of another server
         changed = replace(deployment, **noted)
         restarts = deployment.origin is Origin.LOCAL and not _OF_PROCESS.isdisjoint(changes)
         if restarts and cluster.lacks(self._role, cluster.Part.SERVING):

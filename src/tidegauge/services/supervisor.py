@@ -14,7 +14,7 @@ from threading import Event, Lock, Thread
 import httpx
 
 from tidegauge.domain.catalogue import RepositoryKind
-from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
+from tidegauge.domain.deployment import Deployment, DeploymentState, Origin, state_of_external
 from tidegauge.domain.users import Scope
 from tidegauge.errors import TidegaugeError
 from tidegauge.links.processes import Process, free_port, tail
@@ -152,13 +152,14 @@ class Supervisor:
                 self._look(deployment)
 
     def _listen(self) -> None:
-        """Write down of which deployments of other servers something comes: that is all there is to know."""
+        """Write down of which deployments of other servers something comes, or which are ready."""
         if time.monotonic() - self._listened < _LISTEN_SECONDS:
             return
         self._listened = time.monotonic()
         for deployment in self._database.deployments.where(origin=Origin.EXTERNAL):
             is_quiet = self._traffic.is_quiet(deployment.id)
-            self._note(deployment, DeploymentState.UNKNOWN if is_quiet else DeploymentState.RUNNING)
+            state, message = state_of_external(deployment.served, is_quiet=is_quiet)
+            self._note(deployment, state, message=message)
 
     def _look(self, deployment: Deployment) -> None:
         served = self._served.get(deployment.id)

@@ -250,6 +250,7 @@ deployments = Table(
     Column("sampling", Float, nullable=False),
     Column("keep_days", Integer),
     Column("keep_bytes", BigInteger),
+    Column("served", JSON(none_as_null=True)),
     UniqueConstraint("owner", "name"),
     Index(None, "service", "namespace"),
 )

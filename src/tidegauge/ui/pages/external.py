@@ -9,7 +9,7 @@ from fastapi import Request, Response
 
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.deployment import Deployment, Origin
-from tidegauge.errors import TidegaugeError
+from tidegauge.errors import FieldError, TidegaugeError
 from tidegauge.services.bundle import Services
 from tidegauge.services.people import LOG_TOKEN
 from tidegauge.ui import words
@@ -39,12 +39,15 @@ class _Typed:
     service: str = ""
     namespace: str = ""
     predict_url: str = ""
+    look: bool = False  # what its server says
+    served_model: str = ""  # on that server
     sampling: float = 1.0
     keep_days: int | None = None
     keep_bytes: int | None = None
 
     def fields(self) -> dict[str, Any]:
-        return {**vars(self), "classes": tuple(filter(None, map(str.strip, self.classes.split(","))))}
+        given = {name: value for name, value in vars(self).items() if name not in ("look", "served_model")}
+        return {**given, "classes": tuple(filter(None, map(str.strip, self.classes.split(","))))}
 
 
 @router.get("/register")
@@ -55,10 +58,41 @@ def register_dialog(caller: Caller, services: Everything) -> Response:
 @router.post("/register")
 def register_deployment(request: Request, caller: Caller, services: Everything, form: Filled) -> Response:
     try:
-        made = services.deployments.register(owner=caller.name, **parse(_Typed, form.nested()).fields())
+        made = _registered(services, caller.name, parse(_Typed, form.nested()))
     except TidegaugeError as error:
         return refuse(_REGISTER, form, error, user=caller, **choices.models(services, caller.name, form))
     return go(request, _path(made))
+
+
+def _registered(services: Services, owner: str, typed: _Typed) -> Deployment:
+    """Add the deployment, described by what its server says where that is wanted."""
+    fields = typed.fields()
+    if not typed.look:
+        return services.deployments.register(owner=owner, **fields)
+    url = fields.pop("predict_url")
+    try:
+        found = services.servers.look_up(owner, url, typed.served_model)
+    except TidegaugeError as error:
+        raise _named(error) from error
+    return services.servers.bring_in_found(owner, found, **fields)
+
+
+def _named(error: TidegaugeError) -> TidegaugeError:
+    """Return an error of a look with the fields of this form, where a URL and a model are other things."""
+    names = {"url": "predict_url", "model": "served_model"}
+    errors = tuple(
+        FieldError(names.get(item.field, item.field), item.message.replace(item.field, names[item.field], 1))
+        if item.field in names
+        else item
+        for item in error.errors
+    )
+    return type(error)(error.message, errors)
+
+
+@router.post("/{name}/look")
+def look_again(request: Request, caller: Caller, services: Everything, name: str) -> Response:
+    deployment = services.servers.look_again(services.deployments.get(caller, name))
+    return go(request, f"{_path(deployment)}#served")
 
 
 @router.get("/{name}/change")
