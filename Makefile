@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check audit format bench lock clean
+.PHONY: setup demo demo-two-clusters test check audit format bench lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)  ## make .venv with everything for development
@@ -21,6 +21,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: setup  ## set up and run the main job: train, deploy, log, monitor, catch a drift
 	$(BIN)/tidegauge demo $(ARGS)
+
+demo-two-clusters: setup  ## the same on two clusters: one serves, the other monitors over a link
+	$(BIN)/tidegauge demo --two-clusters $(ARGS)
 
 test: setup  ## set up, check and run the tests
 	$(MAKE) check

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import signal
+import socket
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 from types import FrameType
@@ -33,6 +36,8 @@ from tidegauge.api import proxy, retrainings, schemas, sharing, system, watching
 from tidegauge.collecting import build_collector, listen
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.cluster import ALL_PARTS, PARTS, Part, check
+from tidegauge.errors import InvalidInputError
+from tidegauge.links.processes import free_port
 from tidegauge.services.acceptance import Acceptance
 from tidegauge.services.accounts import Accounts
 from tidegauge.services.advice import Advice
@@ -229,7 +234,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         people,
         traffic,
         home,
-        settings.address,
+        settings.inner_address,
         serves=Part.SERVING in PARTS[settings.role],
     )
 
@@ -247,7 +252,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
     collector = build_collector(settings, database, store, senders, now)
     baselines, evidences = monitoring.baselines, monitoring.evidences
     fitting = Fitting(database, catalogue, baselines)
-    pipelines = Pipelines(database, catalogue, people, worker, home, settings.address, now)
+    pipelines = Pipelines(database, catalogue, people, worker, home, settings.inner_address, now)
     monitors = Monitors(database, store, catalogue, fitting, worker, now)
     collecting = Collecting(database, store, monitoring.logs, monitoring.files, catalogue, baselines)
     retrainings = Retrainings(
@@ -297,7 +302,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         showing=showing,
         explaining=Explaining(database, monitoring.labels, baselines, monitoring.files, showing),
         playground=Playground(database, catalogue, baselines, showing, monitoring.logs, now, settings.role),
-        examples=Examples(home, settings.address, people, now),
+        examples=Examples(home, settings.inner_address, people, now),
         retrainings=retrainings,
         erasures=erasures,
         reports=Reports(database, showing, now),
@@ -456,6 +461,23 @@ class _Server(uvicorn.Server):
         self._app = app
         self._ending = False
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        settings = self._services.settings
+        if settings.tls_certificate:
+            loop = asyncio.get_running_loop()
+            inner = await loop.create_server(
+                lambda: self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn does itself
+                    config=self.config,
+                    server_state=self.server_state,
+                    app_state=self.lifespan.state,
+                    _loop=loop,
+                ),
+                "127.0.0.1",
+                settings.inner_port,
+            )
+            self.servers.append(inner)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
         # Not uvicorn's own, which raises the signal again at the end: an end in order is exit code 0.
         if self._ending:
@@ -474,10 +496,19 @@ class _Server(uvicorn.Server):
 
 def serve(settings: Settings, announce: Callable[[Services], None]) -> None:
     """Run the server until SIGTERM or SIGINT; ``announce`` is called before it listens."""
+    if settings.tls_certificate:
+        _check_pair(settings)
+        settings = replace(settings, inner_port=settings.inner_port or free_port())
     services = build_services(settings)
     app = create_app(services)
     config = uvicorn.Config(
-        app, host=settings.host, port=settings.port, log_level="warning", timeout_graceful_shutdown=10
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        timeout_graceful_shutdown=10,
+        ssl_certfile=settings.tls_certificate or None,
+        ssl_keyfile=settings.tls_key or None,
     )
     server = _Server(config, app, services)
     sock = listen(config)
@@ -487,3 +518,16 @@ def serve(settings: Settings, announce: Callable[[Services], None]) -> None:
     gc.collect()
     gc.freeze()
     server.run(sockets=[sock])
+
+
+def _check_pair(settings: Settings) -> None:
+    """Raise InvalidInputError where certificate and key cannot be used."""
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidInputError.of(
+            "tls_certificate",
+            f"tls_certificate is {settings.tls_certificate!r} with the key {settings.tls_key!r}, which "
+            f"cannot be used ({error.strerror or error}); give files of PEM text that belong together.",
+        ) from error

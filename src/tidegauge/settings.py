@@ -34,6 +34,9 @@ class Settings:
     role: ClusterRole = ClusterRole.BOTH
     host: str = "127.0.0.1"
     port: int = 32222
+    tls_certificate: str = ""  # file (PEM) with the certificate and what signed it; empty: no TLS
+    tls_key: str = ""  # file (PEM)
+    inner_port: int = 0  # with TLS: for processes of this server, on 127.0.0.1; 0: any that is free
     database_url: str = ""  # empty: SQLite in the home folder
     store_url: str = ""  # empty: a folder in the home folder
     max_upload_bytes: int = 20 * 2**30
@@ -88,7 +91,13 @@ class Settings:
     def address(self) -> str:
         """The server's URL as seen from this machine."""
         host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        scheme = "https" if self.tls_certificate else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def inner_address(self) -> str:
+        """The server's URL for processes that it starts: a certificate need not name this machine."""
+        return f"http://127.0.0.1:{self.inner_port}" if self.tls_certificate else self.address
 
     @property
     def store(self) -> str:
@@ -126,6 +135,13 @@ def load_settings(
     settings = Settings(home=folder, **values)
     if not 1 <= settings.port <= 65535:
         raise InvalidInputError.of("port", f"port is {settings.port}; use a number from 1 to 65535.")
+    if not 0 <= settings.inner_port <= 65535:
+        raise InvalidInputError.of(
+            "inner_port", f"inner_port is {settings.inner_port}; use a number from 0 (any) to 65535."
+        )
+    for name, other in (("tls_certificate", "tls_key"), ("tls_key", "tls_certificate")):
+        if getattr(settings, other) and not getattr(settings, name):
+            raise InvalidInputError.of(name, f"{name} is missing, which {other} needs; give both or neither.")
     if settings.flush_seconds < 1:
         raise InvalidInputError.of(
             "flush_seconds", f"flush_seconds is {settings.flush_seconds}; use 1 or more."

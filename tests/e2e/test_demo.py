@@ -54,6 +54,13 @@ def test_the_demo_on_twenty_real_images_replays_them_without_drift(shared_data: 
     assert result["model"]["metrics"]["held_out"] is False
 
 
+def test_two_clusters_come_to_what_one_does() -> None:
+    """One serves, the other monitors: over a link by https, and through where the log is stored."""
+    result = play("--two-clusters")
+    check(result)
+    assert result["same"] is True
+
+
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from parts import CLASSES, SIDE, image
-from parts_clusters import Authority, Door, authority, door
+from parts_clusters import Door, door
 from parts_ward import draw
 from simulated import OWNER, START, Clock, Site
 from tidegauge.domain.catalogue import RepositoryKind
@@ -24,6 +24,7 @@ from tidegauge.domain.monitor import MonitorRun
 from tidegauge.domain.observation import HealthSample
 from tidegauge.domain.users import Scope
 from tidegauge.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError, UnavailableError
+from tidegauge.links.authority import Authority, make_authority
 from tidegauge.services.linking import following
 from tidegauge.storage import log_stream
 
@@ -50,7 +51,12 @@ class Clusters:
         return people.issue(people.owner(OWNER), "link", Scope.LINK)[1]
 
     def link(self, **given: Any) -> None:
-        known = {"name": "serving", "url": f"{self.door.url}/", "token": self.token(), "ca": self.tls.ca}
+        known = {
+            "name": "serving",
+            "url": f"{self.door.url}/",
+            "token": self.token(),
+            "ca": self.tls.ca.read_text(),
+        }
         self.services.clusters.add(self.operator, **{**known, **given})
 
     def bring(self, **given: Any) -> None:
@@ -105,7 +111,7 @@ class Clusters:
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return authority(tmp_path_factory.mktemp("tls"))
+    return make_authority(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")
@@ -340,10 +346,10 @@ def test_links_say_what_is_wrong_in_a_sentence(clusters: Clusters, tmp_path: Pat
     user = replace(clusters.operator, name="somebody", role=type(clusters.operator.role)("user"))
     with pytest.raises(ForbiddenError, match="Only an operator links clusters"):
         clusters.services.clusters.add(user, "serving", clusters.door.url, "tg_x")
-    other = authority(tmp_path / "other")
+    other = make_authority(tmp_path / "other")
     for given, error, said in (
         ({"ca": ""}, UnavailableError, "certificate is not trusted .* give the authority"),
-        ({"ca": other.ca}, UnavailableError, "certificate is not trusted"),
+        ({"ca": other.ca.read_text()}, UnavailableError, "certificate is not trusted"),
         (
             {"ca": "", "fingerprint": other.fingerprint},
             UnavailableError,

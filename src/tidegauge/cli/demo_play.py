@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,19 +15,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tidegauge.app import open_database, utc_now
+from tidegauge.cli.demo_server import ServerProcess
 from tidegauge.cli.pipelines import step_printer
-from tidegauge.client import Client
 from tidegauge.domain.catalogue import Version
-from tidegauge.domain.cluster import absence
 from tidegauge.domain.pipeline import PipelineRun
 from tidegauge.domain.status import Status
-from tidegauge.errors import ConflictError, UnavailableError
+from tidegauge.errors import UnavailableError
 from tidegauge.links.processes import free_port, port_is_free
 from tidegauge.services.example.data import KINDS, ExampleData, find_data
 from tidegauge.services.example.play import Cycle, Example, Step, Teller, missing, name_of
-from tidegauge.services.people import OPERATOR, People
-from tidegauge.settings import load_settings
 
 _COLOURS = {
     Status.HEALTHY: "green",
@@ -38,7 +33,7 @@ _COLOURS = {
 }
 
 
-class _Printer(Teller):
+class Printer(Teller):
     """Prints how far the demo is."""
 
     def __init__(self, console: Console, data: ExampleData) -> None:
@@ -70,7 +65,7 @@ class _Printer(Teller):
         )
 
 
-def _to_json(cycle: Cycle) -> dict[str, Any]:
+def to_json(cycle: Cycle) -> dict[str, Any]:
     image, prediction, accuracy = (cycle.run.metric(name) for name in ("image", "prediction", "accuracy"))
     return {
         "kind": cycle.kind,
@@ -90,53 +85,7 @@ def _to_json(cycle: Cycle) -> dict[str, Any]:
     }
 
 
-class _ServerProcess:
-    """``tidegauge up`` as a child, with a token issued beforehand."""
-
-    def __init__(self, home: Path, port: int) -> None:
-        settings = load_settings(home, {"port": port})
-        if sentence := absence(settings.role, "/example"):
-            raise ConflictError(sentence)
-        database = open_database(settings)
-        try:
-            people = People(database, utc_now)
-            self.token = people.first_start() or people.issue_for(OPERATOR, "demo")
-        finally:
-            database.close()
-        self.url = f"http://127.0.0.1:{port}"
-        log = home / "server.log"
-        with log.open("ab") as output:
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "tidegauge", "up", "--home", str(home), "--port", str(port)],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the demo, which then ends the server in order
-            )
-        self._log = log
-
-    def wait_ready(self) -> None:
-        client = Client(self.url, self.token)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self._child.poll() is None:
-            try:
-                client.request("GET", "/readyz")
-            except UnavailableError:
-                time.sleep(0.1)
-            else:
-                client.close()
-                return
-        raise UnavailableError(f"The server did not start:\n{self._log.read_text()[-2000:]}")
-
-    def stop(self) -> None:
-        self._child.send_signal(signal.SIGTERM)
-        try:
-            self._child.wait(60)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-
-
-def _table(cycles: list[Cycle]) -> Table:
+def table_of(cycles: list[Cycle]) -> Table:
     table = Table(title="Six cycles of 5 minutes (simulated time)")
     columns = ("cycle", "images", "image score", "prediction score", "accuracy (95% interval)", "alerts")
     for column in columns:
@@ -168,7 +117,7 @@ def _keep_serving(console: Console) -> None:
     console.print("Stopping.")
 
 
-def _check_training() -> None:
+def check_training() -> None:
     absent = missing()
     if absent:
         raise UnavailableError(
@@ -179,7 +128,7 @@ def _check_training() -> None:
 
 def play(data: str | None, home: Path | None, port: int, *, wait: bool, as_json: bool, seed: int) -> None:
     """Start a server, play the whole example on it, print what came out, and keep serving if asked to."""
-    _check_training()
+    check_training()
     began = time.monotonic()
     console = Console(stderr=as_json)
     with contextlib.ExitStack() as stack:
@@ -187,12 +136,13 @@ def play(data: str | None, home: Path | None, port: int, *, wait: bool, as_json:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tidegauge-data-")))
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         images = find_data(data, scratch, seed)
-        server = _ServerProcess(folder, port or (32222 if port_is_free(32222) else free_port()))
+        server = ServerProcess(folder, port or (32222 if port_is_free(32222) else free_port()))
         stack.callback(server.stop)
+        server.check("/example")
         server.wait_ready()
         console.print(f"Tidegauge is at [b]{server.url}[/b], home {folder}")
-        client = stack.enter_context(Client(server.url, server.token))
-        user = Example(client, images, _Printer(console, images), seed)
+        client = stack.enter_context(server.client())
+        user = Example(client, images, Printer(console, images), seed)
         deployment, model = user.prepare()
         monitor = user.monitor(deployment)
         cycles = list(user.cycles(deployment, monitor, list(model.meta["classes"])))
@@ -200,12 +150,12 @@ def play(data: str | None, home: Path | None, port: int, *, wait: bool, as_json:
             result = {
                 "deployment_id": deployment.id,
                 "model": {"version": model.number, "metrics": model.meta.get("metrics", {})},
-                "cycles": [_to_json(cycle) for cycle in cycles],
+                "cycles": [to_json(cycle) for cycle in cycles],
             }
             sys.stdout.write(json.dumps(result) + "\n")
             sys.stdout.flush()
         else:
-            console.print(_table(cycles))
+            console.print(table_of(cycles))
         console.print(f"The whole demo took {time.monotonic() - began:.0f} s.")
         console.print(f"Monitor: [b]{server.url}/monitors/{monitor.id}[/b]")
         console.print(f"Sign in with the token {server.token}")

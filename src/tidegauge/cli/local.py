@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tidegauge.cli.options import DatabaseUrl, Home, Host, Port, Role, StoreUrl, Workers, server_settings
+from tidegauge.cli.options import (
+    DatabaseUrl,
+    Home,
+    Host,
+    Port,
+    Role,
+    StoreUrl,
+    TlsCertificate,
+    TlsKey,
+    Workers,
+    server_settings,
+)
 from tidegauge.cli.output import Json, progress_bar, read_secret, say, show
 from tidegauge.errors import ForbiddenError, NotFoundError
 from tidegauge.settings import ClusterRole, Settings
@@ -31,9 +42,13 @@ def up(
     store_url: StoreUrl = None,
     workers: Workers = None,
     role: Role = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
 ) -> None:
     """Run the server: API, collector, worker and pages."""
-    settings = server_settings(home, host, port, database_url, store_url, workers, role)
+    settings = server_settings(
+        home, host, port, database_url, store_url, workers, role, tls_certificate, tls_key
+    )
 
     from tidegauge.app import serve
     from tidegauge.services.bundle import Services
@@ -49,10 +64,10 @@ def up(
             say(f"The role of this cluster is {status.role}.")
         for sentence in status.resting:
             say(sentence, "yellow")
-        if not settings.is_private:
+        if not settings.is_private and not settings.tls_certificate:
             say(
-                f"{settings.host} can be reached from other machines and nothing is encrypted (no TLS yet); "
-                "put a proxy with TLS in front before anything of worth passes.",
+                f"{settings.host} can be reached from other machines and nothing is encrypted; give a "
+                "certificate with --tls-certificate and --tls-key, or put a proxy with TLS in front.",
                 "yellow",
             )
         sys.stdout.flush()

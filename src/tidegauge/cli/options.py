@@ -24,6 +24,10 @@ Role = Annotated[
     str | None, typer.Option(help="What this cluster does: both, serving or monitoring; default: both.")
 ]
 Workers = Annotated[int | None, typer.Option(help="Threads that look at windows; default: 2.")]
+TlsCertificate = Annotated[
+    str | None, typer.Option(help="File (PEM) with the server's certificate: it is asked by https then.")
+]
+TlsKey = Annotated[str | None, typer.Option(help="File (PEM) with the key of the certificate.")]
 
 
 def server_settings(
@@ -34,6 +38,8 @@ def server_settings(
     store_url: str | None = None,
     workers: int | None = None,
     role: str | None = None,
+    tls_certificate: str | None = None,
+    tls_key: str | None = None,
 ) -> Settings:
     """Read the settings of a server of this machine, these options first."""
     flags = {
@@ -43,6 +49,8 @@ def server_settings(
         "store_url": store_url,
         "workers": workers,
         "role": role,
+        "tls_certificate": tls_certificate,
+        "tls_key": tls_key,
     }
     return load_settings(home, flags)
 

@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tidegauge.client.audit import Audit
 from tidegauge.client.channels import Channels
 from tidegauge.client.clusters import Clusters
@@ -28,11 +30,18 @@ class Client(Connection):
 
     Without arguments: ``TIDEGAUGE_URL`` and ``TIDEGAUGE_TOKEN``, else what ``tidegauge login`` saved,
     else ``http://127.0.0.1:32222``. A saved token goes to the server that it was saved for, to no other.
+    ``ca``, or ``TIDEGAUGE_CA``, is a file of certificates (PEM) to trust in place of the system's.
     Every call raises the classes of ``tidegauge.errors``.
     """
 
-    def __init__(self, url: str | None = None, token: str | None = None, timeout: float = 60.0) -> None:
-        super().__init__(url, token, timeout)
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        timeout: float = 60.0,
+        ca: str | Path | None = None,
+    ) -> None:
+        super().__init__(url, token, timeout, ca)
         self.code = Repositories(self, "code")
         self.datasets = Repositories(self, "datasets")
         self.models = Repositories(self, "models")

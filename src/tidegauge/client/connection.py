@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import ssl
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -93,6 +94,18 @@ def _is_loopback(url: str) -> bool:
     return host in {"localhost", "::1"} or host.startswith("127.")
 
 
+def _trusted(ca: str | Path | None) -> ssl.SSLContext | bool:
+    """Return what is trusted: the authorities in a file (PEM), or (True) those of the system."""
+    if not ca:
+        return True
+    try:
+        return ssl.create_default_context(cafile=str(ca))
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidInputError.of(
+            "ca", f"ca is {str(ca)!r}, which is no file of certificates (PEM) that can be read."
+        ) from error
+
+
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
@@ -101,7 +114,13 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 class Connection:
     """Sends requests to one server and reads its answers; see ``Client`` for the arguments."""
 
-    def __init__(self, url: str | None = None, token: str | None = None, timeout: float = 60.0) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        timeout: float = 60.0,
+        ca: str | Path | None = None,
+    ) -> None:
         saved = {} if url and token else _saved_credentials()
         self.url = (
             url or os.environ.get("TIDEGAUGE_URL") or saved.get("url") or "http://127.0.0.1:32222"
@@ -114,6 +133,7 @@ class Connection:
             timeout=timeout,
             # A proxy of the environment would be asked for this machine, too, and cannot know it.
             trust_env=not _is_loopback(self.url),
+            verify=_trusted(ca or os.environ.get("TIDEGAUGE_CA")),
         )
 
     def __enter__(self) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -20,6 +20,7 @@ from tidegauge.errors import ConflictError, NotFoundError, TidegaugeError
 from tidegauge.services.example.data import KINDS, SIDE, ExampleData, Traffic, example_folder, load
 
 MINUTES = 5  # of a window
+_FLUSHED = timedelta(seconds=7)  # after which what was logged is in the log that others read
 
 
 class Step(StrEnum):
@@ -56,12 +57,27 @@ class Cycle:
 
 
 class Example:
-    """Plays the user of a running server. ``again``: what an earlier play has left is used, not made anew."""
+    """Plays the user of a running server, or of two: one that serves, and one that monitors."""
 
     def __init__(
-        self, client: Client, data: ExampleData, teller: Teller, seed: int, *, again: bool = False
+        self,
+        client: Client,
+        data: ExampleData,
+        teller: Teller,
+        seed: int,
+        *,
+        again: bool = False,
+        watching: Client | None = None,
+        cluster: str = "",
     ) -> None:
+        """Wire the example; nothing is asked yet.
+
+        ``again``: what an earlier play has left is used, not made anew. ``watching`` is the client of the
+        monitoring cluster, where that is another one, and ``cluster`` its link to the serving one.
+        """
         self._client = client
+        self._watching = watching or client
+        self._cluster = cluster
         self._data = data
         self._teller = teller
         self._seed = seed
@@ -71,6 +87,7 @@ class Example:
     def play(self) -> Monitor:
         """Play all of it; return the monitor, which is active."""
         deployment, model = self.prepare()
+        self.follow(deployment)
         monitor = self.monitor(deployment)
         for _ in self.cycles(deployment, monitor, list(model.meta["classes"])):
             pass
@@ -90,11 +107,29 @@ class Example:
             deployment = self._served() or self._train(code, dataset)
         return deployment, client.models.version(self._name, deployment.model_version)
 
-    def monitor(self, deployment: Deployment) -> Monitor:
-        """Create, configure and start the monitor as the example's workflow does."""
-        monitors = self._client.monitors
-        dataset = self._client.datasets.versions(self._name)[0]
-        config = {
+    def follow(self, deployment: Deployment) -> None:
+        """Import the deployment where another cluster monitors it, with its model and training data."""
+        if self._watching is self._client:
+            return
+        deployments = self._watching.deployments
+        try:
+            deployments.followed(deployment.id)
+        except NotFoundError:
+            deployments.import_(deployment.name, cluster=self._cluster, namespace=deployment.owner)
+        deployments.wait_for_import(deployment.id)
+
+    def monitor(
+        self, deployment: Deployment, watching: Client | None = None, **changes: Mapping[str, Any]
+    ) -> Monitor:
+        """Create, configure and start the monitor as the example's workflow does.
+
+        ``watching`` is the client of the cluster where, by default the one that monitors; ``changes`` are
+        fields of parts of its configuration that are not as usual.
+        """
+        client = watching or self._watching
+        monitors = client.monitors
+        dataset = client.datasets.versions(self._name)[0]
+        config: dict[str, Any] = {
             "model_type": "classification",
             "input_data_type": "image",
             "frequency_minutes": MINUTES,
@@ -105,6 +140,8 @@ class Example:
             },
             "performance": {"enabled": True},
         }
+        for part, fields in changes.items():
+            config[part] |= fields
         with self._step(Step.MONITOR):
             try:
                 monitor = monitors.get(deployment.id)
@@ -134,7 +171,8 @@ class Example:
             name = f"{start:%Y%m%dT%H%M%S}.csv"
             self._client.deployments.put_labels(deployment.id, name, rows)
             self._wait_for_log(deployment)
-            run = self._client.monitors.run(monitor.id, start, start + width)
+            self._wait_to_follow(deployment)
+            run = self._watching.monitors.run(monitor.id, start, start + width)
             cycle = Cycle(kind, len(rows), run, self._firing(monitor, run))
             self._teller.looked(cycle, number + 1)
             yield cycle
@@ -179,7 +217,7 @@ class Example:
 
     def _firing(self, monitor: Monitor, run: MonitorRun) -> tuple[str, ...]:
         """Name the alerts that fire in a run, whether they have just begun to or still do."""
-        judged = [(alert, *alert.rule.judge(run)) for alert in self._client.monitors.alerts(monitor.id)]
+        judged = [(alert, *alert.rule.judge(run)) for alert in self._watching.monitors.alerts(monitor.id)]
         return tuple(
             f"{alert.name}: {alert.rule.text} ({value:.3g})" for alert, holds, value in judged if holds
         )
@@ -207,6 +245,18 @@ class Example:
             lambda health: health["queued"] == 0,
             "The inference log",
             60.0,
+        )
+
+    def _wait_to_follow(self, deployment: Deployment) -> None:
+        """Wait until the monitoring cluster has what was served up to now."""
+        if self._watching is self._client:
+            return
+        until = datetime.now(UTC) + _FLUSHED
+        wait_for(
+            lambda: self._watching.deployments.followed(deployment.id),
+            lambda found: found.known_until is not None and found.known_until >= until,
+            "The log of the serving cluster",
+            120.0,
         )
 
     @contextlib.contextmanager
