@@ -46,8 +46,13 @@ def test_a_server_with_a_certificate_serves_logs_and_is_found_by_its_own(tmp_pat
         out, _ = start("deployment", "list", env=env).communicate(timeout=60)
         assert "tiny" in out
         signed = httpx.post(
-            f"{server.url}/sign-in", data={"token": server.token}, verify=trusted, trust_env=False
+            f"{server.url}/sign-in",
+            data={"token": server.token},
+            headers={"Origin": server.url},
+            verify=trusted,
+            trust_env=False,
         )
+        assert signed.status_code == 303, signed.text
         assert "secure" in signed.headers["set-cookie"].lower()
     finally:
         server.stop()
