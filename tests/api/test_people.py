@@ -126,7 +126,7 @@ def test_a_token_that_reads_changes_nothing(server: Client) -> None:
         ):
             with pytest.raises(ForbiddenError, match="only reads"):
                 reader.request(method, f"/api/v1/{path}", json={})
-    with httpx.Client(base_url=server.url, headers={"Origin": server.url}) as browser:
+    with httpx.Client(base_url=server.url, timeout=60, headers={"Origin": server.url}) as browser:
         browser.post("/sign-in", data={"token": server.tokens.create("r2", "read").secret})
         assert browser.get("/settings/developer").status_code == 200
         assert browser.post("/settings/developer/new", data={"name": "x"}).status_code == 403
@@ -145,6 +145,7 @@ def test_narrow_tokens_open_nothing_else(server: Client, scope: str) -> None:
     answer = httpx.post(
         f"{server.url}/v1/deployments/{deployment.id}/events",
         json=event,
+        timeout=60,
         headers={
             "Authorization": f"Bearer {made.secret}",
             "Content-Type": "application/cloudevents+json",
@@ -210,8 +211,26 @@ def test_a_wrong_token_request_names_its_field(server: Client, body: dict[str, o
     assert [error.field for error in caught.value.errors] == [field]
 
 
+def test_text_that_is_none_is_wrong_and_no_mistake_of_ours(server: Client) -> None:
+    for name, password in (("operator", "\\ud800"), ("\\ud800", "x"), ("\\u0000", "\\u0000")):
+        body = f'{{"name": "{name}", "password": "{password}"}}'
+        with pytest.raises(NotSignedInError, match="The name or the password is wrong"):
+            server.request(
+                "POST", "/api/v1/sign-in", content=body, headers={"Content-Type": "application/json"}
+            )
+    with pytest.raises(NotFoundError):
+        server.request(
+            "POST",
+            "/api/v1/tokens",
+            content='{"name": "x", "scope": "ingest", "deployment": "\\ud800"}',
+            headers={"Content-Type": "application/json"},
+        )
+
+
 def test_sessions_are_listed_and_ended(server: Client) -> None:
-    with httpx.Client(base_url=server.url, headers={"Origin": server.url, "User-Agent": "Lynx"}) as browser:
+    with httpx.Client(
+        base_url=server.url, timeout=60, headers={"Origin": server.url, "User-Agent": "Lynx"}
+    ) as browser:
         browser.post("/sign-in", data={"token": server.token})
         assert browser.get("/").status_code == 200
         mine = next(session for session in server.sessions.list() if session.agent == "Lynx")
@@ -239,9 +258,11 @@ def test_wrong_passwords_and_wrong_tokens_are_held_up(tmp_path_factory: pytest.T
                     stranger.me()
             with pytest.raises(TooManyError):
                 stranger.me()
-            events = httpx.post(f"{client.url}/v1/events", headers={"Authorization": "Bearer tg_wrong"})
+            events = httpx.post(
+                f"{client.url}/v1/events", timeout=60, headers={"Authorization": "Bearer tg_wrong"}
+            )
             assert (events.status_code, "retry-after" in events.headers) == (429, True)
-            page = httpx.get(f"{client.url}/", headers={"Authorization": "Bearer tg_wrong"})
+            page = httpx.get(f"{client.url}/", timeout=60, headers={"Authorization": "Bearer tg_wrong"})
             assert (page.status_code, "retry-after" in page.headers) == (429, True)
         assert client.me().name == "operator"  # from the same address
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -76,6 +77,25 @@ def test_pages_show_every_row_once(database: Database, sort: str) -> None:
         if not cursor:
             break
     assert seen == sorted(names, reverse=sort.startswith("-"))
+
+
+@pytest.mark.parametrize("sort", ["disabled_at", "-disabled_at"])
+def test_pages_show_every_row_once_where_some_have_nothing_to_sort_by(database: Database, sort: str) -> None:
+    for number in range(7):
+        at = NOW + timedelta(days=number // 2) if number % 3 else None
+        database.users.add(replace(user(f"user-{number}"), disabled_at=at))
+    seen: list[User] = []
+    cursor = ""
+    while True:
+        page = database.users.page(Query(limit=2, cursor=cursor, sort=sort))
+        seen += page.items
+        cursor = page.cursor
+        if not cursor:
+            break
+    assert len({one.id for one in seen}) == len(seen) == 7
+    assert [one.disabled_at for one in seen[-3:]] == [None] * 3
+    times = [one.disabled_at for one in seen[:4] if one.disabled_at]
+    assert times == sorted(times, reverse=sort.startswith("-"))
 
 
 def test_a_search_takes_wildcards_literally(database: Database) -> None:

@@ -168,7 +168,8 @@ def normal(password: str) -> str:
     >>> normal("u\u0308") == "\u00fc"
     True
     """
-    return unicodedata.normalize("NFKC", password)
+    # JSON can hold halves of characters, which nothing else can.
+    return unicodedata.normalize("NFKC", password.encode("utf-8", "replace").decode())
 
 
 def check_password(password: str, name: str, field: str = "password") -> str:

@@ -160,7 +160,7 @@ class SignIns:
 
         Whether there is such a user does not show, neither in words nor in time.
         """
-        name, password = name.strip(), normal(password)
+        name, password = normal(name).strip(), normal(password)
         self._lockout.begin_sign_in(name, address)
         user = self._database.users.find(name=name)
         stored = self._database.passwords.find(id=user.id) if user else None

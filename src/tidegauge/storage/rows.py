@@ -294,8 +294,8 @@ class Rows(Generic[T]):
         try:
             with self._connections.connect() as connection:
                 rows = connection.execute(query, values).mappings().all()
-        except (OverflowError, DataError):
-            return ()  # no row has a number that no column can hold
+        except (OverflowError, DataError, UnicodeEncodeError):
+            return ()  # no row has a number or a text that no column can hold
         return tuple(self._adapter.validate_python(self._opened(dict(row))) for row in rows)
 
     def _shaped(self, where: Mapping[str, Any]) -> list[ColumnElement[bool]]:
@@ -334,7 +334,9 @@ class Rows(Generic[T]):
     def _order(self, sort: str) -> list[ColumnElement[Any]]:
         column, descending = self._sort(sort)
         columns = [column] if column is self._table.c.id else [column, self._table.c.id]
-        return [c.desc() if descending else c.asc() for c in columns]
+        turned = [c.desc() if descending else c.asc() for c in columns]
+        # The databases differ in where nothing stands; here it is at the end, whichever way round.
+        return [order.nulls_last() if c.nullable else order for c, order in zip(columns, turned, strict=True)]
 
     def _after(self, cursor: str, column: Column[Any], descending: bool) -> ColumnElement[bool]:
         key = self._table.c.id
@@ -342,9 +344,12 @@ class Rows(Generic[T]):
             row = connection.execute(select(column).where(key == cursor)).first()
         if row is None:
             raise InvalidInputError.of("cursor", f"cursor is {cursor!r}; use the one of the previous page.")
-        value = row[0]
+        value, later = row[0], key < cursor if descending else key > cursor
+        if value is None:
+            return and_(column.is_(None), later)
         beyond = column < value if descending else column > value
-        return or_(beyond, and_(column == value, key < cursor if descending else key > cursor))
+        end = [column.is_(None)] if column.nullable else []
+        return or_(beyond, and_(column == value, later), *end)
 
     def _to_row(self, item: T) -> dict[str, Any]:
         return {c.name: self._to_column(c, getattr(item, c.name)) for c in self._table.c}
