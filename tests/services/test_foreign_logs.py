@@ -28,6 +28,7 @@ from tidegauge.errors import InvalidInputError, UnavailableError
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.notifications import Notifications
 from tidegauge.services.sources.files import Bucket
+from tidegauge.services.upkeep.compaction import Compaction
 from tidegauge.services.worker import Worker
 from tidegauge.storage.objects import ObjectStore
 
@@ -414,3 +415,26 @@ def test_the_bucket_of_the_store_is_no_dataset(pair: Pair, url: str, monkeypatch
     with pytest.raises(InvalidInputError, match="where this cluster has its store"):
         in_bucket(pair, url)
     in_bucket(pair, "s3://logs/ours2")
+
+
+def test_files_that_the_other_cluster_merges_are_read_once(pair: Pair) -> None:
+    """By whoever has read their parts, by whoever has read some of them, and by whoever comes late."""
+    pair.watch()
+    for window in range(4):
+        pair.serve(window)
+        if window < 3:
+            pair.pass_by(window)
+    read = pair.requests(2)
+    serving = pair.serving.services
+    compaction = Compaction(serving.database, serving.collector.log)
+    assert compaction.work(pair.serving.deployment.id, START + timedelta(hours=3), float("inf")) == 4
+    shutil.rmtree(pair.folder / "theirs")
+    pair.serve(4)
+    pair.pass_by(3)
+    pair.pass_by(4)
+    assert [pair.requests(window) for window in range(5)] == [6, 6, read, 6, 6]
+    assert [len(pair.runs(window)) for window in range(5)] == [1] * 5
+    assert not pair.database.dead_letters.where()
+    files = pair.database.log_files.where(deployment_id=pair.watching.deployment.id, sort="number")
+    logs = pair.watching.services.showing._logs  # what is shown of an event is read anew
+    assert [len(logs.file(file.deployment_id, file.id)) for file in files] == [12] * 5

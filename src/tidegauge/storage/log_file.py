@@ -166,16 +166,29 @@ def rewritten(data: bytes, change: Callable[[str, pa.Table], pa.Table]) -> Rewri
     return Rewritten(data if same else written.close(), after, before - after)
 
 
-def parse_log_file(deployment_id: str, data: bytes) -> list[Record]:
-    """Return the records of a file of another cluster's log; InvalidInputError where it is none."""
+def parts_of(data: bytes) -> list[str]:
+    """Return the names of the files that a merged one was made of; none for what cannot be read."""
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        return [name for name in groups_of(pq.read_metadata(pa.BufferReader(data))) if name]
+    except (pa.ArrowException, ValueError, OSError):
+        return []
+
+
+def parse_log_file(deployment_id: str, data: bytes, part: str = "") -> list[Record]:
+    """Return the records of a file of another cluster's log, or of a part of a merged one.
+
+    Raises InvalidInputError where it is none.
+    """
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        groups = groups_of(file.metadata)[part] if part else range(file.num_row_groups)
+        table = file.read_row_groups(list(groups), use_threads=False)
         missing = [name for name in SCHEMA.names if name not in table.column_names]
         if missing:
             raise InvalidInputError(f"It is no file of an inference log: it has no column {missing[0]!r}.")
         rows = table.select(SCHEMA.names).cast(SCHEMA).to_pylist()
         return [to_record(deployment_id, row) for row in rows]
-    except (pa.ArrowException, ValueError, OSError) as error:
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise InvalidInputError(f"It cannot be read as a file of an inference log ({reason}).") from error
 

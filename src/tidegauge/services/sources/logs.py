@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from threading import Lock
 
@@ -16,7 +16,7 @@ from tidegauge.errors import InvalidInputError, NotFoundError
 from tidegauge.services.sources.files import DatasetFiles, Datasets
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog, is_merged
-from tidegauge.storage.log_file import parse_log_file
+from tidegauge.storage.log_file import parse_log_file, parts_of
 from tidegauge.storage.objects import ObjectInfo
 from tidegauge.storage.segments import Record
 
@@ -98,6 +98,7 @@ class Logs:
         self._datasets = datasets
         self._now = now
         self._known: dict[str, tuple[int, dict[str, Piece]]] = {}
+        self._looked: set[str] = set()  # merged files of which every part is taken down
         self._lock = Lock()
 
     def files(self, deployment_id: str) -> list[str]:
@@ -122,8 +123,9 @@ class Logs:
             raise NotFoundError(f"There is no file {id_!r} in the log.")
         files = self._open(piece)
         try:
-            data = files.part(piece.path, piece.start, piece.end)
-            return _lines(piece, data, known) if _is_lines(piece.path) else _parquet(piece, data, known)
+            if _is_lines(piece.path):
+                return _lines(piece, files.part(piece.path, piece.start, piece.end), known)
+            return _parquet(piece, *self._whole(files, piece), known)
         except InvalidInputError as error:
             return LogContent([], (error.message,))
 
@@ -174,11 +176,37 @@ class Logs:
             before = last.get(_place(whole))
             if _is_lines(info.path):
                 found += self._grown(files, info, whole, before)
+            elif _HOUR.search(info.path) and is_merged(info.path):
+                found += self._parts(files, whole, last)
             elif _HOUR.search(info.path) and (before is None or before.id != whole.id):
                 found.append(whole)
             if len(found) >= _AT_ONCE:
                 return [piece.id for piece in found], False
         return [piece.id for piece in found], True
+
+    def _parts(self, files: DatasetFiles, whole: Piece, last: Mapping[str, Piece]) -> Iterator[Piece]:
+        """Yield what a merged file was made of and nobody has read: its other parts were read as files."""
+        if whole.id in self._looked:
+            return
+        folder = whole.path.rpartition("/")[0]
+        for name in parts_of(files.part(whole.path, 0, whole.end)):
+            part = replace(whole, path=f"{folder}/{name}")
+            if _place(part) not in last:
+                yield part
+        self._looked.add(whole.id)
+
+    def _whole(self, files: DatasetFiles, piece: Piece) -> tuple[bytes, str]:
+        """Return the bytes of a file; where it was merged with others, of that one, and which part it is."""
+        try:
+            return files.part(piece.path, piece.start, piece.end), ""
+        except NotFoundError:
+            folder, _, name = piece.path.rpartition("/")
+            for info in files.list(folder):
+                if is_merged(info.path):
+                    data = files.part(info.path, 0, info.size)
+                    if name in parts_of(data):
+                        return data, name
+            raise
 
     def _grown(
         self, files: DatasetFiles, info: ObjectInfo, whole: Piece, before: Piece | None
@@ -246,8 +274,8 @@ def _part(whole: Piece, start: int, end: int, data: bytes) -> Piece:
     )
 
 
-def _parquet(piece: Piece, data: bytes, known: LogFile) -> LogContent:
-    records = parse_log_file(piece.deployment, data)
+def _parquet(piece: Piece, data: bytes, part: str, known: LogFile) -> LogContent:
+    records = parse_log_file(piece.deployment, data, part)
     # They came when they were found here: that decides what is late.
     return LogContent([Record(piece.deployment, known.written_at, record.event) for record in records])
 
