@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Self
-
-from pydantic import Field
+from typing import Any, Self
 
 from tidegauge.domain.content import ContentForm, Problem
+from tidegauge.domain.secret import NO_SECRET, Secret
 from tidegauge.domain.strict import STRICT
 from tidegauge.errors import FieldError, InvalidInputError
 
@@ -61,16 +60,17 @@ class Source:
         """The URL with the sub-path."""
         return "/".join(part for part in (self.url.rstrip("/"), self.sub_path.strip("/")) if part)
 
-    def apart(self) -> tuple[Self, str]:
+    def apart(self) -> tuple[Self, Secret]:
         """Return the source without what its URL has of a user's name and password, and these.
 
-        >>> Source(SourceType.GIT, "https://me:word@example.org/x.git").apart()[1]
-        'me:word'
+        >>> source, secret = Source(SourceType.GIT, "https://me:word@example.org/x.git").apart()
+        >>> source.url, str(secret) == "me:word"
+        ('https://example.org/x.git', True)
         """
         found = _CREDENTIALS.match(self.url) if self.type is SourceType.GIT else None
         if found is None:
-            return self, ""
-        return replace(self, url=f"{found['scheme']}{self.url[found.end() :]}"), found["secret"]
+            return self, NO_SECRET
+        return replace(self, url=f"{found['scheme']}{self.url[found.end() :]}"), Secret(found["secret"])
 
     def check(self) -> None:
         """Raise InvalidInputError with every field that does not fit the type."""
@@ -112,7 +112,7 @@ class Repository:
     form: ContentForm | None  # None: recognised from the files
     created_at: datetime
     shared: bool = False
-    secret: Annotated[str, Field(exclude=True)] = field(default="", repr=False)
+    secret: Secret = NO_SECRET
 
 
 class VersionState(StrEnum):

@@ -358,7 +358,7 @@ class Rows(Generic[T]):
         if isinstance(column.type, SealedJson):
             return self._connections.keys.seal(to_json(value).decode())
         if isinstance(column.type, Sealed):
-            return self._connections.keys.seal(value)
+            return self._connections.keys.seal(str(value))
         return to_jsonable_python(value) if isinstance(column.type, JSON) else _plain(value)
 
     def _opened(self, row: dict[str, Any]) -> dict[str, Any]:
