@@ -203,6 +203,8 @@ def test_a_link_that_was_cut_for_twenty_hours_leaves_no_trace(followed: Clusters
     assert "does not answer" in link.message
     state = followed.services.deployments.get(OWNER, "chest-xray")
     assert (state.state, state.message) == (DeploymentState.UNKNOWN, link.message)
+    away = followed.services.importing.away(state)
+    assert away == f"{link.message} Windows from 2026-03-01 00:05 UTC on wait for what is still over there."
     assert len(followed.found(followed.serving)) == 241
     assert len(followed.found(followed.watching)) == 1  # what is not known is neither silence nor drift
 

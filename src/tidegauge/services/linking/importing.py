@@ -125,6 +125,14 @@ class Importing:
             gone_at=found.gone_at,
         )
 
+    def away(self, deployment: Deployment) -> str:
+        """Say why windows of an imported deployment wait; empty where they do not."""
+        found = self._database.imports.find(id=deployment.id)
+        if found is None or found.through is not Through.LINK or not found.message:
+            return ""
+        since = f" from {found.known_until:%Y-%m-%d %H:%M} UTC on" if found.known_until else ""
+        return f"{found.message} Windows{since} wait for what is still over there."
+
     def bring(self, remote: RemoteCluster, exported: Exported, owner: str, tell: Tell) -> None:
         """Bring the model of a deployment, and what that was trained on."""
         id_ = exported.id

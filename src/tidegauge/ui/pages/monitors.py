@@ -83,6 +83,7 @@ def monitor_page(caller: Caller, services: Everything, monitor_id: str, form: As
         last=last,
         now=standing.verdict if standing else None,
         waiting=waiting(monitor, last, datetime.now(UTC)),
+        away=services.importing.away(detail.deployment),
         seen=standing.seen if standing else None,
         images=words.strangest_first(standing.seen)[:_IMAGES] if standing else [],
         form=form,
