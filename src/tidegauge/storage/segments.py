@@ -121,6 +121,8 @@ class Segments:
         self._size = 0
         self._opened = 0.0
         self._closed = False
+        self._kept: dict[str, list[Record]] = {}  # of some segments: need not be read back
+        self._kept_bytes = 0
         self._guard = _claim(folder)
         _adopt(folder, neighbours)
         self._sealed = {path.stem: path.stat().st_size for path in folder.glob(f"*{SUFFIX}")}
@@ -136,7 +138,7 @@ class Segments:
         payloads = [_encode(record) for record in records]
         try:
             with self._io:
-                self._write(payloads)
+                self._write(records, payloads)
                 return self._file is None
         except OSError as error:
             raise UnavailableError(
@@ -162,6 +164,10 @@ class Segments:
 
     def read(self, name: str) -> Segment:
         """Read a closed segment, up to what was safe: the end may be of a write that failed."""
+        with self._state:
+            kept = self._release(name)
+        if kept is not None:
+            return Segment(name, kept)
         content = self._place(name).read_bytes()
         with self._state:
             size = self._sealed.get(name, len(content))
@@ -175,6 +181,7 @@ class Segments:
         else:
             path.unlink(missing_ok=True)
         with self._state:
+            self._release(name)
             self._sealed.pop(name, None)
 
     def close(self) -> None:
@@ -206,7 +213,22 @@ class Segments:
     def _look(self) -> None:
         self._free, self._free_at = _free(self._folder), time.monotonic()
 
-    def _write(self, payloads: list[_Payload]) -> None:
+    def _keep(self, records: Sequence[Record], *, begins: bool) -> None:
+        """Keep what the open segment has got, all of it or nothing; in all at most two segments."""
+        name, size = self._path.stem, _bytes_of(records)
+        if (begins or name in self._kept) and self._kept_bytes + size <= 2 * self._max_bytes:
+            self._kept.setdefault(name, []).extend(records)
+            self._kept_bytes += size
+        else:
+            self._release(name)
+
+    def _release(self, name: str) -> list[Record] | None:
+        """Return what was kept of a segment, None for nothing; it is kept no longer."""
+        kept = self._kept.pop(name, None)
+        self._kept_bytes -= _bytes_of(kept or ())
+        return kept
+
+    def _write(self, records: Sequence[Record], payloads: list[_Payload]) -> None:
         if self._closed:
             raise OSError("the collector is closed")
         self._look()
@@ -221,7 +243,8 @@ class Segments:
         except BaseException:
             self._abandon(file)
             raise
-        with self._state:
+        with self._state:  # before the segment can be closed, and read
+            self._keep(records, begins=not self._size)
             self._size += len(content)
         if self._size >= self._max_bytes or time.monotonic() - self._opened >= self._max_age:
             self._close_file()
@@ -256,6 +279,10 @@ class Segments:
         else:
             with contextlib.suppress(OSError):
                 self._path.unlink()
+
+
+def _bytes_of(records: Sequence[Record]) -> int:
+    return sum(len(record.event.data) for record in records)
 
 
 @dataclass(frozen=True)
