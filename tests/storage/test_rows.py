@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,9 @@ from tidegauge.domain.monitor import Monitor, MonitorRun, MonitorState
 from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.observation import DeadLetter
 from tidegauge.domain.status import Status
+from tidegauge.errors import InvalidInputError, UnavailableError
 from tidegauge.storage.database import Database
+from tidegauge.storage.rows import Query
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -87,3 +90,27 @@ def test_tally_counts_by_the_values_of_columns(database: Database) -> None:
     }
     assert letters.tally("kind", deployment_id=["b", "c"]) == {("event",): 1}
     assert letters.tally("kind", deployment_id="c") == {}
+
+
+def test_what_no_column_can_hold_is_not_found_and_refused_in_a_sentence(database: Database) -> None:
+    assert database.deployments.find(name="a\0") is None
+    assert database.deployments.find(model_version=2**70) is None
+    assert not database.deployments.page(Query(q="\0")).items
+    with pytest.raises(InvalidInputError, match="half a character"):
+        database.deployments.count(name="\ud800")
+    with pytest.raises(InvalidInputError, match="NUL"):
+        database.deployments.update("a", message="a\0b")
+    with pytest.raises(InvalidInputError, match="out of the range"):
+        database.deployments.update("a", model_version=2**70)
+    assert database.deployments.get("a").message == ""
+
+
+def test_too_few_connections_are_told_of(database: Database) -> None:
+    if database.engine.dialect.name == "sqlite":
+        pytest.skip("it has as many as it is asked for")
+    database.engine.pool._timeout = 0.1  # type: ignore[attr-defined]
+    with contextlib.ExitStack() as stack:
+        for _ in range(45):
+            stack.enter_context(database.engine.connect())
+        with pytest.raises(UnavailableError, match="more to do"):
+            database.deployments.find()

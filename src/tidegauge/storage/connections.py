@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import TimeoutError  # noqa: A004 - its name
 
+from tidegauge.errors import UnavailableError
 from tidegauge.storage.sealing import Keys
 
 
@@ -28,7 +30,7 @@ class Connections:
             yield
             return
         try:
-            with self._engine.begin() as connection:
+            with self._open() as connection, connection.begin():
                 if connection.dialect.name == "sqlite":
                     # At once, so that what is read in the block is still so when it writes.
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -48,7 +50,7 @@ class Connections:
             yield current
             return
         try:
-            with self._engine.begin() as connection:
+            with self._open() as connection, connection.begin():
                 yield connection
         finally:
             self.writes += counts
@@ -60,5 +62,12 @@ class Connections:
         if current is not None:
             yield current
             return
-        with self._engine.connect() as connection:
+        with self._open() as connection:
             yield connection
+
+    def _open(self) -> Connection:
+        """Take a connection; UnavailableError where others have them all for too long."""
+        try:
+            return self._engine.connect()
+        except TimeoutError as error:
+            raise UnavailableError("The database has more to do than it can; try again soon.") from error

@@ -53,7 +53,7 @@ from tidegauge.domain.single_sign_on import Identity, SignInRequest
 from tidegauge.domain.users import Password, Session, Token, User
 from tidegauge.errors import InvalidInputError, UnavailableError
 from tidegauge.settings import KEY_FILE
-from tidegauge.storage import tables
+from tidegauge.storage import limits, tables
 from tidegauge.storage.attempts import Attempts
 from tidegauge.storage.audit import AuditLog
 from tidegauge.storage.connections import Connections
@@ -75,6 +75,7 @@ _TOUCHED = union(
 )
 _log = logging.getLogger(__name__)
 
+_MORE_CONNECTIONS = 40  # than the five that are kept: each of the 40 threads that answer may need one
 _FORGET_SECONDS, _FORGET_PAUSE = 60.0, 0.02  # of tries to empty the log of a database that is busy
 _REMEDY = "Look at database_url and at the database's own log."
 
@@ -92,15 +93,24 @@ def _engine(url: str) -> Engine:
             parsed, connect_args={"timeout": 30}, hide_parameters=True, json_deserializer=_from_json
         )
         event.listen(engine, "connect", _prepare_sqlite)
+        limits.guard(engine)
         return engine
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     try:
-        return create_engine(parsed, pool_pre_ping=True, hide_parameters=True, json_deserializer=_from_json)
+        engine = create_engine(
+            parsed,
+            pool_pre_ping=True,
+            max_overflow=_MORE_CONNECTIONS,
+            hide_parameters=True,
+            json_deserializer=_from_json,
+        )
     except ModuleNotFoundError as error:
         raise InvalidInputError.of(
             "database_url", f"The driver {error.name!r} is missing; pip install 'tidegauge[postgres]'."
         ) from error
+    limits.guard(engine)
+    return engine
 
 
 def _from_json(text: str) -> Any:

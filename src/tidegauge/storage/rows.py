@@ -24,10 +24,11 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.storage.connections import Connections
+from tidegauge.storage.limits import UnstorableError
 from tidegauge.storage.tables import Sealed, SealedJson
 
 T = TypeVar("T")
@@ -294,8 +295,8 @@ class Rows(Generic[T]):
         try:
             with self._connections.connect() as connection:
                 rows = connection.execute(query, values).mappings().all()
-        except (OverflowError, DataError, UnicodeEncodeError):
-            return ()  # no row has a number or a text that no column can hold
+        except UnstorableError:
+            return ()
         return tuple(self._adapter.validate_python(self._opened(dict(row))) for row in rows)
 
     def _shaped(self, where: Mapping[str, Any]) -> list[ColumnElement[bool]]:
