@@ -30,9 +30,9 @@ from tidegauge.api import errors as api_errors
 from tidegauge.api import link as link_api
 from tidegauge.api import metrics as metrics_api
 from tidegauge.api import monitors as monitors_api
+from tidegauge.api import openapi, proxy, retrainings, schemas, sharing, system, watching
 from tidegauge.api import people as people_api
 from tidegauge.api import pipelines as pipelines_api
-from tidegauge.api import proxy, retrainings, schemas, sharing, system, watching
 from tidegauge.collecting import build_collector, listen
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.cluster import ALL_PARTS, PARTS, Part, check
@@ -445,6 +445,7 @@ def create_app(services: Services) -> FastAPI:
     for router in routers:
         app.include_router(router, dependencies=closed)
     pages.install(app)
+    openapi.install(app)
     app.add_middleware(Audited, auditing=services.auditing)
     app.add_middleware(Bounding)
     app.add_middleware(Compressing)

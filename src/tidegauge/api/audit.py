@@ -11,7 +11,7 @@ from tidegauge.domain.audit import AuditEntry, ExportFormat
 from tidegauge.storage.rows import Page
 from tidegauge.storage.rows import Query as ListQuery
 from tidegauge.web.access import Everything, operating
-from tidegauge.web.audit import Wanted, exported
+from tidegauge.web.audit import MEDIA_TYPES, Wanted, exported
 
 router = APIRouter(prefix="/api/v1/audit", tags=["audit"], dependencies=[Depends(operating)])
 
@@ -28,7 +28,11 @@ def list_audit_entries(
     return services.auditing.page(ListQuery(limit, cursor, q=q), wanted)
 
 
-@router.get("/export", response_class=StreamingResponse)
+@router.get(
+    "/export",
+    response_class=StreamingResponse,
+    responses={200: {"content": {media_type: {} for media_type in MEDIA_TYPES.values()}}},
+)
 def export_audit_entries(
     services: Everything,
     wanted: Wanted,

@@ -16,6 +16,7 @@ from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 from starlette.datastructures import FormData, UploadFile
 
+from tidegauge.api.openapi import binary
 from tidegauge.domain.catalogue import Repository, RepositoryKind, Source, Version
 from tidegauge.domain.content import ContentForm
 from tidegauge.domain.strict import STRICT
@@ -40,6 +41,8 @@ _UPLOAD: Mapping[str, Any] = {
         }
     }
 }
+
+_TAR = "application/x-tar"
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,12 @@ def build_router(kind: RepositoryKind) -> APIRouter:
     def show_version(caller: Caller, services: Everything, name: str, number: int) -> Version:
         return services.catalogue.version(services.catalogue.get(kind, caller, name), number)
 
-    @router.get("/{name}/versions/{number}/archive", name=f"download {kind.value} version")
+    @router.get(
+        "/{name}/versions/{number}/archive",
+        name=f"download {kind.value} version",
+        response_class=FileResponse,
+        responses={200: {"content": binary(_TAR)}},
+    )
     def download(caller: Caller, services: Everything, name: str, number: int) -> FileResponse:
         repository = services.catalogue.get(kind, caller, name)
         version = services.catalogue.version(repository, number)
@@ -114,7 +122,7 @@ def build_router(kind: RepositoryKind) -> APIRouter:
             raise
         return FileResponse(
             scratch / "archive.tar",
-            media_type="application/x-tar",
+            media_type=_TAR,
             filename=f"{repository.name}-{version.label}.tar",
             background=BackgroundTask(shutil.rmtree, scratch, ignore_errors=True),
         )

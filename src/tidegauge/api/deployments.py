@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 
+from tidegauge.api.openapi import raw_body
 from tidegauge.domain.capture import SpanCoverage
 from tidegauge.domain.cluster_link import Followed, Through
 from tidegauge.domain.deployment import Deployment, DeploymentChanges
@@ -226,7 +227,11 @@ def show_captures(
     return services.captures.of_span(services.deployments.get(caller, deployment_id).id, start, end)
 
 
-@router.put("/{deployment_id}/livedata/{file}", status_code=201)
+@router.put(
+    "/{deployment_id}/livedata/{file}",
+    status_code=201,
+    openapi_extra=raw_body("text/csv", "application/octet-stream"),
+)
 async def put_labels(
     caller: Caller, services: Everything, deployment_id: str, file: str, request: Request
 ) -> LabelFile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,24 +17,29 @@ from tidegauge.web.errors import UNEXPECTED, headers_of, status_of
 
 _log = logging.getLogger(__name__)
 
+MEDIA_TYPE = "application/problem+json"
+
 _HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": "Bearer"},
     503: {"Retry-After": "1"},
 }
 
 
+@dataclass(frozen=True)
+class Problem:
+    """What is answered in place of what was asked for; ``errors`` stand at their fields."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: tuple[FieldError, ...]
+
+
 def problem(status: int, title: str, detail: str, errors: tuple[FieldError, ...] = ()) -> JSONResponse:
     """Build a problem document; ``errors`` stand at their fields."""
-    content = {
-        "type": "about:blank",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "errors": [{"field": error.field, "message": error.message} for error in errors],
-    }
-    return JSONResponse(
-        content, status, media_type="application/problem+json", headers=dict(_HEADERS.get(status, {}))
-    )
+    content = asdict(Problem("about:blank", title, status, detail, errors))
+    return JSONResponse(content, status, media_type=MEDIA_TYPE, headers=dict(_HEADERS.get(status, {})))
 
 
 async def _on_error(_request: Request, error: Exception) -> JSONResponse:

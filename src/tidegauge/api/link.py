@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import Response, StreamingResponse
 
+from tidegauge.api.openapi import binary
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.cluster_link import Exported, Greeting
 from tidegauge.domain.observation import HealthSample
@@ -17,9 +18,8 @@ from tidegauge.web.access import Everything, Linked
 
 router = APIRouter(prefix="/api/v1/link", tags=["link"])
 
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_BYTES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": _BINARY}}}
-_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {MEDIA_TYPE: _BINARY}}}
+_BYTES: dict[int | str, dict[str, Any]] = {200: {"content": binary("application/octet-stream")}}
+_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": binary(MEDIA_TYPE)}}
 
 
 @dataclass(frozen=True)

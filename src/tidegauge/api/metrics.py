@@ -98,7 +98,12 @@ def build_router() -> APIRouter:
     router = APIRouter(tags=["system"])
     last_runs = _LastRuns()
 
-    @router.get("/metrics", openapi_extra=OPEN, response_class=Response)
+    @router.get(
+        "/metrics",
+        openapi_extra=OPEN,
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}},
+    )
     def metrics(services: Everything) -> Response:
         """Everything that Prometheus may know; no names of people, no payloads."""
         page = _Scrape(services, last_runs, datetime.now(UTC)).page()

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi import Query as QueryParameter
 from starlette.concurrency import run_in_threadpool
 
-from tidegauge.api.watching import THRESHOLDS_LIMIT
+from tidegauge.api.openapi import binary
+from tidegauge.api.watching import THRESHOLDS, THRESHOLDS_LIMIT
 from tidegauge.domain.alert import Alert, AlertEvent, AlertRule
 from tidegauge.domain.monitor import ConfigVersion, Feature, Monitor, MonitorRun
 from tidegauge.domain.monitor_config import MonitorConfig
@@ -95,7 +96,7 @@ def remove_feature(caller: Caller, services: Everything, monitor_id: str, name: 
     return services.monitors.remove_feature(services.monitors.get(caller, monitor_id), name, caller.name)
 
 
-@router.put("/{monitor_id}/thresholds")
+@router.put("/{monitor_id}/thresholds", openapi_extra=THRESHOLDS)
 async def set_thresholds(caller: Caller, services: Everything, monitor_id: str, request: Request) -> Monitor:
     """Replace the thresholds; the body is the JSON file as it is."""
     body = await read_body(request, THRESHOLDS_LIMIT)
@@ -188,7 +189,11 @@ def show_run(caller: Caller, services: Everything, monitor_id: str, run_id: str)
     return services.monitors.run(services.monitors.get(caller, monitor_id), run_id)
 
 
-@router.get("/{monitor_id}/runs/{run_id}/images/{event_id}/{index}", response_class=Response)
+@router.get(
+    "/{monitor_id}/runs/{run_id}/images/{event_id}/{index}",
+    response_class=Response,
+    responses={200: {"content": binary("image/png")}},
+)
 def run_image(
     caller: Caller, services: Everything, monitor_id: str, run_id: str, event_id: str, index: int
 ) -> Response:

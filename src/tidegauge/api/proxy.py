@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
 
 import httpx
 from fastapi import APIRouter, FastAPI, Request
@@ -21,7 +23,17 @@ from tidegauge.web.bodies import read_body
 
 _BODY_LIMIT = 64 * 2**20  # as the model server's own
 
-router = APIRouter(prefix="/serve", tags=["serve"])
+_PLAIN = "/:@!$&'()*+,;=~"  # in a path, beside letters and digits
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    statuses: {
+        "description": "What the model server answers, or why it was not asked.",
+        "content": {"*/*": {}},
+    }
+    for statuses in ("2XX", "4XX", "5XX")
+}
+
+router = APIRouter(prefix="/serve", tags=["serve"], responses=_ANSWERS)
 
 # Hop-by-hop headers, and those that speak of this hop's caller.
 _NOT_FORWARDED = frozenset(
@@ -41,6 +53,8 @@ async def open_upstream(app: FastAPI) -> AsyncIterator[None]:
 
 def _target(services: Services, caller: Principal, deployment_id: str) -> Deployment:
     deployment = services.deployments.get(caller, deployment_id)
+    if deployment.elsewhere:
+        raise ConflictError(deployment.elsewhere)
     if deployment.wanted.value == "stopped":
         raise ConflictError(f"The deployment {deployment.name!r} is stopped; start it first.")
     if not deployment.port:
@@ -50,8 +64,8 @@ def _target(services: Services, caller: Principal, deployment_id: str) -> Deploy
     return deployment
 
 
-@router.get("/{deployment_id}/{path:path}", response_model=None, name="forward GET")
-@router.post("/{deployment_id}/{path:path}", response_model=None, name="forward POST")
+@router.get("/{deployment_id}/{path:path}", response_class=StreamingResponse, name="forward GET")
+@router.post("/{deployment_id}/{path:path}", response_class=StreamingResponse, name="forward POST")
 async def forward(
     caller: Caller, services: Everything, deployment_id: str, path: str, request: Request
 ) -> StreamingResponse:
@@ -60,7 +74,10 @@ async def forward(
     body = await read_body(request, _BODY_LIMIT)
     client: httpx.AsyncClient = request.app.state.upstream
     headers = [(k, v) for k, v in request.headers.raw if k.lower() not in _NOT_FORWARDED]
-    url = httpx.URL(f"http://127.0.0.1:{deployment.port}/{path}", query=request.url.query.encode())
+    # Quoted again, as it came: a path may have characters that no URL has as they are.
+    url = httpx.URL(
+        f"http://127.0.0.1:{deployment.port}/{quote(path, safe=_PLAIN)}", query=request.url.query.encode()
+    )
     upstream = client.build_request(request.method, url, headers=headers, content=body)
     try:
         answer = await client.send(upstream, stream=True)

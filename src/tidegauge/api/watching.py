@@ -22,6 +22,10 @@ from tidegauge.web.bodies import read_body
 
 router = APIRouter(tags=["monitors"])
 THRESHOLDS_LIMIT = 2**20
+#: What routes say whose body is the JSON file as it is.
+THRESHOLDS = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
+}
 _MONITOR = "/api/v1/monitors/{monitor_id}"
 
 
@@ -147,7 +151,7 @@ def suggest_thresholds(
     return services.advice.suggest(monitor, size, soft_per_week, hard_per_year)
 
 
-@router.post(f"{_MONITOR}/thresholds/preview")
+@router.post(f"{_MONITOR}/thresholds/preview", openapi_extra=THRESHOLDS)
 async def preview_thresholds(
     caller: Caller, services: Everything, monitor_id: str, request: Request, size: int | None = None
 ) -> Preview:

@@ -211,11 +211,8 @@ class Deployments(Sharing[Deployment]):
         time: datetime | None = None,
     ) -> dict[str, Any]:
         """Send a TensorFlow Serving request; the event in the log takes the given id and time."""
-        if not deployment.predict_path:
-            raise ConflictError(
-                f"The deployment {deployment.name!r} is {deployment.origin.value}; ask its own server "
-                f"({deployment.predict_url or 'nobody has told where'})."
-            )
+        if deployment.elsewhere:
+            raise ConflictError(deployment.elsewhere)
         headers = {}
         if event_id:
             headers["ce-id"] = event_id

@@ -111,6 +111,14 @@ class Deployment:
         return f"/v1/deployments/{self.id}/events"
 
     @property
+    def elsewhere(self) -> str:
+        """Who serves it, in a sentence, where no process of ours does; empty for one that is served here."""
+        if self.predict_path:
+            return ""
+        where = self.predict_url or "nobody has told where"
+        return f"The deployment {self.name!r} is {self.origin.value}; ask its own server ({where})."
+
+    @property
     def model_label(self) -> str:
         """Name and version of the model, empty where it is none of the catalogue."""
         return f"{self.model_name} v{self.model_version}" if self.model_name else ""

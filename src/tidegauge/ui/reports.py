@@ -42,7 +42,11 @@ _TYPES = {Format.HTML: "text/html", Format.PDF: "application/pdf", Format.JSON: 
 router = APIRouter(prefix="/api/v1/monitors", tags=["monitors"])
 
 
-@router.get("/{monitor_id}/report", response_class=Response)
+@router.get(
+    "/{monitor_id}/report",
+    response_class=Response,
+    responses={200: {"content": {media_type: {} for media_type in _TYPES.values()}}},
+)
 def report_on_monitor(
     caller: Caller,
     services: Everything,

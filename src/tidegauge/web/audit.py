@@ -13,7 +13,7 @@ from tidegauge.domain.windows import in_utc
 from tidegauge.services.auditing import AuditFilter
 from tidegauge.services.bundle import Services
 
-_MEDIA = {ExportFormat.CSV: "text/csv; charset=utf-8", ExportFormat.JSONL: "application/jsonl"}
+MEDIA_TYPES = {ExportFormat.CSV: "text/csv; charset=utf-8", ExportFormat.JSONL: "application/jsonl"}
 
 
 def audit_filter(
@@ -36,7 +36,7 @@ def exported(services: Services, form: ExportFormat, q: str, wanted: AuditFilter
         "X-Content-Type-Options": "nosniff",
     }
     content = services.auditing.export(form, q, wanted)
-    return StreamingResponse(content, media_type=_MEDIA[form], headers=headers)
+    return StreamingResponse(content, media_type=MEDIA_TYPES[form], headers=headers)
 
 
 Wanted = Annotated[AuditFilter, Depends(audit_filter)]
