@@ -1,4 +1,4 @@
-"""What the API answers is what its OpenAPI document says."""
+"""What the API answers is what its OpenAPI document says; benchmarks/schema.py asks for longer."""
 
 from __future__ import annotations
 
@@ -8,10 +8,23 @@ import pytest
 from fastapi.testclient import TestClient
 
 from parts_pages import add_deployment
+from parts_schema import trial
 from tidegauge.app import build_services, create_app
 from tidegauge.domain.deployment import Origin
 from tidegauge.links.processes import free_port
 from tidegauge.settings import load_settings
+
+CASES = 300
+
+
+def test_no_answer_is_a_5xx_or_breaks_its_schema(tmp_path: Path) -> None:
+    with trial(tmp_path, seed=1) as (trying, _):
+        found = trying.run(CASES)
+        operations = {operation.label for operation in trying.operations}
+    assert not found.faults, "\n\n".join(f"{place}: {told}" for place, told in found.faults.items())
+    assert found.sent.total() >= CASES
+    assert set(found.sent) == operations
+    assert sum(count > 0 for count in found.succeeded.values()) > len(operations) / 2, "most were refused"
 
 
 @pytest.fixture
