@@ -392,3 +392,25 @@ def test_a_log_that_comes_as_a_dataset_is_not_copied(clusters: Clusters) -> None
     clusters.serving.services.collector.flush()
     clusters.following.look()
     assert clusters.events(clusters.watching) == []
+
+
+def test_what_is_deleted_here_while_it_comes_leaves_nothing(
+    followed: Clusters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed.serve(0)
+    followed.serving.services.collector.flush()
+    services, id_ = followed.services, followed.watching.deployment.id
+    note = followed.following._noting.note
+
+    def delete(written: Any) -> None:
+        (monitor,) = services.database.monitors.where()
+        services.monitors.delete(services.monitors.stop(monitor, OWNER))
+        services.deployments.delete(services.deployments.get(OWNER, "chest-xray"))
+        note(written)
+
+    monkeypatch.setattr(followed.following._noting, "note", delete)
+    followed.following.look()
+    assert services.database.imports.where() == ()
+    left = {info.path for info in services.store.list(id_)}
+    assert left <= {f"{id_}/following"}
+    assert services.clusters.page()[0].state is LinkState.REACHABLE

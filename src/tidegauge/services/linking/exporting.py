@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tidegauge import __version__
-from tidegauge.domain.catalogue import RepositoryKind, VersionState
+from tidegauge.domain.catalogue import Repository, RepositoryKind, Version, VersionState
 from tidegauge.domain.cluster_link import PROTOCOL, Content, Exported, Greeting
 from tidegauge.domain.content import Manifest
 from tidegauge.domain.deployment import Deployment, Origin
@@ -78,7 +78,7 @@ class Exporting:
         found = self._version(deployment, kind)
         if found is None:
             raise NotFoundError(f"There is no {kind.value} of the deployment {deployment.name!r}.")
-        return found[1]
+        return self._catalogue.manifest(*found)
 
     def blob(self, deployment: Deployment, kind: RepositoryKind, digest: str) -> bytes:
         """Return the content of a file of its model or training data."""
@@ -131,46 +131,36 @@ class Exporting:
         found = self._version(deployment, kind)
         if found is None:
             return None
-        (name, number, meta), manifest = found
-        size = sum(file.size for file in manifest.files)
-        return Content(kind, name, number, manifest.digest, size, meta)
+        repository, version = found
+        return Content(kind, repository.name, version.number, version.digest, version.bytes, version.meta)
 
-    def _version(
-        self, deployment: Deployment, kind: RepositoryKind
-    ) -> tuple[tuple[str, int, dict[str, object]], Manifest] | None:
-        """Return name, number and words of a version, and its manifest; None where it is not to be had."""
-        if not deployment.model_id:
-            return None
-        model = self._database.repositories.find(id=deployment.model_id)
+    def _version(self, deployment: Deployment, kind: RepositoryKind) -> tuple[Repository, Version] | None:
+        """Return a version that is needed of a deployment; None where it is not to be had."""
+        model = self._database.repositories.find(id=deployment.model_id) if deployment.model_id else None
         if model is None:
             return None
-        repository, number = model, deployment.model_version
+        repository: Repository | None = model
+        number = deployment.model_version
         if kind is RepositoryKind.DATASET:
-            trained = self._trained_on(model.id, deployment.model_version)
-            found = (
-                self._database.repositories.find(
-                    kind=RepositoryKind.DATASET, owner=deployment.owner, name=trained[0]
-                )
-                if trained
-                else None
-            )
-            if found is None or trained is None:
-                return None
-            repository, number = found, trained[1]
-        version = self._database.versions.find(repository_id=repository.id, number=number)
-        if version is None or version.state is not VersionState.READY:
-            return None
-        manifest = self._catalogue.manifest(repository, version)
-        return (repository.name, version.number, dict(version.meta)), manifest
+            name, number = self._trained_on(model.id, number)
+            repository = self._database.repositories.find(kind=kind, owner=deployment.owner, name=name)
+        elif kind is not RepositoryKind.MODEL:
+            repository = None
+        version = (
+            self._database.versions.find(repository_id=repository.id, number=number) if repository else None
+        )
+        ready = version is not None and version.state is VersionState.READY
+        return (repository, version) if repository and version and ready else None
 
-    def _trained_on(self, model_id: str, number: int) -> tuple[str, int] | None:
-        """Return the dataset and version that a model says it was trained on."""
+    def _trained_on(self, model_id: str, number: int) -> tuple[str, int]:
+        """Return the dataset and version that a model says it was trained on; empty where it does not."""
         version = self._database.versions.find(repository_id=model_id, number=number)
         said = version.meta if version else {}
-        for named in (said.get("dataset"), said.get("lineage", {}).get("dataset")):
+        lineage = said.get("lineage")
+        for named in (said.get("dataset"), lineage.get("dataset") if isinstance(lineage, dict) else None):
             if isinstance(named, dict) and named.get("name") and isinstance(named.get("version"), int):
                 return str(named["name"]), named["version"]
-        return None
+        return "", 0
 
 
 def _may_see(user: User, deployment: Deployment) -> bool:

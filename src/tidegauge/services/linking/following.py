@@ -7,6 +7,7 @@ written over there, so that evidence here takes events in the same order.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -150,7 +151,8 @@ class Following:
         if self._leases.take(place, now, now + _LEASE) is not None:
             return  # another process does
         try:
-            self.follow(remote, link, followed)
+            with contextlib.suppress(NotFoundError):  # what was deleted meanwhile, here or there
+                self.follow(remote, link, followed)
         finally:
             self._leases.release(place, self._now())
 
@@ -288,6 +290,9 @@ class Following:
             self._noting.note(written)
             self._captures.note(records)
         if not self._database.imports.update(deployment_id, {"position": position}, position=file.number):
+            if self._database.deployments.find(id=deployment_id) is None:
+                self._store.delete_below(deployment_id)  # with what has just been written
+                raise NotFoundError(f"The deployment {deployment_id} was deleted.")
             raise UnavailableError("Another process follows this deployment.")
         return file.number
 
