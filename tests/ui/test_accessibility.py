@@ -68,6 +68,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         span = {"start": "2026-03-01T12:00:00Z", "end": "2026-03-01T13:00:00Z", "reason": "service"}
         maintenance = client.request("POST", f"/api/v1/monitors/{monitor}/maintenance", json=span).json()
         channel = client.channels.create("ward", "webhook", {"url": "http://127.0.0.1:9/hook"})
+        client.clusters.add("here", client.url, client.tokens.create("link", "link").secret)
         tokens = client.request("GET", "/settings/developer").text
         values = {
             "monitor_id": monitor,
@@ -82,6 +83,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
             "file": "timeline.svg",
             "event_id": "none",
             "session_id": "none",
+            "cluster": "here",
             "index": "0",
         }
         yield Home(client, values)
