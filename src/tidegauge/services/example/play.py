@@ -20,7 +20,6 @@ from tidegauge.errors import ConflictError, NotFoundError, TidegaugeError
 from tidegauge.services.example.data import KINDS, SIDE, ExampleData, Traffic, example_folder, load
 
 MINUTES = 5  # of a window
-_FLUSHED = timedelta(seconds=7)  # after which what was logged is in the log that others read
 
 
 class Step(StrEnum):
@@ -164,6 +163,7 @@ class Example:
         now = datetime.now(UTC)
         first = now.replace(minute=now.minute - now.minute % MINUTES, second=0, microsecond=0)
         first -= len(KINDS) * width
+        sent = self._captured(deployment)
         self._teller.began(Step.TRAFFIC)
         for number, kind in enumerate(KINDS):
             start = first + number * width
@@ -171,7 +171,8 @@ class Example:
             name = f"{start:%Y%m%dT%H%M%S}.csv"
             self._client.deployments.put_labels(deployment.id, name, rows)
             self._wait_for_log(deployment)
-            self._wait_to_follow(deployment)
+            sent += len(rows)
+            self._wait_to_follow(deployment, sent)
             run = self._watching.monitors.run(monitor.id, start, start + width)
             cycle = Cycle(kind, len(rows), run, self._firing(monitor, run))
             self._teller.looked(cycle, number + 1)
@@ -247,17 +248,21 @@ class Example:
             60.0,
         )
 
-    def _wait_to_follow(self, deployment: Deployment) -> None:
-        """Wait until the monitoring cluster has what was served up to now."""
+    def _captured(self, deployment: Deployment) -> int:
+        """Return how many requests of the last day the log of the monitoring cluster has."""
+        return self._watching.deployments.captures(deployment.id).total.captured
+
+    def _wait_to_follow(self, deployment: Deployment, sent: int) -> None:
+        """Wait until the monitoring cluster has what was served, and the labels that came before."""
         if self._watching is self._client:
             return
-        until = datetime.now(UTC) + _FLUSHED
-        wait_for(
-            lambda: self._watching.deployments.followed(deployment.id),
-            lambda found: found.known_until is not None and found.known_until >= until,
-            "The log of the serving cluster",
-            120.0,
-        )
+        at = datetime.now(UTC)
+
+        def has_come() -> bool:
+            known_until = self._watching.deployments.followed(deployment.id).known_until
+            return known_until is not None and known_until >= at and self._captured(deployment) >= sent
+
+        wait_for(has_come, bool, "The log of the serving cluster", 120.0)
 
     @contextlib.contextmanager
     def _step(self, step: Step) -> Iterator[None]:
