@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tidegauge.cli.output import Json, Yes, confirm, connect, say, show, show_list
+from tidegauge.cli.output import Json, Yes, confirm, connect, read_secret, say, show, show_list
 from tidegauge.errors import InvalidInputError
 
 app = typer.Typer(
@@ -113,7 +113,7 @@ def delete(context: typer.Context, name: Name, yes: Yes = False) -> None:
 
 
 def _secret(token: str) -> str:
-    return typer.get_text_stream("stdin").readline().strip() if token == "-" else token  # noqa: S105
+    return token if token != "-" else read_secret("Token")  # noqa: S105 - no secret
 
 
 def _text(path: Path | None) -> str:

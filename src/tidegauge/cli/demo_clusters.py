@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tidegauge.cli.demo_play import Printer, check_training, table_of, to_json
+from tidegauge.cli.demo_play import Printer, check_training, tell
 from tidegauge.cli.demo_server import ServerProcess
 from tidegauge.client import Client
 from tidegauge.domain.deployment import Deployment
@@ -69,13 +67,7 @@ def play_two(data: str | None, home: Path | None, *, as_json: bool, seed: int) -
         _compare("over the link", [cycle.run for cycle in cycles], alone, console)
         again = _as_a_dataset(ours, operator, serving, example, deployment, monitor, cycles)
         _compare("through the bucket", again, alone, console)
-        if as_json:
-            sys.stdout.write(
-                json.dumps({"cycles": [to_json(cycle) for cycle in cycles], "same": True}) + "\n"
-            )
-            sys.stdout.flush()
-        else:
-            console.print(table_of(cycles))
+        tell(console, cycles, as_json=as_json, same=True)
         console.print(f"The whole demo took {time.monotonic() - began:.0f} s.")
 
 
@@ -114,10 +106,7 @@ def play_on(
         example.follow(deployment)
         monitor = example.monitor(deployment)
         cycles = list(example.cycles(deployment, monitor, list(model.meta["classes"])))
-        if as_json:
-            sys.stdout.write(json.dumps({"cycles": [to_json(cycle) for cycle in cycles]}) + "\n")
-        else:
-            console.print(table_of(cycles))
+        tell(console, cycles, as_json=as_json)
         console.print(f"Monitor: [b]{(ours or theirs).url}/monitors/{monitor.id}[/b]")
 
 

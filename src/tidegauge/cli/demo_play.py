@@ -65,7 +65,16 @@ class Printer(Teller):
         )
 
 
-def to_json(cycle: Cycle) -> dict[str, Any]:
+def tell(console: Console, cycles: list[Cycle], *, as_json: bool, **more: Any) -> None:
+    """Print what came out: a table, or all that a program reads, on standard output alone."""
+    if as_json:
+        sys.stdout.write(json.dumps({**more, "cycles": [_to_json(cycle) for cycle in cycles]}) + "\n")
+        sys.stdout.flush()
+    else:
+        console.print(_table(cycles))
+
+
+def _to_json(cycle: Cycle) -> dict[str, Any]:
     image, prediction, accuracy = (cycle.run.metric(name) for name in ("image", "prediction", "accuracy"))
     return {
         "kind": cycle.kind,
@@ -85,7 +94,7 @@ def to_json(cycle: Cycle) -> dict[str, Any]:
     }
 
 
-def table_of(cycles: list[Cycle]) -> Table:
+def _table(cycles: list[Cycle]) -> Table:
     table = Table(title="Six cycles of 5 minutes (simulated time)")
     columns = ("cycle", "images", "image score", "prediction score", "accuracy (95% interval)", "alerts")
     for column in columns:
@@ -146,16 +155,8 @@ def play(data: str | None, home: Path | None, port: int, *, wait: bool, as_json:
         deployment, model = user.prepare()
         monitor = user.monitor(deployment)
         cycles = list(user.cycles(deployment, monitor, list(model.meta["classes"])))
-        if as_json:
-            result = {
-                "deployment_id": deployment.id,
-                "model": {"version": model.number, "metrics": model.meta.get("metrics", {})},
-                "cycles": [to_json(cycle) for cycle in cycles],
-            }
-            sys.stdout.write(json.dumps(result) + "\n")
-            sys.stdout.flush()
-        else:
-            console.print(table_of(cycles))
+        described = {"version": model.number, "metrics": model.meta.get("metrics", {})}
+        tell(console, cycles, as_json=as_json, deployment_id=deployment.id, model=described)
         console.print(f"The whole demo took {time.monotonic() - began:.0f} s.")
         console.print(f"Monitor: [b]{server.url}/monitors/{monitor.id}[/b]")
         console.print(f"Sign in with the token {server.token}")
