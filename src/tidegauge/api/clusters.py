@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fastapi import APIRouter
 
 from tidegauge.domain.cluster_link import Exported, ShownLink
+from tidegauge.domain.secret import Secret
 from tidegauge.domain.strict import STRICT
 from tidegauge.web.access import Caller, Everything
 
@@ -20,7 +21,7 @@ class LinkRequest:
     __pydantic_config__ = STRICT
     name: str
     url: str
-    token: str = field(repr=False)
+    token: Secret
     ca: str = ""
     fingerprint: str = ""
 
@@ -28,7 +29,7 @@ class LinkRequest:
 @dataclass(frozen=True)
 class NewToken:
     __pydantic_config__ = STRICT
-    token: str = field(repr=False)
+    token: Secret
 
 
 @router.get("")

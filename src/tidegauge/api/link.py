@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter
@@ -11,7 +9,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from tidegauge.api.openapi import binary
 from tidegauge.domain.catalogue import RepositoryKind
-from tidegauge.domain.cluster_link import Exported, Greeting
+from tidegauge.domain.cluster_link import Exported, Greeting, LabelFileInfo
 from tidegauge.domain.observation import HealthSample
 from tidegauge.storage.log_stream import MEDIA_TYPE
 from tidegauge.web.access import Everything, Linked
@@ -20,13 +18,6 @@ router = APIRouter(prefix="/api/v1/link", tags=["link"])
 
 _BYTES: dict[int | str, dict[str, Any]] = {200: {"content": binary("application/octet-stream")}}
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": binary(MEDIA_TYPE)}}
-
-
-@dataclass(frozen=True)
-class LabelFileInfo:
-    name: str  # below the deployment's livedata prefix
-    size: int
-    modified: datetime
 
 
 @router.get("")

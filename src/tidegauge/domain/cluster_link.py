@@ -11,10 +11,13 @@ from typing import Any, Literal
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.deployment import DeploymentState, Origin
 from tidegauge.domain.identity import check_name
+from tidegauge.domain.secret import Secret
 from tidegauge.errors import FieldError, InvalidInputError
 
 #: Names the protocol of links; clusters that speak another cannot be linked.
 PROTOCOL = 1
+#: What a certificate is checked by; none: it is plain http.
+Trust = Literal["system", "ca", "fingerprint", "none"]
 
 
 class LinkState(StrEnum):
@@ -43,7 +46,7 @@ class ClusterLink:
     id: str
     name: str
     url: str
-    token: str = field(repr=False)
+    token: Secret
     ca: str
     fingerprint: str
     state: LinkState
@@ -54,6 +57,15 @@ class ClusterLink:
     created_at: datetime
     checked_at: datetime
     answered_at: datetime | None = None
+
+    @property
+    def trust(self) -> Trust:
+        """What its certificate is checked by."""
+        if not self.url.startswith("https://"):
+            return "none"
+        if self.fingerprint:
+            return "fingerprint"
+        return "ca" if self.ca else "system"
 
     def errors(self) -> Iterator[FieldError]:
         """Say what is wrong with what its operator tells of it."""
@@ -85,7 +97,7 @@ class ShownLink:
     message: str
     version: str
     user: str
-    trust: Literal["system", "ca", "fingerprint", "none"]  # none: plain http
+    trust: Trust
     created_by: str
     created_at: datetime
     checked_at: datetime
@@ -95,15 +107,6 @@ class ShownLink:
 
 def shown(link: ClusterLink, deployments: int = 0) -> ShownLink:
     """Return what of a link may be told."""
-    trust: Literal["system", "ca", "fingerprint", "none"] = (
-        "none"
-        if not link.url.startswith("https://")
-        else "fingerprint"
-        if link.fingerprint
-        else "ca"
-        if link.ca
-        else "system"
-    )
     return ShownLink(
         link.id,
         link.name,
@@ -112,7 +115,7 @@ def shown(link: ClusterLink, deployments: int = 0) -> ShownLink:
         link.message,
         link.version,
         link.user,
-        trust,
+        link.trust,
         link.created_by,
         link.created_at,
         link.checked_at,
@@ -159,6 +162,15 @@ class Exported:
     model: Content | None
     training: Content | None
     files: int  # of its log so far
+
+
+@dataclass(frozen=True)
+class LabelFileInfo:
+    """A label file that was dropped on the serving cluster; ``name`` is below the livedata prefix."""
+
+    name: str
+    size: int
+    modified: datetime
 
 
 @dataclass(frozen=True)

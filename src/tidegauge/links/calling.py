@@ -76,6 +76,14 @@ def async_client(
     )
 
 
+def tls_fault(error: BaseException) -> ssl.SSLError | None:
+    """Return what is wrong with TLS where that is why there is no connection; None where it is not."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
+
+
 def transport(gate: Gate, *, ca: str = "", fingerprint: str = "", is_tls: bool = True) -> httpx.BaseTransport:
     """Return what ``client`` sends by; ``is_tls``: whether it is asked for https at all."""
     # To read all authorities takes 20 ms, which plain http has no use for.

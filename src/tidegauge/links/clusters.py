@@ -14,7 +14,7 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from tidegauge.domain.catalogue import RepositoryKind
-from tidegauge.domain.cluster_link import PROTOCOL, ClusterLink, Exported, Greeting
+from tidegauge.domain.cluster_link import PROTOCOL, ClusterLink, Exported, Greeting, LabelFileInfo
 from tidegauge.domain.content import Manifest
 from tidegauge.domain.observation import HealthSample
 from tidegauge.errors import (
@@ -24,7 +24,7 @@ from tidegauge.errors import (
     UnavailableError,
 )
 from tidegauge.links.addresses import Gate, RefusedAddressError
-from tidegauge.links.calling import client
+from tidegauge.links.calling import client, tls_fault
 from tidegauge.storage.log_stream import StreamedFile, decode
 
 T = TypeVar("T")
@@ -35,13 +35,6 @@ _MOST_BLOB = 2 << 30
 
 class RefusedTokenError(ForbiddenError):
     """The other cluster does not take the token, or not for this."""
-
-
-class LabelFile:
-    """A label file over there: its name below the prefix, and what tells that it has changed."""
-
-    def __init__(self, name: str, size: int, modified: str) -> None:
-        self.name, self.size, self.modified = name, size, modified
 
 
 class RemoteCluster:
@@ -100,12 +93,8 @@ class RemoteCluster:
     def samples(self, id_: str, after: str) -> tuple[HealthSample, ...]:
         return self._read(tuple[HealthSample, ...], f"{_at(id_)}/health", after=after)
 
-    def livedata(self, id_: str) -> list[LabelFile]:
-        found = self._read(list[dict[str, Any]], f"{_at(id_)}/livedata")
-        try:
-            return [LabelFile(str(one["name"]), int(one["size"]), str(one["modified"])) for one in found]
-        except (KeyError, ValueError, TypeError) as error:
-            raise self._odd(f"{type(error).__name__}") from error
+    def livedata(self, id_: str) -> tuple[LabelFileInfo, ...]:
+        return self._read(tuple[LabelFileInfo, ...], f"{_at(id_)}/livedata")
 
     def label_file(self, id_: str, name: str) -> bytes:
         return self._get(f"{_at(id_)}/livedata/{quote(name)}", most=_MOST_BLOB)
@@ -221,14 +210,12 @@ def _said(response: httpx.Response) -> str:
 
 def _reason(error: httpx.TransportError) -> str:
     """Return why there is no connection; of certificates what of them is wrong."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return (
-                f"its certificate is not trusted ({cause.verify_message}); give the authority that signed it "
-                "(ca), or pin the certificate (fingerprint)"
-            )
-        if isinstance(cause, ssl.SSLError):
-            return f"TLS fails ({cause.reason or cause}); is it https on this port?"
-        cause = cause.__cause__ or cause.__context__
+    fault = tls_fault(error)
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted ({fault.verify_message}); give the authority that signed it "
+            "(ca), or pin the certificate (fingerprint)"
+        )
+    if fault is not None:
+        return f"TLS fails ({fault.reason or fault}); is it https on this port?"
     return str(error).rstrip(".") or type(error).__name__

@@ -264,13 +264,11 @@ def _unready(found: ServedModel) -> str:
 
 def _why(error: Exception) -> str:
     """Say why no answer came, without what only programmers read."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"shows a certificate that is not trusted ({cause.verify_message})"
-        if isinstance(cause, ssl.SSLError):
-            return "does not speak TLS as it should"
-        cause = cause.__cause__ or cause.__context__
+    fault = calling.tls_fault(error)
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return f"shows a certificate that is not trusted ({fault.verify_message})"
+    if fault is not None:
+        return "does not speak TLS as it should"
     if isinstance(error, httpx.ConnectError):
         return "cannot be reached"
     return "breaks the connection off, or answers with something else than HTTP"

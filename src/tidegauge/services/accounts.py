@@ -136,7 +136,9 @@ class Accounts:
             )
 
 
-def check_operator(user: User) -> None:
-    """Raise ForbiddenError for who is no operator."""
+def check_operator(
+    user: User, sentence: str = "This is the operator's alone; ask the operator of this cluster."
+) -> None:
+    """Raise ForbiddenError with the sentence for who is no operator."""
     if not user.is_operator:
-        raise ForbiddenError("This is the operator's alone; ask the operator of this cluster.")
+        raise ForbiddenError(sentence)

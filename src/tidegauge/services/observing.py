@@ -37,7 +37,7 @@ from tidegauge.storage.observations import (
     numbered,
     together,
 )
-from tidegauge.storage.segments import Record
+from tidegauge.storage.segments import Record, bytes_of
 
 _FILES = 64  # of the log at once
 _BYTES = 64 << 20
@@ -222,7 +222,7 @@ class Observing:
             unread += faults
             records += [(file.id, record) for record in found]
             position = file.number
-            size += sum(len(record.event.data) for record in found)
+            size += bytes_of(found)
             if size > _BYTES:
                 break
         erased = self._tombstones.of(reader.deployment_id)

@@ -19,7 +19,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -215,7 +215,7 @@ class Segments:
 
     def _keep(self, records: Sequence[Record], *, begins: bool) -> None:
         """Keep what the open segment has got, all of it or nothing; in all at most two segments."""
-        name, size = self._path.stem, _bytes_of(records)
+        name, size = self._path.stem, bytes_of(records)
         if (begins or name in self._kept) and self._kept_bytes + size <= 2 * self._max_bytes:
             self._kept.setdefault(name, []).extend(records)
             self._kept_bytes += size
@@ -225,7 +225,7 @@ class Segments:
     def _release(self, name: str) -> list[Record] | None:
         """Return what was kept of a segment, None for nothing; it is kept no longer."""
         kept = self._kept.pop(name, None)
-        self._kept_bytes -= _bytes_of(kept or ())
+        self._kept_bytes -= bytes_of(kept or ())
         return kept
 
     def _write(self, records: Sequence[Record], payloads: list[_Payload]) -> None:
@@ -281,7 +281,8 @@ class Segments:
                 self._path.unlink()
 
 
-def _bytes_of(records: Sequence[Record]) -> int:
+def bytes_of(records: Iterable[Record]) -> int:
+    """Return how many bytes of payload records have."""
     return sum(len(record.event.data) for record in records)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from tidegauge.domain.cluster_link import ClusterLink, Exported, LinkState, ShownLink, shown
+from tidegauge.domain.cluster_link import ClusterLink, Exported, Greeting, LinkState, ShownLink, shown
 from tidegauge.domain.identity import new_id
+from tidegauge.domain.secret import Secret
 from tidegauge.domain.users import User
 from tidegauge.errors import (
     ConflictError,
     FieldError,
-    ForbiddenError,
     InvalidInputError,
     NotFoundError,
     UnavailableError,
@@ -20,20 +20,20 @@ from tidegauge.errors import (
 )
 from tidegauge.links.addresses import WEB, Gate, split
 from tidegauge.links.clusters import RefusedTokenError, RemoteCluster
+from tidegauge.services.accounts import check_operator
 from tidegauge.services.gates import Gates
 from tidegauge.storage.database import Database
+
+_OPERATORS = "Only an operator links clusters; ask the operator, or choose a link that is there."
 
 
 class Clusters:
     """The links of this cluster."""
 
-    def __init__(
-        self, database: Database, gates: Gates, now: Callable[[], datetime], version: str = ""
-    ) -> None:
+    def __init__(self, database: Database, gates: Gates, now: Callable[[], datetime]) -> None:
         self._database = database
         self._gates = gates
         self._now = now
-        self._version = version
 
     def add(
         self, by: User, name: str, url: str, token: str, *, ca: str = "", fingerprint: str = ""
@@ -51,13 +51,13 @@ class Clusters:
         Raises ForbiddenError for who is no operator, InvalidInputError with every field that is wrong,
         ConflictError where the name is taken, UnavailableError where the cluster does not answer.
         """
-        _check_operator(by)
+        check_operator(by, _OPERATORS)
         now = self._now()
         link = ClusterLink(
             id=new_id(),
             name=name.strip(),
             url=_address(url),
-            token=token.strip(),
+            token=Secret(token.strip()),
             ca=ca.strip(),
             fingerprint=fingerprint.strip(),
             state=LinkState.REACHABLE,
@@ -71,15 +71,11 @@ class Clusters:
         )
         raise_all(link.errors())
         self._check_free(link)
-        gate = self._gates.for_role(is_operator=True)
-        gate.check(link.url, "url")
-        with RemoteCluster(link, gate) as remote:
-            try:
-                greeting = remote.greet()
-            except RefusedTokenError as error:
-                raise InvalidInputError.of("token", f"token: {error.message}") from error
-            except UnavailableError as error:
-                raise UnavailableError(error.message, (FieldError("url", error.message),)) from error
+        self._gate().check(link.url, "url")
+        try:
+            greeting = self._greet(link)
+        except UnavailableError as error:
+            raise UnavailableError(error.message, (FieldError("url", error.message),)) from error
         return shown(
             self._database.cluster_links.add(replace(link, version=greeting.version, user=greeting.user))
         )
@@ -92,31 +88,27 @@ class Clusters:
         )
 
     def get(self, name_or_id: str) -> ShownLink:
-        link = self._get(name_or_id)
+        link = self.link(name_or_id)
         return shown(link, self._database.imports.count(link_id=link.id))
 
     def renew(self, by: User, name_or_id: str, token: str) -> ShownLink:
         """Give a link another token, once the cluster has taken it."""
-        _check_operator(by)
-        link = replace(self._get(name_or_id), token=token.strip())
+        check_operator(by, _OPERATORS)
+        link = replace(self.link(name_or_id), token=Secret(token.strip()))
         raise_all(link.errors())
-        with self.open(link) as remote:
-            try:
-                greeting = remote.greet()
-            except RefusedTokenError as error:
-                raise InvalidInputError.of("token", f"token: {error.message}") from error
+        greeting = self._greet(link)
         self._database.cluster_links.update(link.id, token=link.token)
         self.note(link, version=greeting.version, user=greeting.user)
         return self.get(link.id)
 
     def check(self, by: User, name_or_id: str) -> ShownLink:
         """Look at a link now."""
-        _check_operator(by)
-        self.look(self._get(name_or_id))
+        check_operator(by, _OPERATORS)
+        self.look(self.link(name_or_id))
         return self.get(name_or_id)
 
-    def look(self, link: ClusterLink) -> bool:
-        """Ask a cluster how it is, and write that down; tell whether it can be read."""
+    def look(self, link: ClusterLink) -> None:
+        """Ask a cluster how it is, and write that down."""
         try:
             with self.open(link) as remote:
                 greeting = remote.greet()
@@ -126,13 +118,11 @@ class Clusters:
             self.note(link, LinkState.UNREACHABLE, error.message)
         else:
             self.note(link, version=greeting.version, user=greeting.user)
-            return True
-        return False
 
     def delete(self, by: User, name_or_id: str) -> None:
         """Remove a link; refused while deployments follow over it."""
-        _check_operator(by)
-        link = self._get(name_or_id)
+        check_operator(by, _OPERATORS)
+        link = self.link(name_or_id)
         users = self._database.imports.where(link_id=link.id)
         if users:
             names = ", ".join(
@@ -146,15 +136,12 @@ class Clusters:
 
     def found(self, name_or_id: str, namespace: str = "") -> tuple[Exported, ...]:
         """Return the deployments that can be imported over a link."""
-        with self.open(self._get(name_or_id)) as remote:
+        with self.open(self.link(name_or_id)) as remote:
             return remote.find(namespace)
 
     def open(self, link: ClusterLink) -> RemoteCluster:
         """Return the cluster behind a link. An operator has made it, so it may be in a private network."""
-        return RemoteCluster(link, self.gate())
-
-    def gate(self) -> Gate:
-        return self._gates.for_role(is_operator=True)
+        return RemoteCluster(link, self._gate())
 
     def note(
         self,
@@ -172,9 +159,6 @@ class Clusters:
 
     def link(self, name_or_id: str) -> ClusterLink:
         """Return a link with its token, for services that use it."""
-        return self._get(name_or_id)
-
-    def _get(self, name_or_id: str) -> ClusterLink:
         found = self._database.cluster_links.find_by(name_or_id, "name", "id")
         if found is None:
             raise NotFoundError(
@@ -182,6 +166,17 @@ class Clusters:
                 "tidegauge cluster add NAME --url URL --token TOKEN"
             )
         return found
+
+    def _gate(self) -> Gate:
+        return self._gates.for_role(is_operator=True)
+
+    def _greet(self, link: ClusterLink) -> Greeting:
+        """Return what a cluster says of itself; InvalidInputError where it does not take the token."""
+        try:
+            with self.open(link) as remote:
+                return remote.greet()
+        except RefusedTokenError as error:
+            raise InvalidInputError.of("token", f"token: {error.message}") from error
 
     def _check_free(self, link: ClusterLink) -> None:
         if self._database.cluster_links.find(name=link.name):
@@ -197,10 +192,3 @@ def _address(url: str) -> str:
             "url", "url has more than an address; give one such as https://host:32222/."
         )
     return url.strip().rstrip("/")
-
-
-def _check_operator(user: User) -> None:
-    if not user.is_operator:
-        raise ForbiddenError(
-            "Only an operator links clusters; ask the operator, or choose a link that is there."
-        )

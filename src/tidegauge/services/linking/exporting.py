@@ -18,6 +18,7 @@ from tidegauge.services.sources.logs import Logs
 from tidegauge.storage.database import Database
 from tidegauge.storage.log_stream import StreamedFile, encode
 from tidegauge.storage.objects import ObjectInfo, ObjectStore
+from tidegauge.storage.segments import bytes_of
 
 _MOST_BYTES = 64 << 20  # of payloads in one answer: who follows asks again
 _FILES = 64
@@ -123,7 +124,7 @@ class Exporting:
             except NotFoundError:
                 records = []  # deleted since
             yield StreamedFile(file.number, file.id, records)
-            size += sum(len(record.event.data) for record in records)
+            size += bytes_of(records)
             if size > _MOST_BYTES:
                 return
 
@@ -136,31 +137,30 @@ class Exporting:
 
     def _version(self, deployment: Deployment, kind: RepositoryKind) -> tuple[Repository, Version] | None:
         """Return a version that is needed of a deployment; None where it is not to be had."""
-        model = self._database.repositories.find(id=deployment.model_id) if deployment.model_id else None
-        if model is None:
+        model = self._ready(deployment.model_version, id=deployment.model_id)
+        if kind is RepositoryKind.MODEL or model is None:
+            return model
+        if kind is not RepositoryKind.DATASET:
             return None
-        repository: Repository | None = model
-        number = deployment.model_version
-        if kind is RepositoryKind.DATASET:
-            name, number = self._trained_on(model.id, number)
-            repository = self._database.repositories.find(kind=kind, owner=deployment.owner, name=name)
-        elif kind is not RepositoryKind.MODEL:
-            repository = None
-        version = (
-            self._database.versions.find(repository_id=repository.id, number=number) if repository else None
-        )
-        ready = version is not None and version.state is VersionState.READY
-        return (repository, version) if repository and version and ready else None
+        name, number = _trained_on(model[1])
+        return self._ready(number, kind=kind, owner=deployment.owner, name=name)
 
-    def _trained_on(self, model_id: str, number: int) -> tuple[str, int]:
-        """Return the dataset and version that a model says it was trained on; empty where it does not."""
-        version = self._database.versions.find(repository_id=model_id, number=number)
-        said = version.meta if version else {}
-        lineage = said.get("lineage")
-        for named in (said.get("dataset"), lineage.get("dataset") if isinstance(lineage, dict) else None):
-            if isinstance(named, dict) and named.get("name") and isinstance(named.get("version"), int):
-                return str(named["name"]), named["version"]
-        return "", 0
+    def _ready(self, number: int, **which: Any) -> tuple[Repository, Version] | None:
+        repository = self._database.repositories.find(**which)
+        ready = VersionState.READY
+        version = repository and self._database.versions.find(
+            repository_id=repository.id, number=number, state=ready
+        )
+        return (repository, version) if repository and version else None
+
+
+def _trained_on(model: Version) -> tuple[str, int]:
+    """Return the dataset and version that a model says it was trained on; empty where it does not."""
+    lineage = model.meta.get("lineage")
+    for named in (model.meta.get("dataset"), lineage.get("dataset") if isinstance(lineage, dict) else None):
+        if isinstance(named, dict) and named.get("name") and isinstance(named.get("version"), int):
+            return str(named["name"]), named["version"]
+    return "", 0
 
 
 def _may_see(user: User, deployment: Deployment) -> bool:

@@ -15,7 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tidegauge.domain.cluster_link import ClusterLink, Exported, Import, LinkState, Through
+from tidegauge.domain.cluster_link import (
+    ClusterLink,
+    Exported,
+    Import,
+    LabelFileInfo,
+    LinkState,
+    Through,
+)
 from tidegauge.domain.deployment import Deployment, DeploymentState
 from tidegauge.domain.erasure import Erasure, digest_of
 from tidegauge.domain.identity import new_id
@@ -77,7 +84,7 @@ class Following:
         self._captures = Captures(database, now)
         self._tombstones = Tombstones(database)
         self._pauses: dict[str, _Pause] = {}
-        self._labels: dict[str, dict[str, tuple[int, str]]] = {}  # of each deployment, as they came last
+        self._labels: dict[str, dict[str, LabelFileInfo]] = {}  # of each deployment, as they came last
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="following", daemon=True)
@@ -166,7 +173,7 @@ class Following:
         except NotFoundError:
             self._gone(link, deployment)
             return
-        self._note(deployment, exported)
+        self._note(deployment, followed, exported)
         if mark_of(exported.model) != followed.model:
             self._importing.bring(
                 remote, exported, deployment.owner, lambda text: self._tell(followed.id, text)
@@ -176,13 +183,14 @@ class Following:
             self._follow_erased(remote, link, deployment)
             self._follow_labels(remote, deployment)
             known_until = self._follow_log(remote, followed)
-            self._database.imports.update(followed.id, None, message="", known_until=known_until)
         else:
-            self._database.imports.update(followed.id, None, message="")
+            known_until = None
+        self._database.imports.update(
+            followed.id, None, message="", looked_at=self._now(), known_until=known_until
+        )
 
-    def _note(self, deployment: Deployment, exported: Exported) -> None:
-        """Write down what a deployment is like over there."""
-        now = self._now()
+    def _note(self, deployment: Deployment, followed: Import, exported: Exported) -> None:
+        """Write down what is another thing by now of a deployment over there."""
         said = {
             "state": exported.state,
             "message": exported.message,
@@ -193,7 +201,8 @@ class Following:
         }
         if any(getattr(deployment, name) != value for name, value in said.items()):
             self._database.deployments.update(deployment.id, None, **said)
-        self._database.imports.update(deployment.id, None, files=exported.files, looked_at=now)
+        if followed.files != exported.files:
+            self._database.imports.update(deployment.id, None, files=exported.files)
 
     def _tell(self, deployment_id: str, text: str) -> None:
         self._database.imports.update(deployment_id, None, message=text)
@@ -251,7 +260,7 @@ class Following:
         there = {one.name: one for one in remote.livedata(deployment.id)}
         known = self._labels.setdefault(deployment.id, {})
         for name, one in there.items():
-            if known.get(name) == (one.size, one.modified):
+            if known.get(name) == one:
                 continue
             try:
                 data = remote.label_file(deployment.id, name)
@@ -260,7 +269,7 @@ class Following:
             path = f"{folder}/{_checked(name)}"
             if not self._store.exists(path) or self._store.get(path) != data:
                 self._store.put(path, data)
-            known[name] = (one.size, one.modified)
+            known[name] = one
         for info in list(self._store.list(folder)):
             if info.path[len(folder) + 1 :] not in there:
                 self._store.delete(info.path)
