@@ -12,6 +12,7 @@ import pytest
 
 from cli_runs import environment, start
 from parts import SIDE, write_model
+from parts_visits import eventually
 from tidegauge.cli.demo_server import ServerProcess
 from tidegauge.client import Client
 from tidegauge.errors import InvalidInputError, UnavailableError
@@ -33,13 +34,8 @@ def test_a_server_with_a_certificate_serves_logs_and_is_found_by_its_own(tmp_pat
             for _ in range(3):
                 client.deployments.predict(deployment, {"instances": [[[[0.0]] * SIDE] * SIDE]})
             client.deployments.wait("tiny")
-            captured = 0
-            for _ in range(200):
-                captured = client.deployments.captures("tiny").total.captured
-                if captured == 3:
-                    break
-                httpx.get(f"{server.url}/healthz", verify=trusted, trust_env=False)
-            assert captured == 3  # its model server reports to it, whatever name the certificate has
+            # its model server reports to it, whatever name the certificate has
+            eventually(lambda: client.deployments.captures("tiny").total.captured, lambda n: n == 3)
         with Client(server.url, server.token) as stranger, pytest.raises(UnavailableError, match="answer"):
             stranger.me()
         env = environment(TIDEGAUGE_URL=server.url, TIDEGAUGE_TOKEN=server.token, TIDEGAUGE_CA=str(tls.ca))

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from tidegauge.client.reading import read, short
@@ -22,6 +20,7 @@ from tidegauge.errors import ConflictError, FieldError, InvalidInputError, NotFo
 
 if TYPE_CHECKING:
     from tidegauge.client import Client
+from tidegauge.typed import adapter
 
 _BOOL, _TIME = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"
 _CONFIG = "config."
@@ -139,17 +138,11 @@ def draft_document(data: bytes, name: str) -> Document:
         raise InvalidInputError.of("file", f"{name} is empty; it must name a deployment.")
     if not isinstance(value, dict):
         raise InvalidInputError.of("file", f"{name} has no fields; give deployment, config and so on.")
-    reading = read(_adapter().validate_python, value)
+    reading = read(adapter(MonitorFile).validate_python, value)
     errors = tuple(reading.errors())
     if not reading.variants:
         raise _refusal(name, node, errors)
     return Document(reading.variants[0], name, node, errors)
-
-
-@cache
-def _adapter() -> TypeAdapter[MonitorFile]:
-    """Build it once: docstrings are parsed for it, and CPython's syntax trees mind other threads."""
-    return TypeAdapter(MonitorFile)
 
 
 def write_document(file: MonitorFile, schema_url: str = "") -> str:

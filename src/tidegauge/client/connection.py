@@ -9,13 +9,12 @@ import ssl
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from tidegauge.errors import (
@@ -29,6 +28,7 @@ from tidegauge.errors import (
     TooManyError,
     UnavailableError,
 )
+from tidegauge.typed import adapter
 
 T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
@@ -104,11 +104,6 @@ def _trusted(ca: str | Path | None) -> ssl.SSLContext | bool:
         raise InvalidInputError.of(
             "ca", f"ca is {str(ca)!r}, which is no file of certificates (PEM) that can be read."
         ) from error
-
-
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
 
 
 class Connection:
@@ -220,7 +215,7 @@ def _not_finite(value: Any, field: str = "") -> Iterator[FieldError]:
 def decode(kind: type[T], value: Any) -> T:
     """Build a noun from its JSON value; TidegaugeError when the server speaks of something else."""
     try:
-        result: T = _adapter(kind).validate_python(value)  # type: ignore[arg-type]  # a type is hashable
+        result: T = adapter(kind).validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "it"

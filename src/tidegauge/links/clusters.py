@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.cluster_link import PROTOCOL, ClusterLink, Exported, Greeting, LabelFileInfo
@@ -26,6 +26,7 @@ from tidegauge.errors import (
 from tidegauge.links.addresses import Gate, RefusedAddressError
 from tidegauge.links.calling import client, tls_fault
 from tidegauge.storage.log_stream import StreamedFile, decode
+from tidegauge.typed import adapter
 
 T = TypeVar("T")
 _TIMEOUT_SECONDS = 20.0
@@ -109,7 +110,7 @@ class RemoteCluster:
     def _read(self, kind: type[T], path: str, **params: Any) -> T:
         data = self._get(path, **params)
         try:
-            found: T = TypeAdapter(kind).validate_json(data)
+            found: T = adapter(kind).validate_json(data)
         except ValidationError as error:
             first = error.errors()[0]
             raise self._odd(f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}") from error

@@ -30,6 +30,7 @@ from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.storage.connections import Connections
 from tidegauge.storage.limits import UnstorableError
 from tidegauge.storage.tables import Sealed, SealedJson
+from tidegauge.typed import adapter
 
 T = TypeVar("T")
 #: The columns that a search looks into.
@@ -63,7 +64,7 @@ class Rows(Generic[T]):
         self._connections = connections
         self._table = table
         self._noun = noun
-        self._adapter: TypeAdapter[T] = TypeAdapter(cls)
+        self._adapter: TypeAdapter[T] = adapter(cls)
         self._insert = insert(table)
         self._sealed = [column for column in table.c if isinstance(column.type, Sealed | SealedJson)]
         self._statements: dict[tuple[Any, ...], Any] = {}

@@ -12,10 +12,11 @@ from hashlib import blake2b
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from tidegauge.errors import ConflictError, FieldError, InvalidInputError, TidegaugeError
+from tidegauge.typed import adapter
 from tidegauge.web.uploads import uploaded
 
 T = TypeVar("T")
@@ -118,7 +119,7 @@ def seen(shown: object) -> str:
 def parse(kind: type[T], values: Any) -> T:
     """Build a dataclass of the domain; InvalidInputError with every field that cannot be read, at once."""
     try:
-        return TypeAdapter(kind).validate_python(values)
+        return adapter(kind).validate_python(values)
     except ValidationError as error:
         errors = tuple(_told(dict(item)) for item in error.errors())
         raise InvalidInputError(" ".join(item.message for item in errors), errors) from error
