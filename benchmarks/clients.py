@@ -24,7 +24,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,11 @@ from _shared import Claim, report
 from parts import postgres
 from parts_server import Server
 from tidegauge.app import build_services
-from tidegauge.domain.events import BATCH_CONTENT_TYPE, REQUEST_TYPE
+from tidegauge.domain.events import BATCH_CONTENT_TYPE, REQUEST_TYPE, RESPONSE_TYPE
 from tidegauge.domain.identity import new_id
+from tidegauge.domain.monitor_config import DriftConfig
 from tidegauge.domain.users import Role, Scope, User
+from tidegauge.services.baselines import Baseline, Baselines
 from tidegauge.services.tallying import Tallying
 from tidegauge.settings import load_settings
 from tidegauge.web.credentials import COOKIE
@@ -54,7 +56,9 @@ PEOPLE = 10
 CLIENTS = {"ingest": 80, "pages": 60, "API, reading": 40, "API, changing": 20}
 WINDOWS = 288  # of each monitor
 BATCH = 10  # events in a request
+BASELINE = Baseline(None, (), {"NORMAL": 50, "PNEUMONIA": 50}, ("NORMAL", "PNEUMONIA"), "PNEUMONIA")
 _PRESSURE = {429: "Too many requests", 503: "Unavailable"}
+_TAKEN = 202  # of events
 _SECONDS = 60.0  # that an answer may take
 _SHOWN = 10  # errors
 _PAGES = (
@@ -145,7 +149,8 @@ class Client:
         if answer.status == asked.expected:
             value = orjson.loads(content) if content[:1] in (b"{", b"[") else {}
             found: _Made = value if isinstance(value, dict) else {}
-            self.tally.acknowledged += found.get("accepted", 0)
+            if answer.status == _TAKEN:
+                self.tally.acknowledged += found["accepted"]
             return found
         if _is_pressure(answer, content):
             self.tally.held_back[answer.status] += 1
@@ -165,23 +170,30 @@ def _is_pressure(answer: http.client.HTTPResponse, content: bytes) -> bool:
     return "retry-after" in answer.headers and json.loads(content)["title"] == _PRESSURE[answer.status]
 
 
+def inference(person: Person, name: str, values: list[float]) -> list[_Made]:
+    """Return the events of a request and of its answer."""
+    shared = {
+        "specversion": "1.0",
+        "id": name,
+        "source": f"/deployments/{person.deployment}",
+        "datacontenttype": "application/json",
+    }
+    return [
+        {**shared, "type": REQUEST_TYPE, "data": {"instances": [values]}},
+        {**shared, "type": RESPONSE_TYPE, "data": {"predictions": [[0.25, 0.75]]}},
+    ]
+
+
 def ingesting(person: Person, number: int) -> Script:
-    """Batches of small events, none of which came before."""
-    source = f"/deployments/{person.deployment}"
+    """Batches of small inferences, none of which came before."""
     for count in itertools.count():
         events = [
-            {
-                "specversion": "1.0",
-                "id": f"{number}-{count}-{place}",
-                "source": source,
-                "type": REQUEST_TYPE,
-                "datacontenttype": "application/json",
-                "data": {"instances": [[place, count, 0.5, 1.5]]},
-            }
-            for place in range(BATCH)
+            event
+            for place in range(BATCH // 2)
+            for event in inference(person, f"{number}-{count}-{place}", [place, count, 0.5, 1.5])
         ]
         path = f"/v1/deployments/{person.deployment}/events" if count % 2 else "/v1/events"
-        yield Asked("POST", path, 202, events, BATCH_CONTENT_TYPE)
+        yield Asked("POST", path, _TAKEN, events, BATCH_CONTENT_TYPE)
 
 
 def reading(paths: tuple[str, ...]) -> Callable[[Person, int], Script]:
@@ -218,8 +230,10 @@ def changing(person: Person, number: int) -> Script:
         rest = yield Asked("POST", f"{monitor}/maintenance", 201, span)
         if rest:
             yield Asked("DELETE", f"{monitor}/maintenance/{rest['id']}", 204)
-        label = {"event_id": f"{name}-event", "label": "NORMAL"}
-        yield Asked("POST", f"/v1/deployments/{person.deployment}/labels", 201, {"labels": [label]})
+        event = f"{name}-event"
+        if (yield Asked("POST", "/v1/events", _TAKEN, inference(person, event, [1.0]), BATCH_CONTENT_TYPE)):
+            label = {"event_id": event, "label": "NORMAL"}
+            yield Asked("POST", f"/v1/deployments/{person.deployment}/labels", 201, {"labels": [label]})
         dataset = {"name": name, "source": {"type": "upload"}}
         if (yield Asked("POST", "/api/v1/datasets", 201, dataset)):
             yield Asked("POST", f"/api/v1/datasets/{name}/share", 200)
@@ -237,6 +251,9 @@ def fill(home: Path, url: str) -> tuple[str, list[Person]]:
         name = f"person-{number}"
         user = services.database.users.add(User(new_id(), name, Role.USER, now))
         monitor = report_rows.add_monitor(services.database, name, name)
+        config = replace(monitor.config, drift=DriftConfig())
+        kept = Baselines(services.store).keep(monitor.id, BASELINE)
+        services.database.monitors.update(monitor.id, config=config, baseline=kept)
         report_rows.add_span(services.database, monitor, WINDOWS, drift_from=0.9)
         tallying = Tallying(services.database)
         with services.database.transaction():

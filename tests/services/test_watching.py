@@ -23,7 +23,7 @@ from tidegauge.domain.identity import new_id
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import Cause, Metric, Monitor, MonitorRun
 from tidegauge.domain.status import Status
-from tidegauge.errors import ConflictError, InvalidInputError
+from tidegauge.errors import ConflictError, InvalidInputError, TooManyError
 from tidegauge.services.extraction import extraction_of
 from tidegauge.services.labels import PostedLabel
 from tidegauge.services.runs import SupersededError
@@ -188,6 +188,23 @@ def test_labels_by_event_id_find_their_answers_in_the_log(ward: Ward) -> None:
     assert (receipt.accepted, receipt.unknown) == (N, ("no",))
     ward.site.work()
     assert ward.run(0).metric("accuracy").value == (N - 1) / N  # type: ignore[union-attr]
+
+
+def test_labels_wait_where_more_events_came_than_can_be_read(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is known is labelled at once; of the rest nothing is kept, and the sender is told to come back."""
+    known, *_ = ward.send(START)
+    ward.pass_by(0)
+    late, *_ = ward.send(START + STEP)
+    with monkeypatch.context() as patched:
+        patched.setattr(ward.services.runs, "catch_up", lambda _monitor, _seconds: False)
+        assert ward.services.runs.post_labels(ward.fresh(), [PostedLabel(known, "NORMAL")], "ada").accepted
+        with pytest.raises(TooManyError, match=f"'{late}' may be among them") as refused:
+            ward.services.runs.post_labels(ward.fresh(), [PostedLabel(late, "NORMAL")], "ada")
+    assert refused.value.retry_after > 0
+    assert not ward.database.dead_letters.where()
+    assert ward.services.runs.post_labels(ward.fresh(), [PostedLabel(late, "NORMAL")], "ada").accepted == 1
 
 
 def test_a_result_whose_window_has_changed_meanwhile_does_not_count(ward: Ward) -> None:

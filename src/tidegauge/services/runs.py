@@ -24,7 +24,7 @@ from tidegauge.domain.monitor import (
 from tidegauge.domain.status import Status
 from tidegauge.domain.verdicts import judge_run
 from tidegauge.domain.windows import span
-from tidegauge.errors import ConflictError, UnavailableError
+from tidegauge.errors import ConflictError, TooManyError, UnavailableError
 from tidegauge.services.alerting import Alerting
 from tidegauge.services.baselines import Baseline, Baselines
 from tidegauge.services.evidence import Evidences
@@ -40,6 +40,7 @@ from tidegauge.storage.database import Database
 from tidegauge.storage.observations import Observations, ObservationStore, microseconds, moment
 
 _TRIES = 5
+_LOOKED_FOR = 10.0  # seconds that who posts labels waits for their events to be read
 _PROBLEMS_LISTED = 20
 _HOUR = timedelta(hours=1)
 _RUNNABLE = (MonitorState.READY, MonitorState.ACTIVE)
@@ -156,17 +157,29 @@ class Runs:
         self._observing.sweep(monitor.deployment_id)
 
     def post_labels(self, monitor: Monitor, labels: list[PostedLabel], by: str) -> Receipt:
-        """Take in labels by event id; the windows that they touch are due again."""
+        """Take in labels by event id; the windows that they touch are due again.
+
+        Raises TooManyError where events came faster than they could be read, and some of these are not known
+        yet; nothing is kept of the labels then.
+        """
         if monitor.config.performance.compute == "precomputed_metrics":
             raise ConflictError(
                 "The monitor takes metrics that somebody else computes (performance.compute), and no labels; "
                 "drop files with the metrics."
             )
-        self._flush()
-        self.catch_up(monitor)
         extraction = extraction_for(monitor, self._baselines)
         wanted = {label.event_id for label in labels}
         events = self._files.answered(monitor.deployment_id, extraction.id, wanted)
+        if wanted - events.keys():
+            self._flush()
+            read_all = self.catch_up(monitor, _LOOKED_FOR)
+            events = self._files.answered(monitor.deployment_id, extraction.id, wanted)
+            if not read_all and wanted - events.keys():
+                raise TooManyError(
+                    f"More events of {monitor.name!r} wait than can be read in {_LOOKED_FOR:.0f} s; "
+                    f"{min(wanted - events.keys())!r} may be among them. Send the labels again later.",
+                    retry_after=_LOOKED_FOR,
+                )
         return self._labels.post(
             monitor.deployment_id,
             labels,

@@ -19,6 +19,10 @@ class Connections:
     def __init__(self, engine: Engine, keys: Keys) -> None:
         """``keys`` open what is sealed in these rows."""
         self._engine = engine
+        # What reads is one statement: PostgreSQL need not be told where its transaction begins and ends.
+        self._reading = engine
+        if engine.dialect.name != "sqlite":
+            self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self.keys = keys
         self.writes = 0  # of this process: what was remembered before one of them may have changed
         self._local = threading.local()
@@ -30,7 +34,7 @@ class Connections:
             yield
             return
         try:
-            with self._open() as connection, connection.begin():
+            with self._open(self._engine) as connection, connection.begin():
                 if connection.dialect.name == "sqlite":
                     # At once, so that what is read in the block is still so when it writes.
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -50,7 +54,7 @@ class Connections:
             yield current
             return
         try:
-            with self._open() as connection, connection.begin():
+            with self._open(self._engine) as connection, connection.begin():
                 yield connection
         finally:
             self.writes += counts
@@ -62,12 +66,12 @@ class Connections:
         if current is not None:
             yield current
             return
-        with self._open() as connection:
+        with self._open(self._reading) as connection:
             yield connection
 
-    def _open(self) -> Connection:
+    def _open(self, engine: Engine) -> Connection:
         """Take a connection; UnavailableError where others have them all for too long."""
         try:
-            return self._engine.connect()
+            return engine.connect()
         except TimeoutError as error:
             raise UnavailableError("The database has more to do than it can; try again soon.") from error
