@@ -177,7 +177,7 @@ class Tried:
         values = {**self.things, "number": "1", "index": "0", "file": "a.csv", "path": "v1/models/hers"}
         values["name"] = self.things.get(section) or by_name.get(section, "hers")
         values["key"] = values["name"]
-        if path == "/help/{name}":
+        if path == "/help/{name:path}":
             values["name"] = "workflow"
         return re.sub(r"{(\w+)(:\w+)?}", lambda found: values.get(found[1], "x"), path)
 

@@ -17,6 +17,10 @@ from tidegauge.errors import FieldError, InvalidInputError
 # Nothing that reading the URL would change: a prefix must not lead out of itself.
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,62}(/(?!\.{1,2}(/|\Z))[^/\\%?#\s\0]+)*/?\Z")
 
+# The page of a folder on GitHub, GitLab or Gitea: what a browser shows, and git cannot fetch.
+_PAGE = re.compile(
+    r"(?P<url>https?://[^/]+/[^/]+/.+?)/(-/)?(tree|blob|src/branch)/(?P<branch>[^/?#]+)(/(?P<path>[^?#]*))?"
+)
 _CREDENTIALS = re.compile(r"(?P<scheme>https?://)(?P<secret>[^/@\s]+)@")
 
 
@@ -84,6 +88,16 @@ class Source:
         elif not self.url:
             what = "a git URL" if self.type is SourceType.GIT else "a folder on the server's machine"
             errors.append(FieldError("source.url", f"source.url is empty; give {what}."))
+        elif self.type is SourceType.GIT and (page := _PAGE.match(self.apart()[0].url)):
+            place = (page["path"] or "").strip("/")
+            more = f" and source.sub_path {place!r}" if place else ""
+            errors.append(
+                FieldError(
+                    "source.url",
+                    f"source.url is {page[0]!r}, a page that git cannot fetch; give source.url "
+                    f"'{page['url'].removesuffix('.git')}.git', source.branch {page['branch']!r}{more}.",
+                )
+            )
         elif self.type is SourceType.S3 and not _BUCKET.match(self.whole_url):
             errors.append(
                 FieldError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,31 +18,31 @@ from markupsafe import Markup
 from tidegauge.domain.monitor_config.published import PATH as MONITOR_SCHEMA
 from tidegauge.errors import NotFoundError
 
-#: The pages by what a person wants.
+#: The pages by what a person wants; those below ``how-to/`` do one thing each. The site has the same order.
 GROUPS = {
-    "Start": ("workflow",),
-    "Watch": (
-        "monitoring",
-        "monitor-config",
-        "tables",
+    "Tutorial": ("workflow",),
+    "How-to": (
+        "how-to/coming-from-dkube",
         "external",
         "clusters",
+        "tables",
         "alerts",
         "report",
         "retraining",
         "privacy",
     ),
-    "Look up": (
+    "Reference": (
         "cli",
-        "people",
+        "monitor-config",
         "settings",
+        "people",
         "security",
         "model-server",
         "collector",
         "log-format",
         "metrics",
     ),
-    "Background": ("statistics", "benchmarks", "design"),
+    "Explanation": ("monitoring", "statistics", "benchmarks", "design"),
 }
 NAMES = tuple(name for group in GROUPS.values() for name in group)
 _FILES = {"monitor.schema.json": MONITOR_SCHEMA}  # links of pages to what the server has elsewhere
@@ -141,7 +142,7 @@ def _is_picture(name: str) -> bool:
 def _read(name: str) -> ManualPage:
     # HTML in the text is shown as text: what is written for people needs none.
     markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
-    tokens = markdown.parse((_folder() / f"{name}.md").read_text(encoding="utf-8"))
+    tokens = markdown.parse(_folder().joinpath(*f"{name}.md".split("/")).read_text(encoding="utf-8"))
     headings = tuple(_headings(tokens))
     ids = iter(heading.id for heading in headings)
     for token in tokens:
@@ -149,7 +150,7 @@ def _read(name: str) -> ManualPage:
             token.attrSet("id", next(ids))
         elif token.type in ("fence", "code_block"):
             token.attrSet("tabindex", "0")
-        _settle(token.children or ())
+        _settle(token.children or (), posixpath.dirname(name))
     html = markdown.renderer.render(tokens, markdown.options, {})
     html = html.replace("<table>", '<div class="scroll" tabindex="0"><table>')
     html = html.replace("</table>", "</table></div>")
@@ -177,23 +178,24 @@ def _plain(token: Token) -> str:
     return "".join(" " if "break" in child.type else child.content for child in token.children)
 
 
-def _settle(tokens: Sequence[Token]) -> None:
-    """Let links and pictures lead to where things are on this server."""
+def _settle(tokens: Sequence[Token], folder: str) -> None:
+    """Let links and pictures of a page in a folder lead to where things are on this server."""
     tag = "a"
     for token in tokens:
         if token.type == "image":
-            token.attrSet("src", f"/help/{token.attrs['src']}")
+            token.attrSet("src", f"/help/{_within(folder, str(token.attrs['src']))}")
             token.attrSet("loading", "lazy")
         elif token.type == "link_open":
-            tag = _lead(token)
+            tag = _lead(token, folder)
         elif token.type == "link_close":
             token.tag = tag
 
 
-def _lead(link: Token) -> str:
+def _lead(link: Token, folder: str) -> str:
     """Give a link its place here, and return the tag to close; a file of the source is only named."""
     target = str(link.attrs["href"])
-    file, _, heading = target.partition("#")
+    written, _, heading = target.partition("#")
+    file = _within(folder, written) if written else ""
     name = file.removesuffix(".md")
     if target.startswith(("http://", "https://")):
         link.attrSet("rel", "noopener noreferrer")
@@ -204,6 +206,15 @@ def _lead(link: Token) -> str:
     elif file:
         link.attrSet("href", f"/help/{name}{f'#{heading}' if heading else ''}")
     return link.tag
+
+
+def _within(folder: str, written: str) -> str:
+    """Return a relative link of a page in a folder as a path from the top.
+
+    >>> _within("how-to", "../cli.md"), _within("how-to", "keras.md"), _within("", "../SECURITY.md")
+    ('cli.md', 'how-to/keras.md', '../SECURITY.md')
+    """
+    return posixpath.normpath(posixpath.join(folder, written))
 
 
 def _first_sentence(text: str) -> str:

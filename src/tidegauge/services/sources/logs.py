@@ -24,6 +24,7 @@ _MARK = "dataset"  # second part of the ids of such files; no deployment has a f
 _ID = re.compile(rf"([^/]+)/{_MARK}/([^/]+)/([^/]+)/([^/]+)/(.+)#(\d+)-(\d+)-([0-9a-f]+)\Z", re.DOTALL)
 _HOUR = re.compile(r"(?:^|/)date=(\d{4}-\d{2}-\d{2})/hour=(\d{2})/[^/]+\.parquet\Z")
 _LINES = (".jsonl", ".ndjson")
+_DOCUMENT = ".json"
 _PIECE = 8 << 20  # bytes of JSON lines that are read at once
 _AT_ONCE = 200  # files, or pieces of them
 _SETTLED = timedelta(seconds=60)  # a last line without an end is taken as it is after so long
@@ -125,6 +126,8 @@ class Logs:
         try:
             if _is_lines(piece.path):
                 return _lines(piece, files.part(piece.path, piece.start, piece.end), known)
+            if _is_document(piece.path):
+                return _document(piece, files.part(piece.path, piece.start, piece.end), known)
             return _parquet(piece, *self._whole(files, piece), known)
         except InvalidInputError as error:
             return LogContent([], (error.message,))
@@ -178,7 +181,9 @@ class Logs:
                 found += self._grown(files, info, whole, before)
             elif _HOUR.search(info.path) and is_merged(info.path):
                 found += self._parts(files, whole, last)
-            elif _HOUR.search(info.path) and (before is None or before.id != whole.id):
+            elif (_HOUR.search(info.path) or _is_document(info.path)) and (
+                before is None or before.id != whole.id
+            ):
                 found.append(whole)
             if len(found) >= _AT_ONCE:
                 return [piece.id for piece in found], False
@@ -283,6 +288,20 @@ def _parquet(piece: Piece, data: bytes, part: str, known: LogFile) -> LogContent
 def _lines(piece: Piece, data: bytes, known: LogFile) -> LogContent:
     if _tag(data) != piece.tag:
         raise InvalidInputError("It was changed after it had been found; what it has now is read anew.")
+    return _by_line(piece, data, known)
+
+
+def _document(piece: Piece, data: bytes, known: LogFile) -> LogContent:
+    """Read an event or an array of events, however it is broken into lines; else an event a line."""
+    try:
+        records, wrong = _decoded(piece, data.strip(), known)
+    except InvalidInputError as error:
+        found = _by_line(piece, data, known)
+        return found if found.records else LogContent([], (error.message,))
+    return LogContent(records, _told(wrong))
+
+
+def _by_line(piece: Piece, data: bytes, known: LogFile) -> LogContent:
     records: list[Record] = []
     faults: list[str] = []
     for number, line in enumerate(data.split(b"\n"), 1):
@@ -290,19 +309,33 @@ def _lines(piece: Piece, data: bytes, known: LogFile) -> LogContent:
         if not text:
             continue
         try:
-            decoded = decode_json(text, batch=text.startswith(b"["), now=known.written_at)
+            events, wrong = _decoded(piece, text, known)
         except InvalidInputError as error:
             wrong = [error.message]
         else:
-            wrong = [error.message for error in decoded.errors]
-            records += (Record(piece.deployment, known.written_at, event) for event in decoded.events)
+            records += events
         faults += (f"Line {number} from byte {piece.start} on: {message}" for message in wrong)
+    return LogContent(records, _told(faults))
+
+
+def _decoded(piece: Piece, text: bytes, known: LogFile) -> tuple[list[Record], list[str]]:
+    """Return the events of an object or an array, and what is wrong with others of the array."""
+    decoded = decode_json(text, batch=text.startswith(b"["), now=known.written_at)
+    records = [Record(piece.deployment, known.written_at, event) for event in decoded.events]
+    return records, [error.message for error in decoded.errors]
+
+
+def _told(faults: list[str]) -> tuple[str, ...]:
     more = len(faults) - _LISTED
-    return LogContent(records, (*faults[:_LISTED], *([f"{more} more lines like these."] if more > 0 else [])))
+    return (*faults[:_LISTED], *([f"{more} more like these."] if more > 0 else []))
 
 
 def _is_lines(path: str) -> bool:
     return path.lower().endswith(_LINES)
+
+
+def _is_document(path: str) -> bool:
+    return path.lower().endswith(_DOCUMENT)
 
 
 def _tag(data: bytes) -> str:

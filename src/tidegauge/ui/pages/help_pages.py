@@ -25,7 +25,7 @@ def picture(caller: Caller, name: str) -> Response:  # noqa: ARG001 - for who is
     return Response(manual.picture(name), media_type="image/svg+xml", headers=HEADERS)
 
 
-@router.get("/{name}")
+@router.get("/{name:path}")
 def manual_page(caller: Caller, name: str) -> Response:
     return render(
         "help/page.html", user=caller, path=PATH, page=manual.page(name), groups=manual.contents(), q=""
