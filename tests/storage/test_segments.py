@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -159,6 +160,7 @@ def test_a_failed_write_is_refused_and_the_next_append_works(
         return done
 
     with monkeypatch.context() as patched:
+        patched.setattr(os, "writev", lambda file, parts: full(file, memoryview(b"".join(parts))))
         patched.setattr(os, "write", full)
         patched.setattr(os, "ftruncate", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
         with pytest.raises(UnavailableError, match="No space left"):
@@ -167,6 +169,39 @@ def test_a_failed_write_is_refused_and_the_next_append_works(
     segments.close()
     assert [found.event.id for found in read_all(tmp_path)] == ["before", "after"]
     assert len(list(tmp_path.glob("*.segment"))) == 2  # the torn tail is the end of its own segment
+
+
+def test_what_a_short_write_leaves_is_written_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    segments = Segments(tmp_path)
+    monkeypatch.setattr(os, "writev", lambda file, parts: os.write(file, b"".join(parts)[:100]))
+    sent = [record(str(number), b"z" * 50) for number in range(1000)]
+    segments.append(sent)
+    segments.close()
+    assert read_all(tmp_path) == sent
+
+
+def test_who_appends_waits_for_who_reads_but_not_for_who_is_away(tmp_path: Path) -> None:
+    """What is read back from the disk costs more than the moment in which it is written to the log."""
+    segments = Segments(tmp_path, max_bytes=1000)
+    large = [record("large", b"z" * 1000)]
+    for _ in range(3):  # nobody reads yet, so nobody waits, and the third is kept on the disk alone
+        segments.append(large)
+    first, second, third = segments.sealed()
+    assert segments.read(first).records == large
+    segments.append(large)  # there is room again
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(segments.append, large)
+        time.sleep(0.05)
+        assert not waiting.done()
+        segments.read(second)
+        assert waiting.result(5)
+    assert segments.read(third).records == large
+    segments.append(large)
+    began = time.monotonic()
+    for _ in range(20):
+        segments.append(large)  # the first waits; then it is known that nobody reads
+    assert time.monotonic() - began < 5
+    segments.close()
 
 
 def test_a_failed_fsync_acknowledges_none_of_its_group(

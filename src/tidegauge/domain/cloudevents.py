@@ -159,9 +159,9 @@ def _decode_one(item: Any, index: int, now: datetime, document: FastDocument | N
     """Return an event of a JSON body; ``document`` is that body where it is all of it."""
     if not isinstance(item, dict | simdjson.Object):
         raise _wrong(index, "", "is not a JSON object")
-    # Not items(): it would turn the whole payload into Python objects.
-    values = {name: item[_named(name, index)] for name in item.keys()}  # noqa: SIM118
-    values = {name: value for name, value in values.items() if value is not None or name == "data"}
+    values = _attributes(item, index)
+    if None in values.values():
+        values = {name: value for name, value in values.items() if value is not None or name == "data"}
     if "specversion" not in values:
         raise _wrong(index, "specversion", "is missing; send '1.0'")
     small = _compact_data(document, values) if document is not None else None
@@ -169,6 +169,18 @@ def _decode_one(item: Any, index: int, now: datetime, document: FastDocument | N
         return _event({**values, HEADER_LENGTH: small[1]}, COMPACT_TYPE, small[0], index, now)
     content_type = values.get("datacontenttype", "application/json")
     return _event(values, content_type, _json_data(values, content_type, index), index, now)
+
+
+def _attributes(item: Any, index: int) -> dict[str, Any]:
+    """Return an event's attributes, with a payload of JSON as it was parsed."""
+    names = list(item.keys())
+    for name in names:
+        _named(name, index)
+    if isinstance(item, simdjson.Object) and "data" not in names:
+        whole: dict[str, Any] = item.as_dict()
+        if len(whole) == len(names):  # of a name that stands twice the first counts
+            return whole
+    return {name: item[name] for name in names}  # not as_dict(): it makes Python objects of all the payload
 
 
 def _compact_data(document: FastDocument, values: Mapping[str, Any]) -> tuple[bytes, int] | None:

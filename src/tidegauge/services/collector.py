@@ -333,7 +333,10 @@ class Collector:
 
     def _erase_deleted(self, records: Sequence[Record], written: Sequence[tuple[str, str]]) -> None:
         """Take out of the log what was deleted while it was written there: whoever deletes looks once."""
-        kept = {id(record) for record in self._hooks.kept(records)}
+        left = self._hooks.kept(records)
+        if len(left) == len(records):
+            return
+        kept = {id(record) for record in left}
         gone: dict[str, set[str]] = {}
         for record in records:
             if id(record) not in kept:

@@ -279,7 +279,7 @@ class Observing:
 
     def _without(self, records: list[tuple[str, Record]]) -> list[tuple[str, Record]]:
         """Leave out what was deleted, and take it out of the log too: it was written meanwhile."""
-        kept = {id(record) for record in self._tombstones.kept(record for _, record in records)}
+        kept = {id(record) for record in self._tombstones.kept([record for _, record in records])}
         for path in {path for path, record in records if id(record) not in kept}:
             gone = {record.event.id for place, record in records if place == path and id(record) not in kept}
             self._log.erase(path, gone)

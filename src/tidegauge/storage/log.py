@@ -6,7 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any, TypeVar
@@ -339,7 +340,12 @@ def _window(group: _RowGroup, columns: Sequence[str], start: datetime, end: date
 
 def _hour_folder(deployment_id: str, time: datetime) -> str:
     utc = time.astimezone(UTC)
-    return f"{_checked(deployment_id)}/log/date={utc.date().isoformat()}/hour={utc.hour:02d}"
+    return _folder(deployment_id, utc.date(), utc.hour)
+
+
+@lru_cache(maxsize=1024)
+def _folder(deployment_id: str, day: date, hour: int) -> str:
+    return f"{_checked(deployment_id)}/log/date={day.isoformat()}/hour={hour:02d}"
 
 
 def _hour_of(folder: str) -> datetime | None:

@@ -71,11 +71,15 @@ def to_table(records: Sequence[Record]) -> pa.Table:
         "size": [len(event.data) for event in events],
         "data": _joined([event.data for event in events]),
     }
+    some = set().union(*others)
     for names, kind in ((_INTEGERS, int), (_STRINGS, str)):
         for column, name in names.items():
-            columns[column] = [_taken(left, name, kind) for left in others]
+            known = name in some
+            columns[column] = [_taken(left, name, kind) for left in others] if known else [None] * len(others)
     # What is left when those with a column are taken.
-    columns["extensions"] = [orjson.dumps(left, option=orjson.OPT_SORT_KEYS).decode() for left in others]
+    columns["extensions"] = [
+        orjson.dumps(left, option=orjson.OPT_SORT_KEYS).decode() if left else "{}" for left in others
+    ]
     # Column by column: three times as fast as row by row.
     return pa.Table.from_pydict(columns, SCHEMA)
 

@@ -33,7 +33,9 @@ from tidegauge.errors import ConflictError, UnavailableError
 
 SUFFIX = ".segment"
 _LOCK = "lock"
+_AT_ONCE = 1024  # parts of a write: more are refused
 _LOOK_SECONDS = 1.0  # between looks at a disk that is full
+_PATIENCE = 0.5  # seconds that an append waits for who reads
 _MAGIC = b"TGr1"
 _FRAME = struct.Struct("<4sIII")
 _FRAME_START = struct.Struct("<4sII")
@@ -123,6 +125,8 @@ class Segments:
         self._closed = False
         self._kept: dict[str, list[Record]] = {}  # of some segments: need not be read back
         self._kept_bytes = 0
+        self._read = threading.Condition(self._state)
+        self._is_read = False  # while segments are closed
         self._guard = _claim(folder)
         _adopt(folder, neighbours)
         self._sealed = {path.stem: path.stat().st_size for path in folder.glob(f"*{SUFFIX}")}
@@ -136,6 +140,7 @@ class Segments:
         if not records:
             return False
         payloads = [_encode(record) for record in records]
+        self._let_read(bytes_of(records))
         try:
             with self._io:
                 self._write(records, payloads)
@@ -166,6 +171,8 @@ class Segments:
         """Read a closed segment, up to what was safe: the end may be of a write that failed."""
         with self._state:
             kept = self._release(name)
+            self._is_read = True
+            self._read.notify()
         if kept is not None:
             return Segment(name, kept)
         content = self._place(name).read_bytes()
@@ -213,6 +220,15 @@ class Segments:
     def _look(self) -> None:
         self._free, self._free_at = _free(self._folder), time.monotonic()
 
+    def _let_read(self, size: int) -> None:
+        """Wait a moment where more would be kept than may be: to read it back costs more than the moment.
+
+        Where nobody reads, as while the store is away, only the first to come waits.
+        """
+        with self._state:
+            if self._is_read and self._sealed and self._kept_bytes + size > 2 * self._max_bytes:
+                self._is_read = self._read.wait(_PATIENCE)
+
     def _keep(self, records: Sequence[Record], *, begins: bool) -> None:
         """Keep what the open segment has got, all of it or nothing; in all at most two segments."""
         name, size = self._path.stem, bytes_of(records)
@@ -236,16 +252,16 @@ class Segments:
         if refusal:
             raise UnavailableError(refusal)
         file = self._file if self._file is not None else self._open()
-        content = _frames(self._path.stem, payloads)
+        parts = _frames(self._path.stem, payloads)
         try:
-            _write_all(file, content)
+            _write_all(file, parts)
             os.fsync(file)
         except BaseException:
             self._abandon(file)
             raise
         with self._state:  # before the segment can be closed, and read
             self._keep(records, begins=not self._size)
-            self._size += len(content)
+            self._size += sum(map(len, parts))
         if self._size >= self._max_bytes or time.monotonic() - self._opened >= self._max_age:
             self._close_file()
 
@@ -288,7 +304,7 @@ def bytes_of(records: Iterable[Record]) -> int:
 
 @dataclass(frozen=True)
 class _Payload:
-    """A record ready for the disk, in parts: joined only once, with those of the whole group."""
+    """A record ready for the disk, in parts."""
 
     parts: tuple[bytes, ...]
     length: int
@@ -297,12 +313,12 @@ class _Payload:
 
 def build_segment(id_: str, records: Sequence[Record]) -> bytes:
     """Return a whole segment of these records."""
-    return _frames(id_, [_encode(record) for record in records])
+    return b"".join(_frames(id_, [_encode(record) for record in records]))
 
 
-def _frames(id_: str, payloads: Sequence[_Payload]) -> bytes:
+def _frames(id_: str, payloads: Sequence[_Payload]) -> list[bytes]:
     seed = zlib.crc32(id_.encode())
-    return b"".join(part for payload in payloads for part in (_frame(payload, seed), *payload.parts))
+    return [part for payload in payloads for part in (_frame(payload, seed), *payload.parts)]
 
 
 def parse_segment(id_: str, content: bytes) -> Segment:
@@ -398,11 +414,15 @@ def _frame(payload: _Payload, seed: int) -> bytes:
     return start + _LENGTH.pack(zlib.crc32(start, seed))
 
 
-def _write_all(file: int, content: bytes) -> None:
-    """Write all; a full disk shows as a short write first, and as an error at the next."""
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(file, rest) :]
+def _write_all(file: int, parts: Sequence[bytes]) -> None:
+    """Write all without joining it first; a full disk shows as a short write, then as an error."""
+    for start in range(0, len(parts), _AT_ONCE):
+        some = parts[start : start + _AT_ONCE]
+        written = os.writev(file, some)
+        if written < sum(map(len, some)):
+            rest = memoryview(b"".join(some))[written:]
+            while rest:
+                rest = rest[os.write(file, rest) :]
 
 
 def _adopt(folder: Path, others: Sequence[Path]) -> None:

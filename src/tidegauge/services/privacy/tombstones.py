@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from tidegauge.domain.erasure import digest_of
 from tidegauge.storage.database import Database
@@ -20,14 +20,14 @@ class Tombstones:
         rows = self._database.erasures.where(deployment_id=deployment_id)
         return frozenset(erasure.digest for erasure in rows)
 
-    def kept(self, records: Iterable[Record]) -> list[Record]:
+    def kept(self, records: Sequence[Record]) -> list[Record]:
         """Return the records of events that were not deleted."""
-        known: dict[str, frozenset[str]] = {}
-        kept = []
-        for record in records:
-            id_ = record.deployment_id
-            if id_ not in known:
-                known[id_] = self.of(id_)
-            if not known[id_] or digest_of(id_, record.event.id) not in known[id_]:
-                kept.append(record)
-        return kept
+        known = {id_: self.of(id_) for id_ in {record.deployment_id for record in records}}
+        if not any(known.values()):
+            return list(records)
+        return [
+            record
+            for record in records
+            if not (gone := known[record.deployment_id])
+            or digest_of(record.deployment_id, record.event.id) not in gone
+        ]
