@@ -42,7 +42,7 @@ from tidegauge.web.credentials import address_of, secret_of
 
 #: Of malloc.h, in bytes but for the last: M_MMAP_THRESHOLD (what is mapped costs a fault a page each time),
 #: M_TRIM_THRESHOLD (and so does what is given back), M_ARENA_MAX (each thread's own would keep as much).
-_MALLOC = {-3: 8 << 20, -1: 64 << 20, -8: 1}
+_MALLOC = {-3: 32 << 20, -1: 64 << 20, -8: 1}
 _GARBAGE = 10_000  # objects: events come by the thousand, and none is part of a cycle
 _SWITCH_SECONDS = (
     0.001  # the loop asks for the interpreter's lock at each chunk of a body, and would wait longer

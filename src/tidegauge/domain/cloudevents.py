@@ -275,8 +275,10 @@ def _event(values: Mapping[str, Any], content_type: Any, data: bytes, index: int
         content_type=content_type,
         data=data,
         extensions={
-            name: _extension(name, value, index) for name, value in values.items() if name not in CORE
-        },
+            name: _extension(name, value, index) for name, value in values.items() if name in extensions
+        }
+        if extensions
+        else {},
     )
 
 

@@ -280,12 +280,11 @@ class Collector:
         for deployment, event in owned:
             key = key_of(deployment.id, event.source, event.id, event.type)
             before = key in known or self._repeats.before(key)
-            record = Record(deployment.id, now, event)
             if before is False:
                 known.add(key)
-                fresh.append((key, record))
+                fresh.append((key, Record(deployment.id, now, event)))
                 continue
-            self._repeat(record)
+            self._repeat(Record(deployment.id, now, event))
             if before is not True:
                 waited.add(before)
         if fresh:
@@ -504,6 +503,8 @@ def _said(error: Exception | None) -> str:
 
 def _source(event: Event) -> tuple[str, str, str]:
     extensions = event.extensions
+    if not extensions:
+        return event.source, "", ""
     return (
         event.source,
         str(extensions.get("inferenceservicename", "")),
