@@ -78,6 +78,23 @@ def test_several_inputs_and_outputs_are_named(tmp_path):
         assert columns.json() == {"outputs": {"sum": [1.5, 5.0], "b_again": [1, 3]}}
 
 
+@pytest.mark.parametrize(
+    ("kind", "values"), [(TensorProto.FLOAT, [63.0, 20.5]), (TensorProto.STRING, ["a", "b"])]
+)
+def test_a_value_of_a_column_needs_no_list_around_it(tmp_path, kind, values):
+    bodies = [
+        {"instances": [{"x": value} for value in values]},
+        {"instances": [{"x": [value]} for value in values]},
+        {"inputs": {"x": values}},
+    ]
+    with TestClient(
+        create_app(load_model(identity_model(tmp_path, kind, ("N", 1)), "table", None))
+    ) as client:
+        for body in bodies:
+            (answer,) = client.post("/v1/models/table:predict", json=body).json().values()
+            assert answer == [[value] for value in values]
+
+
 def test_strings_go_in_and_out(tmp_path):
     model = load_model(identity_model(tmp_path, TensorProto.STRING), "text", None)
     with TestClient(create_app(model)) as client:

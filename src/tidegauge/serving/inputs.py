@@ -46,6 +46,8 @@ def _named(inputs: Mapping[str, Array], specs: Sequence[TensorSpec]) -> Mapping[
 
 
 def _bind_one(array: Array, spec: TensorSpec, form: Form) -> Array:
+    if form is not Form.V2 and array.ndim == 1 and spec.shape[1:] == (1,):
+        array = array[:, np.newaxis]  # a column of a table: people write 63, not [63]
     if spec.datatype == "BYTES":
         array = _strings(array, spec)
     elif array.dtype.kind == "O" and array.size:

@@ -22,6 +22,12 @@ from tidegauge.errors import NotFoundError
 GROUPS = {
     "Tutorial": ("workflow",),
     "How-to": (
+        "how-to/scikit-learn",
+        "how-to/xgboost",
+        "how-to/pytorch",
+        "how-to/keras",
+        "how-to/mlflow",
+        "how-to/other-servers",
         "how-to/coming-from-dkube",
         "external",
         "clusters",
