@@ -17,6 +17,7 @@ from tidegauge.cli.output import (
     print_json,
     progress_bar,
     say,
+    secret_of,
     show,
     show_list,
 )
@@ -70,14 +71,34 @@ def build(kind: RepositoryKind) -> typer.Typer:
         folder: Annotated[
             str, typer.Option(help="Folder on the server's machine, or s3://bucket/prefix.")
         ] = "",
+        endpoint: Annotated[str, typer.Option(help="URL of the S3 server that has the bucket.")] = "",
+        region: Annotated[str, typer.Option(help="Region of the bucket.")] = "",
+        access_key: Annotated[
+            str, typer.Option(help="Access key of the bucket; its secret key is asked for.")
+        ] = "",
+        secret_key_file: Annotated[
+            str, typer.Option(help="File with the secret key of the bucket; not asked for then.")
+        ] = "",
         form: Annotated[
             ContentForm | None, typer.Option(help="Form of the files; default: recognised.")
         ] = None,
         as_json: Json = False,
     ) -> None:
         """Create a repository from git, a server's folder, or (neither) for uploads."""
+        secret_key = ""
+        if access_key or secret_key_file:
+            secret_key = secret_of(secret_key_file or "-", "Secret key")
         made = of(connect(context)).create(
-            name, git=git, branch=branch, sub_path=sub_path, folder=folder, form=form
+            name,
+            git=git,
+            branch=branch,
+            sub_path=sub_path,
+            folder=folder,
+            form=form,
+            endpoint=endpoint,
+            region=region,
+            access_key=access_key,
+            secret_key=secret_key,
         )
         show(made, as_json=as_json)
 

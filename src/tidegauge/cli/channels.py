@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,8 +14,8 @@ from tidegauge.cli.output import (
     confirm,
     connect,
     print_json,
-    read_secret,
     say,
+    secret_of,
     show,
     show_list,
 )
@@ -58,7 +57,7 @@ def add(
 ) -> None:
     """Add a channel; try it with: tidegauge channel test NAME."""
     settings = _given(url=url, host=host, port=port, security=security, user=user, **{"from": from_}, to=to)
-    secret = _read_secret(secret_file) if secret_file else ""
+    secret = secret_of(secret_file) if secret_file else ""
     show(connect(context).channels.create(name, kind.value, settings, secret), as_json=as_json)
 
 
@@ -78,7 +77,7 @@ def change(
 ) -> None:
     """Change a channel and try at once what waits; what is not given stays as it is."""
     settings = _given(url=url, host=host, port=port, security=security, user=user, **{"from": from_}, to=to)
-    secret = _read_secret(secret_file) if secret_file else None
+    secret = secret_of(secret_file) if secret_file else None
     show(connect(context).channels.change(name, settings, secret), as_json=as_json)
 
 
@@ -159,8 +158,3 @@ def delete(context: typer.Context, name: Name, yes: Yes = False) -> None:
 
 def _given(**options: str | int | None) -> dict[str, str | int]:
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _read_secret(file: str) -> str:
-    """Read a secret where no list of processes shows it: from a file, a pipe, or the keyboard."""
-    return read_secret("Secret") if file == "-" else Path(file).read_text().strip()

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -211,6 +212,11 @@ def read_secret(name: str) -> str:
     if sys.stdin.isatty():
         return str(typer.prompt(name, hide_input=True, err=True))
     return sys.stdin.read().strip()
+
+
+def secret_of(file: str, name: str = "Secret") -> str:
+    """Read a secret where no list of processes shows it: from a file, or with - as ``read_secret`` does."""
+    return read_secret(name) if file == "-" else Path(file).read_text().strip()
 
 
 def read_pairs(pairs: Iterable[str], option: str) -> dict[str, str]:

@@ -44,10 +44,15 @@ class Repositories(Sharing[Repository]):
         sub_path: str = "",
         folder: str | Path = "",
         form: str | None = None,
+        endpoint: str = "",
+        region: str = "",
+        access_key: str = "",
+        secret_key: str = "",
     ) -> Repository:
         """Create a repository from git, from a folder, or (neither) for uploads.
 
-        ``folder`` is one on the server's machine, or s3://bucket/prefix.
+        ``folder`` is one on the server's machine, or s3://bucket/prefix; a bucket may have an ``endpoint``
+        (an S3 server's URL) and keys of its own in place of the server's.
         """
         if git and folder:
             raise InvalidInputError.of("folder", "Give git or folder, not both.")
@@ -55,6 +60,8 @@ class Repositories(Sharing[Repository]):
         if folder:
             kind = "s3" if str(folder).startswith("s3://") else "folder"
         source = {"type": kind, "url": git or str(folder), "branch": branch, "sub_path": sub_path}
+        bucket = {"endpoint": endpoint, "region": region, "access_key": access_key, "secret_key": secret_key}
+        source |= {name: value for name, value in bucket.items() if value}
         body = {"name": name, "source": source, "form": form}
         return self._client.read(Repository, "POST", self._path, body)
 

@@ -50,7 +50,8 @@ class SourceType(StrEnum):
 class Source:
     """Where versions come from.
 
-    ``url`` is a git URL, a folder on the server's machine or s3://bucket/prefix.
+    ``url`` is a git URL, a folder on the server's machine or s3://bucket/prefix. A bucket is read with the
+    server's own credentials, or else by an ``endpoint`` (empty: AWS) and keys; no ``secret_key`` is shown.
     """
 
     __pydantic_config__ = STRICT
@@ -58,6 +59,15 @@ class Source:
     url: str = ""
     branch: str = ""
     sub_path: str = ""
+    endpoint: str = ""
+    region: str = ""
+    access_key: str = ""
+    secret_key: Secret = NO_SECRET
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is a bucket that the server's own credentials are not for."""
+        return bool(self.endpoint or self.access_key)
 
     @property
     def whole_url(self) -> str:
@@ -65,12 +75,14 @@ class Source:
         return "/".join(part for part in (self.url.rstrip("/"), self.sub_path.strip("/")) if part)
 
     def apart(self) -> tuple[Self, Secret]:
-        """Return the source without what its URL has of a user's name and password, and these.
+        """Return the source without its secret, and that: a bucket's key, or what a git URL has before the @.
 
         >>> source, secret = Source(SourceType.GIT, "https://me:word@example.org/x.git").apart()
         >>> source.url, str(secret) == "me:word"
         ('https://example.org/x.git', True)
         """
+        if self.secret_key:
+            return replace(self, secret_key=NO_SECRET), self.secret_key
         found = _CREDENTIALS.match(self.url) if self.type is SourceType.GIT else None
         if found is None:
             return self, NO_SECRET
@@ -110,13 +122,47 @@ class Source:
             errors.append(
                 FieldError("source.branch", f"source.branch is {self.branch!r}; only a git source has one.")
             )
+        errors += self._check_access()
         if errors:
             raise InvalidInputError(" ".join(error.message for error in errors), tuple(errors))
+
+    def _check_access(self) -> list[FieldError]:
+        """Return what is wrong with how a bucket is to be reached."""
+        given = {
+            name: getattr(self, name)
+            for name in ("endpoint", "region", "access_key", "secret_key")
+            if getattr(self, name)
+        }
+        if self.type is not SourceType.S3:
+            return [
+                FieldError(f"source.{name}", f"source.{name} is {value!r}; only an S3 source has one.")
+                for name, value in given.items()
+            ]
+        errors = [
+            FieldError(
+                f"source.{name}", f"source.{name} is {value!r}; give it without spaces and in plain letters."
+            )
+            for name, value in given.items()
+            if not (value.isascii() and value.isprintable()) or " " in value
+        ]
+        if bool(self.access_key) != bool(self.secret_key):
+            missing, other = ("secret_key", "access_key")[:: 1 if self.access_key else -1]
+            errors.append(
+                FieldError(f"source.{missing}", f"source.{missing} is empty; give it with source.{other}.")
+            )
+        if self.region and not self.is_foreign:
+            errors.append(
+                FieldError(
+                    "source.region",
+                    f"source.region is {self.region!r}; give source.endpoint or keys with it.",
+                )
+            )
+        return errors
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository; its ``secret``, user and password of a git URL, is shown nowhere."""
+    """A repository; its ``secret``, of a git URL (user and password) or of a bucket, is shown nowhere."""
 
     id: str
     kind: RepositoryKind

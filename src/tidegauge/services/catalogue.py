@@ -27,11 +27,12 @@ from tidegauge.errors import (
     TooLargeError,
     all_of,
 )
-from tidegauge.links import archives, folders, git
+from tidegauge.links import archives, folders, gate_proxy, git
 from tidegauge.services import content
 from tidegauge.services.gates import Gates
 from tidegauge.services.sharing import Asker, look_up, page_of
 from tidegauge.services.worker import Worker
+from tidegauge.storage.buckets import Access
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import Blobs, ObjectStore
 from tidegauge.storage.rows import Page, Query
@@ -84,6 +85,8 @@ class Catalogue:
         all_of(lambda: check_name(name), source.check)
         self._check_apart(source)
         source, secret = source.apart()
+        if source.endpoint:
+            self._gates.of(owner).check(source.endpoint, "source.endpoint")
         if source.type is SourceType.GIT:
             git.check(source.url, source.branch, self._gates.of(owner))
         self._check_folder(owner, source)
@@ -97,8 +100,10 @@ class Catalogue:
 
     def _check_apart(self, source: Source) -> None:
         """Refuse a bucket's prefix that this cluster keeps everything in: it holds what is of others too."""
+        if source.type is not SourceType.S3 or source.is_foreign:
+            return
         ours, theirs = (f"{url.rstrip('/')}/" for url in (self._store.url, source.whole_url))
-        if source.type is SourceType.S3 and (ours.startswith(theirs) or theirs.startswith(ours)):
+        if ours.startswith(theirs) or theirs.startswith(ours):
             raise InvalidInputError.of(
                 "source.url",
                 f"{source.whole_url!r} is where this cluster has its store; give another prefix.",
@@ -315,7 +320,7 @@ class Catalogue:
             commit = git.fetch(source.url, source.branch, scratch, gate, secret=repository.secret)
             return folders.sub_path(scratch, source.sub_path), {"commit": commit}
         if source.type is SourceType.S3:
-            self._copy_bucket(ObjectStore(source.whole_url), scratch)
+            self._copy_bucket(self.bucket(repository), scratch)
             return scratch, {}
         folder = Path(source.url).expanduser()
         if not folder.is_dir():
@@ -323,6 +328,19 @@ class Catalogue:
                 "source.url", f"source.url is {source.url!r}, which is not a folder on the server's machine."
             )
         return folders.sub_path(folder, source.sub_path), {}
+
+    def bucket(self, repository: Repository) -> ObjectStore:
+        """Open the bucket of a source; RefusedAddressError where its owner may not be led there any more."""
+        source = repository.source
+        if not source.is_foreign:
+            return ObjectStore(source.whole_url)
+        gate = self._gates.of(repository.owner)
+        if source.endpoint:
+            gate.check(source.endpoint, "source.endpoint")
+        access = Access(
+            source.endpoint, source.region, source.access_key, repository.secret, gate_proxy.proxy_of(gate)
+        )
+        return ObjectStore(source.whole_url, access)
 
     @staticmethod
     def _copy_bucket(bucket: ObjectStore, scratch: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -20,7 +21,7 @@ from tidegauge.errors import InvalidInputError, NotFoundError, UnavailableError
 
 if TYPE_CHECKING:  # the library has these for type checkers alone
     from obstore import GetOptions, PutMode
-    from obstore.store import ClientConfig, RetryConfig, S3Config
+    from obstore.store import ClientConfig, RetryConfig, S3Config, S3Credential
 
 # Whoever waits for a bucket must come to know that it is away: an answer or an error after 40 s at most.
 _CLIENT: ClientConfig = {
@@ -37,11 +38,27 @@ _REMEDY = "put it into the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY
 _AHEAD = 512 << 10  # bytes that are fetched at once, where fewer are wanted
 _MOST_AHEAD = 8 << 20  # where one part follows the other; 30 s are enough on a slow line
 
+_REGION = "us-east-1"
 _HOST = re.compile(r"[^\s@?#/]+(/[^\s@?#]+)?")  # with a port and a path, where it has them
 _ABSENT = ("NoSuchKey", "BlobNotFound", "performing HEAD")  # an answer to HEAD has no body to say more
 _OTHER = (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError)
 _SAID = re.compile(r"<Message>([^<]+)</Message>")
 _METADATA = "169.254.169.254"  # where machines of AWS are asked for credentials when there are no others
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a bucket of somebody else is reached: nothing of this process' own credentials goes there.
+
+    Without keys it is asked without a signature; without ``endpoint`` it is one of AWS. ``proxy`` is the
+    URL of what all connections go through.
+    """
+
+    endpoint: str = ""
+    region: str = ""
+    access_key: str = ""
+    secret_key: str = ""
+    proxy: str = ""
 
 
 @contextlib.contextmanager
@@ -89,6 +106,33 @@ def open_bucket(url: str) -> tuple[str, AnyStore]:
     except (ValueError, obstore.exceptions.BaseError) as error:
         reason = f"{bare!r} cannot be opened: {_reason(error)}"
         raise _invalid(f"{reason}; give a folder or s3://bucket/prefix") from error
+
+
+def open_foreign(url: str, access: Access) -> AnyStore:
+    """Open ``s3://bucket/prefix`` by an endpoint and keys of its own; nothing is asked yet."""
+    config: S3Config = {
+        "region": access.region or _REGION,
+        "virtual_hosted_style_request": False,
+        "skip_signature": not access.access_key,
+        "endpoint": access.endpoint.rstrip("/") or f"https://s3.{access.region or _REGION}.amazonaws.com",
+    }
+
+    def keys() -> S3Credential:
+        # Not in the configuration: a session token of this process' environment would be put beside them.
+        return {
+            "access_key_id": access.access_key,
+            "secret_access_key": access.secret_key,
+            "token": None,
+            "expires_at": None,
+        }
+
+    return from_url(
+        url,
+        config=config,
+        client_options={**_CLIENT, "proxy_url": access.proxy} if access.proxy else _CLIENT,
+        retry_config=_RETRY,
+        credential_provider=keys if access.access_key else None,
+    )
 
 
 def _config(scheme: str, bucket: str, given: list[tuple[str, str]]) -> S3Config:

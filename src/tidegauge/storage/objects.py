@@ -20,7 +20,16 @@ from obstore.store import LocalStore
 from obstore.store import ObjectStore as AnyStore
 
 from tidegauge.errors import ConflictError, NotFoundError
-from tidegauge.storage.buckets import ObjectFile, answering, get_whole, open_bucket, put_bucket, put_if
+from tidegauge.storage.buckets import (
+    Access,
+    ObjectFile,
+    answering,
+    get_whole,
+    open_bucket,
+    open_foreign,
+    put_bucket,
+    put_if,
+)
 
 # Where a folder's objects are written before they are named; readers of tables skip names with a dot.
 _STAGED = ".staged"
@@ -44,15 +53,18 @@ class ObjectStore:
     After one of a write it is not known whether the object was written.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, access: Access | None = None) -> None:
         """Open a folder (a plain path or ``file://``) or a bucket (``s3://``, ``gs://``, ``az://``).
 
-        ``self.url`` is the folder, or the bucket and the prefix without parameters.
+        ``access`` is how an ``s3://`` bucket of somebody else is reached. ``self.url`` is the folder, or the
+        bucket and the prefix without parameters.
         """
         self.url = url
         self._store: AnyStore
         self._folder: Path | None = None
-        if "://" not in url or url.startswith("file://"):
+        if access is not None:
+            self._store = open_foreign(url, access)
+        elif "://" not in url or url.startswith("file://"):
             folder = Path(url.removeprefix("file://")).absolute()
             folder.mkdir(parents=True, exist_ok=True)
             self._folder = folder

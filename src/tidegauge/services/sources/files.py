@@ -112,8 +112,8 @@ class Bucket:
 
     version = "live"
 
-    def __init__(self, url: str) -> None:
-        self._store = ObjectStore(url)
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         return self._store.list(prefix)
@@ -155,7 +155,7 @@ class Datasets:
         repository = self._catalogue.get(RepositoryKind.DATASET, owner, name)
         source = repository.source
         if version is None and source.type is SourceType.S3:
-            return Bucket(source.whole_url)
+            return Bucket(self._catalogue.bucket(repository))
         if version is None and source.type is SourceType.FOLDER:
             folder = Path(source.url).expanduser()
             if not folder.is_dir():
