@@ -19,6 +19,7 @@ from tidegauge.domain.identity import new_id
 from tidegauge.domain.monitor import Monitor, MonitorState
 from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.status import Status
+from tidegauge.domain.users import Role, User
 from tidegauge.services.bundle import Services
 from tidegauge.settings import load_settings
 
@@ -51,6 +52,12 @@ class Visitor:
 
     def stranger(self) -> Visitor:
         return Visitor(self._client, self.services, "")
+
+    def somebody_else(self) -> Visitor:
+        """Be a user who is no operator: these see every monitor."""
+        users, people = self.services.database.users, self.services.people
+        user = users.find(name="other") or users.add(User(new_id(), "other", Role.USER, people._now()))
+        return Visitor(self._client, self.services, people.issue(user, "test")[1])
 
 
 @contextlib.contextmanager

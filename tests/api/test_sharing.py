@@ -93,8 +93,11 @@ def unshared(house: House) -> Iterator[None]:
         house.share(kind, "unshare")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("who", ["bob", "operator"])
+@pytest.mark.parametrize(
+    ("who", "kind"),
+    [("bob", kind) for kind in KINDS]
+    + [("operator", kind) for kind in KINDS if kind not in ("monitors", "deployments")],
+)
 def test_what_is_not_shared_is_not_there_for_others(house: House, kind: str, who: str) -> None:
     seen = 0
     for method, path in house.routes(kind):
@@ -105,6 +108,26 @@ def test_what_is_not_shared_is_not_there_for_others(house: House, kind: str, who
     assert seen > 5
     assert house.things[kind] not in house.ask(who, "GET", f"/api/v1/{kind}").text
     assert house.things[kind] not in house.ask(who, "GET", f"/{kind}").text
+
+
+def test_an_operator_looks_after_every_monitor_and_reads_what_it_watches(house: House) -> None:
+    monitor, deployment = house.things["monitors"], house.things["deployments"]
+    for page in ("/api/v1/monitors", "/monitors", "/"):
+        assert monitor in house.ask("operator", "GET", page).text
+    page = house.ask("operator", "GET", f"/monitors/{monitor}").text
+    assert "This is <b>ada</b>&#39;s; operators look after every monitor." in page.replace("'", "&#39;")
+    for answer in (
+        house.ask("operator", "POST", f"/api/v1/monitors/{monitor}/share"),
+        house.ask("operator", "POST", f"/api/v1/monitors/{monitor}/unshare"),
+        house.ask("operator", "GET", f"/api/v1/deployments/{deployment}"),
+        house.ask("operator", "GET", f"/deployments/{deployment}"),
+    ):
+        assert answer.status_code == 200, answer.text
+    refused = house.ask("operator", "DELETE", f"/api/v1/deployments/{deployment}")
+    assert (refused.status_code, "is ada's; ask ada to change it." in refused.json()["detail"]) == (403, True)
+    for path in ("/api/v1/monitors/watched", "/api/v1/deployments/thing"):  # a name means one's own
+        assert house.ask("operator", "GET", path).status_code == 404
+    assert deployment not in house.ask("operator", "GET", "/api/v1/deployments").text
 
 
 @pytest.mark.parametrize("kind", KINDS)

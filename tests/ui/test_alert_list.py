@@ -19,6 +19,7 @@ from parts_browser import (
     rules,
     services_of,
 )
+from parts_visits import somebody_else
 from tidegauge.domain.alert import (
     Alert,
     AlertEvent,
@@ -79,10 +80,11 @@ def test_strangers_are_sent_to_the_sign_in(pages: TestClient, monitor: Monitor) 
 
 
 def test_anothers_alerts_are_not_found(pages: TestClient) -> None:
-    theirs = make_monitor(services_of(pages), owner="other")
-    for below in ("", "/new", "/history"):
-        assert pages.get(alerts_path(theirs) + below).status_code == 404
-    assert pages.post(f"{alerts_path(theirs)}/new", data=ACCURACY).status_code == 404
+    theirs = make_monitor(services_of(pages), owner="another")
+    with somebody_else(pages):
+        for below in ("", "/new", "/history"):
+            assert pages.get(alerts_path(theirs) + below).status_code == 404
+        assert pages.post(f"{alerts_path(theirs)}/new", data=ACCURACY).status_code == 404
 
 
 def test_an_alert_of_another_monitor_is_not_found(pages: TestClient, monitor: Monitor) -> None:

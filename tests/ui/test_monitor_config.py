@@ -286,9 +286,10 @@ def test_strangers_and_others_see_nothing(pages: Visitor) -> None:
         f"/monitors/{theirs.id}/saved",
     ):
         assert pages.stranger().get(path).headers["location"] == f"/sign-in?next={path}"
-        assert pages.get(path).status_code == 404
-    assert pages.post("/deployments/theirs/monitor/new", ENOUGH).status_code == 404
-    assert pages.post(f"/monitors/{theirs.id}/config", ENOUGH).status_code == 404
+        assert pages.somebody_else().get(path).status_code == 404
+    other = pages.somebody_else()
+    assert other.post("/deployments/theirs/monitor/new", ENOUGH).status_code == 404
+    assert other.post(f"/monitors/{theirs.id}/config", ENOUGH).status_code == 404
 
 
 def test_html_in_what_was_typed_is_text(pages: Visitor) -> None:

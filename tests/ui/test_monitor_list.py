@@ -36,7 +36,7 @@ def add_run(services: Services, monitor: Monitor) -> MonitorRun:
 
 
 def state_of(pages: Visitor, monitor: Monitor) -> MonitorState:
-    return pages.services.monitors.get("operator", monitor.id).state
+    return pages.services.database.monitors.get(monitor.id).state
 
 
 def test_an_empty_list_says_what_to_do_first(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -114,15 +114,13 @@ def test_chosen_monitors_start_and_stop_and_each_refusal_is_told(pages: Visitor)
         add_monitor(pages.services, "go"),
         add_monitor(pages.services, "busy", state=MonitorState.PENDING),
     )
-    theirs = add_monitor(pages.services, "not-mine", owner="another")
-    ids = [busy.id, ready.id, theirs.id]
+    ids = [busy.id, ready.id, "gone"]
     answer = pages.post("/monitors/start", {"id": ids, "q": "o", "sort": "name"})
     assert answer.status_code == 409
     assert "busy: The monitor is pending; from there it cannot become active." in answer.text
-    assert f"There is no monitor &#39;{theirs.id}&#39;." in answer.text
+    assert "There is no monitor &#39;gone&#39;." in answer.text
     assert 'name="q" value="o"' in answer.text
     assert state_of(pages, ready) is MonitorState.ACTIVE
-    assert pages.services.database.monitors.get(theirs.id).state is MonitorState.READY
     answer = pages.post("/monitors/stop", {"id": [ready.id]})
     assert answer.status_code == 200
     assert '<div id="told" role="alert"></div>' in answer.text
@@ -195,12 +193,25 @@ def test_a_wrong_span_comes_back_with_its_errors(pages: Visitor) -> None:
 
 def test_what_is_of_somebody_else_is_absent(pages: Visitor) -> None:
     theirs = add_monitor(pages.services, "hidden", owner="another")
-    assert "hidden</a>" not in pages.text("/monitors")
+    other = pages.somebody_else()
+    assert "hidden</a>" not in other.text("/monitors")
     for path in ("delete", "backfill", "backfill/count"):
-        assert pages.get(f"/monitors/{theirs.id}/{path}").status_code == 404
+        assert other.get(f"/monitors/{theirs.id}/{path}").status_code == 404
     for verb in ("start", "stop", "backfill"):
-        assert pages.post(f"/monitors/{theirs.id}/{verb}").status_code == 404
-    assert pages.get(f"/monitors/delete?id={theirs.id}").status_code == 404
+        assert other.post(f"/monitors/{theirs.id}/{verb}").status_code == 404
+    assert other.get(f"/monitors/delete?id={theirs.id}").status_code == 404
+    assert "There is no monitor" in other.post("/monitors/start", {"id": [theirs.id]}).text
+    assert pages.services.database.monitors.get(theirs.id).state is MonitorState.READY
+
+
+def test_an_operator_starts_and_stops_what_is_somebody_elses(pages: Visitor) -> None:
+    theirs = add_monitor(pages.services, "of-another", owner="another")
+    assert f'value="{theirs.id}" aria-label="Choose of-another"' in pages.text("/monitors", q="of-another")
+    assert pages.post("/monitors/start", {"id": [theirs.id]}).status_code == 200
+    assert state_of(pages, theirs) is MonitorState.ACTIVE
+    page = pages.text(f"/monitors/{theirs.id}")
+    assert 'class="theirs"' not in page
+    assert "<b>another</b>" in page
 
 
 def test_html_in_names_is_text(pages: Visitor) -> None:

@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from monitor_pages import EVIL, START, STEP, add_monitor, add_run, services_of
+from parts_visits import somebody_else
 from tidegauge.app import build_services, create_app
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.metrics import MetricType
@@ -297,9 +298,8 @@ def test_strangers_sign_in_first_and_see_nothing_of_others(pages: TestClient) ->
     theirs = add_monitor(pages, "not-mine", owner="somebody-else")
     answer = pages.get(f"/monitors/{theirs.id}")
     assert (answer.status_code, answer.headers["location"]) == (303, f"/sign-in?next=/monitors/{theirs.id}")
-    pages.post("/sign-in", data={"token": pages.operator})  # type: ignore[attr-defined]
-    assert pages.get(f"/monitors/{theirs.id}").status_code == 404
-    pages.cookies.clear()
+    with somebody_else(pages):
+        assert pages.get(f"/monitors/{theirs.id}").status_code == 404
 
 
 def test_names_and_messages_are_text(signed_in: TestClient) -> None:

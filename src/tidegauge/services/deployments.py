@@ -28,7 +28,7 @@ from tidegauge.errors import (
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.gates import Gates
 from tidegauge.services.senders import reported_as
-from tidegauge.services.sharing import Asker, look_up, page_of
+from tidegauge.services.sharing import Asker, Oversight, look_up, page_of
 from tidegauge.services.supervisor import Supervisor
 from tidegauge.settings import ClusterRole
 from tidegauge.storage.database import Database
@@ -200,7 +200,8 @@ class Deployments:
         return page_of(self._database.deployments, asker, query)
 
     def get(self, asker: Asker, name_or_id: str) -> Deployment:
-        return look_up(self._database.deployments, asker, "deployment", name_or_id, ("id", "name"))
+        rows = self._database.deployments
+        return look_up(rows, asker, "deployment", name_or_id, ("id", "name"), Oversight.READ)
 
     def share(self, deployment: Deployment, *, shared: bool) -> Deployment:
         """Let everybody read a deployment, or nobody but its owner; who may ask it stays as it is."""

@@ -22,6 +22,7 @@ from tidegauge.domain.series import (
 )
 from tidegauge.domain.status import ORDER, Status, worst
 from tidegauge.storage.database import Database
+from tidegauge.storage.history import SeenBy
 
 DAYS = 30  # that a glance at all monitors looks back
 
@@ -115,27 +116,32 @@ class History:
         """Return what a monitor found in the windows that begin in [start, end), in at most so many spans."""
         return series(self._database.window_results.of(monitor.id, start, end), monitor.metric_names, most)
 
-    def glances(self, owner: str) -> tuple[Glance, ...]:
-        """Return every monitor that a person sees, their own and those shared, by name, without its days."""
-        firing = self._database.window_results.firing(owner)
-        rows = self._database.window_results.at_a_glance(owner)
+    def glances(self, owner: str, *, everything: bool = False) -> tuple[Glance, ...]:
+        """Return every monitor that a person sees, by name, without its days.
+
+        They see their own and those shared; ``everything`` is for operators.
+        """
+        seen_by = SeenBy(owner, everything)
+        firing = self._database.window_results.firing(seen_by)
+        rows = self._database.window_results.at_a_glance(seen_by)
         return tuple(sorted((_glance(row, firing) for row in rows), key=lambda glance: glance.name))
 
-    def overview(self, owner: str) -> Overview:
+    def overview(self, owner: str, *, everything: bool = False) -> Overview:
         """Return every monitor that a person sees with its last days, and how often alerts fired on each."""
+        seen_by = SeenBy(owner, everything)
         today = self._now().date()
         days = tuple(today - timedelta(days=back) for back in range(DAYS - 1, -1, -1))
         since = self._now() - timedelta(days=DAYS + 1)  # a day of another time zone may have begun earlier
         found: dict[str, dict[date, Mapping[Status, int]]] = defaultdict(dict)
-        for monitor_id, day, statuses in self._database.window_results.days(owner, since):
+        for monitor_id, day, statuses in self._database.window_results.days(seen_by, since):
             if statuses:
                 middle = (day + timedelta(hours=12)).date()
                 found[monitor_id][middle] = {Status(name): count for name, count in statuses.items()}
         fired: dict[date, Counter[str]] = {day: Counter() for day in days}
-        for day_text, severity, count in self._database.window_results.fired(owner, since):
+        for day_text, severity, count in self._database.window_results.fired(seen_by, since):
             fired.setdefault(date.fromisoformat(day_text), Counter())[severity] += count
         monitors = []
-        for glance in self.glances(owner):
+        for glance in self.glances(owner, everything=everything):
             of_days = tuple(Day(day, found[glance.id].get(day, {})) for day in days)
             monitors.append(replace(glance, days=of_days))
         return Overview(tuple(monitors), days, {day: fired[day] for day in days})

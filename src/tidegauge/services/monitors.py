@@ -33,7 +33,7 @@ from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, Ti
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.fitting import Built, Fitting
 from tidegauge.services.monitor_checks import Checks, check_thresholds
-from tidegauge.services.sharing import Asker, look_up, page_of
+from tidegauge.services.sharing import Asker, Oversight, look_up, page_of
 from tidegauge.services.worker import Worker
 from tidegauge.storage.database import Database
 from tidegauge.storage.objects import ObjectStore
@@ -101,11 +101,12 @@ class Monitors:
         return self._settled(monitor)
 
     def page(self, asker: Asker, query: Query) -> Page[Monitor]:
-        return page_of(self._database.monitors, asker, query)
+        return page_of(self._database.monitors, asker, query, Oversight.CHANGE)
 
     def get(self, asker: Asker, key: str) -> Monitor:
         """Find a monitor by its id, its deployment's id or its deployment's name."""
-        return look_up(self._database.monitors, asker, "monitor", key, ("id", "deployment_id", "name"))
+        columns = ("id", "deployment_id", "name")
+        return look_up(self._database.monitors, asker, "monitor", key, columns, Oversight.CHANGE)
 
     def share(self, monitor: Monitor, *, shared: bool) -> Monitor:
         """Let everybody read a monitor with its runs, images and alerts, or nobody but its owner."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, Text, bindparam, cast, func, or_, select, type_coerce
+from sqlalchemy import Boolean, Row, Select, Text, bindparam, cast, func, or_, select, true, type_coerce
 
 from tidegauge.domain.series import COLUMNS, WindowResult
 from tidegauge.storage import tables
@@ -33,6 +34,14 @@ _SHOWN = (
     "realised",
     "realised_at",
 )
+
+
+@dataclass(frozen=True)
+class SeenBy:
+    """Whose view it is: a person sees their own and what anybody shares, an operator ``everything``."""
+
+    owner: str
+    everything: bool = False
 
 
 class WindowResults(Rows[WindowResult]):
@@ -63,31 +72,34 @@ class WindowResults(Rows[WindowResult]):
         with self._connections.connect() as connection:
             return connection.execute(query, {"monitor": monitor_id, **bounds}).fetchall()
 
-    def at_a_glance(self, owner: str) -> list[Mapping[str, Any]]:
+    def at_a_glance(self, seen_by: SeenBy) -> list[Mapping[str, Any]]:
         """Return each monitor that a person sees, with the columns of its newest window or None."""
         with self._connections.connect() as connection:
-            return [dict(row) for row in connection.execute(_NEWEST, {"owner": owner}).mappings()]
+            return [dict(row) for row in connection.execute(_NEWEST, asdict(seen_by)).mappings()]
 
-    def days(self, owner: str, since: datetime) -> list[tuple[str, datetime, Mapping[str, int]]]:
+    def days(self, seen_by: SeenBy, since: datetime) -> list[tuple[str, datetime, Mapping[str, int]]]:
         """Return monitor, day, and windows by status of each day of all monitors that a person sees."""
-        return self._rows(_DAYS_OF, owner, since)
+        return self._rows(_DAYS_OF, seen_by, since)
 
-    def fired(self, owner: str, since: datetime) -> list[tuple[str, str, int]]:
+    def fired(self, seen_by: SeenBy, since: datetime) -> list[tuple[str, str, int]]:
         """Return day (as text), severity, and how often alerts fired, of all monitors that a person sees."""
-        return self._rows(_FIRED, owner, since)
+        return self._rows(_FIRED, seen_by, since)
 
-    def firing(self, owner: str) -> dict[str, int]:
+    def firing(self, seen_by: SeenBy) -> dict[str, int]:
         """Return how many alerts of each monitor fire now."""
         with self._connections.connect() as connection:
-            return {row[0]: row[1] for row in connection.execute(_FIRING, {"owner": owner})}
+            return {row[0]: row[1] for row in connection.execute(_FIRING, asdict(seen_by))}
 
-    def _rows(self, query: Select[Any], owner: str, since: datetime) -> list[Any]:
+    def _rows(self, query: Select[Any], seen_by: SeenBy, since: datetime) -> list[Any]:
         with self._connections.connect() as connection:
-            return [tuple(row) for row in connection.execute(query, {"owner": owner, "since": since})]
+            return [tuple(row) for row in connection.execute(query, {**asdict(seen_by), "since": since})]
 
 
-#: What a person sees: their own, and what anybody shares.
-_SEEN = or_(_MONITORS.owner == bindparam("owner"), _MONITORS.shared.is_(True))
+_SEEN = or_(
+    _MONITORS.owner == bindparam("owner"),
+    _MONITORS.shared.is_(True),
+    bindparam("everything", type_=Boolean) == true(),
+)
 
 
 def _newest() -> Select[Any]:

@@ -40,7 +40,7 @@ def dashboard(
     sort = sort or "status"
     glances.check(status, state)
     check_known("sort", sort, _SORTS)
-    overview = services.history.overview(caller.name)
+    overview = services.history.overview(caller.name, everything=caller.is_operator)
     found = glances.matching(overview.monitors, q, status, state)
     part = glances.Part.of(sorted(found, key=_SORTS[sort]), page)
     given = {"q": q, "status": status, "state": state, "sort": sort if sort != "status" else ""}

@@ -33,7 +33,10 @@ def deployments_page(
 ) -> Response:
     query = Query(_ROWS, cursor, sort, q)
     page = services.deployments.page(caller, query)
-    monitors = {glance.deployment_id: glance for glance in services.history.glances(caller.name)}
+    monitors = {
+        glance.deployment_id: glance
+        for glance in services.history.glances(caller.name, everything=caller.is_operator)
+    }
     return render(
         "deployments/list.html",
         user=caller,

@@ -164,7 +164,7 @@ def _list(
     caller: Principal, services: Services, view: View, told: Sequence[str] = (), chosen: Sequence[str] = ()
 ) -> Response:
     view.check()
-    monitors = services.history.glances(caller.name)
+    monitors = services.history.glances(caller.name, everything=caller.is_operator)
     part = glances.Part.of(view.of(monitors), view.page)
     return render(
         _LIST,
