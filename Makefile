@@ -25,14 +25,12 @@ demo: setup  ## set up and run the main job: train, deploy, log, monitor, catch 
 demo-two-clusters: setup  ## the same on two clusters: one serves, the other monitors over a link
 	$(BIN)/tidegauge demo --two-clusters $(ARGS)
 
-test: setup  ## set up, check and run the tests; all of them: those of the pages beside the others
+test: setup  ## set up, check and run the tests; all of them: a folder in a process, two at a time
 	$(MAKE) check
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	@log=$$(mktemp); $(BIN)/python -m pytest tests/ui >$$log 2>&1 & pages=$$!; status=0; \
-	$(BIN)/python -m pytest --ignore tests/ui tests || status=1; \
-	wait $$pages || status=1; cat $$log; rm -f $$log; exit $$status
+	$(BIN)/python .ci/tests.py
 endif
 
 check: setup  ## ruff, mypy strict, import-linter, known vulnerabilities of dependencies

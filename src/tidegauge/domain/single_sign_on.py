@@ -90,7 +90,7 @@ def name_from(claimed: str) -> str:
     """Make a name for a user of what a provider says.
 
     >>> name_from("Ada.Lovelace@example.org"), name_from("Grüße!"), name_from("...")
-    ('ada-lovelace', 'gr-e', 'user')
+    ('ada-lovelace', 'gr-sse', 'user')
     """
     local = claimed.partition("@")[0].casefold()
     return re.sub(r"[^a-z0-9]+", "-", local)[:_LONGEST].strip("-") or "user"
