@@ -58,6 +58,7 @@ from tidegauge.services.fitting import Fitting
 from tidegauge.services.gates import Gates
 from tidegauge.services.health import Health
 from tidegauge.services.history import History
+from tidegauge.services.kserve import KServe
 from tidegauge.services.labels import Labels
 from tidegauge.services.letters import Letters
 from tidegauge.services.linking.clusters import Clusters
@@ -244,7 +245,10 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
     def follow() -> None:
         following.kick()  # and what follows after what imports
 
-    deployments = Deployments(database, store, catalogue, supervisor, gates, flush, now, settings.role)
+    kserve = KServe(settings, database, store, catalogue, people, now)
+    deployments = Deployments(
+        database, store, catalogue, supervisor, gates, kserve, flush, now, settings.role
+    )
     draw = Pictures(database, charts.of_alert).draw
     notifications = Notifications(database, settings.address, now, draw, gates=gates)
     monitoring = build_monitoring(settings, database, store, catalogue, notifications, flush, now)
@@ -295,6 +299,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         traffic=traffic,
         deployments=deployments,
         servers=Servers(database, store, deployments, gates, now),
+        kserve=kserve,
         pipelines=pipelines,
         baselines=baselines,
         monitors=monitors,
@@ -366,6 +371,7 @@ def start(services: Services) -> None:
         (services.retrainings.start_up, {Part.TRAINING, Part.MONITORING}),
         (services.supervisor.start, set()),  # which says what rests where nothing is served
         (services.servers.start, set()),
+        (services.kserve.start, {Part.SERVING}),
         (services.examples.start_up, ALL_PARTS),
         (services.health.start, {Part.SERVING}),
         (services.notifications.start, {Part.MONITORING}),
@@ -386,6 +392,7 @@ def stop(services: Services) -> None:
     services.notifications.close()
     services.health.close()
     services.servers.close()
+    services.kserve.close()
     services.supervisor.close()
     services.playground.close()
     services.retrainings.close()

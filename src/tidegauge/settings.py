@@ -59,6 +59,11 @@ class Settings:
     workers: int = 2  # threads that look at windows; 0: `tidegauge worker` does
     secrets_key: str = ""  # file with the key that seals secrets; empty: in the home folder
     allow_private_urls: bool = False  # of those who are not operators
+    kubernetes: str = ""  # in-cluster, or a kubeconfig file, to put deployments on KServe; empty: none
+    kubernetes_namespaces: str = "default"  # with commas: in which InferenceServices may be made
+    kserve_service_account: str = ""  # whose secrets open the bucket for KServe
+    collector_url: str = ""  # of a collector, as pods of the cluster reach it
+    serving_image: str = ""  # container image of the model server
 
     @property
     def database(self) -> str:
@@ -168,6 +173,7 @@ def load_settings(
         if not 1 <= hours <= MOST_SESSION_HOURS:
             raise InvalidInputError.of(name, f"{name} is {hours}; use 1 to {MOST_SESSION_HOURS:,}.")
     _check_oidc(settings)
+    _check_kubernetes(settings)
     if not 0 <= settings.workers <= 64:
         raise InvalidInputError.of("workers", f"workers is {settings.workers}; use a number from 0 to 64.")
     return settings
@@ -186,6 +192,22 @@ def _check_oidc(settings: Settings) -> None:
         raise InvalidInputError.of(
             "oidc_client_id",
             "oidc_client_id is missing; give the id that this cluster has at the provider.",
+        )
+
+
+def _check_kubernetes(settings: Settings) -> None:
+    """Raise InvalidInputError for what no InferenceService could be made of."""
+    url = settings.collector_url
+    if url and (not url.startswith(("http://", "https://")) or "@" in url or "?" in url):
+        raise InvalidInputError.of(
+            "collector_url",
+            f"collector_url is {url!r}; give the http(s) address of a collector, without a user, a password "
+            "or a query.",
+        )
+    if settings.kubernetes and not settings.kubernetes_namespaces.replace(",", "").strip():
+        raise InvalidInputError.of(
+            "kubernetes_namespaces",
+            "kubernetes_namespaces is empty, and kubernetes is set; name at least one namespace.",
         )
 
 

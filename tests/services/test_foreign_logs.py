@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import time
@@ -438,3 +439,43 @@ def test_files_that_the_other_cluster_merges_are_read_once(pair: Pair) -> None:
     files = pair.database.log_files.where(deployment_id=pair.watching.deployment.id, sort="number")
     logs = pair.watching.services.showing._logs  # what is shown of an event is read anew
     assert [len(logs.file(file.deployment_id, file.id)) for file in files] == [12] * 5
+
+
+def kserve_object(id_: str, kind: str, data: dict[str, object]) -> bytes:
+    """An object as KServe's logger writes it: Go's JSON of its own fields, the payload in base64."""
+    fields = {
+        "Url": {"Scheme": "s3", "Host": "logs", "Path": ""},
+        "Bytes": base64.b64encode(orjson.dumps(data)).decode(),
+        "ContentType": "application/json",
+        "ReqType": kind,
+        "Id": id_,
+        "SourceUri": {"Scheme": "http", "Host": "localhost:9081", "Path": "/", "User": None},
+        "InferenceService": "chest",
+        "Namespace": "ward",
+        "Component": "predictor",
+        "Endpoint": "default",
+        "Metadata": None,
+        "Annotations": None,
+        "CertName": "",
+        "TlsSkipVerify": False,
+    }
+    return orjson.dumps([fields])
+
+
+def test_objects_of_kserves_logger_are_read_at_the_time_that_they_have(pair: Pair) -> None:
+    pair.watch()
+    folder = pair.folder / "ward" / "chest" / "predictor"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        for kind, data in (
+            (REQUEST_TYPE, {"instances": [[1.0]]}),
+            (RESPONSE_TYPE, {"predictions": [[0.9, 0.1]]}),
+        ):
+            file = folder / f"id-{number}-{kind.rpartition('.')[2]}.json"
+            file.write_bytes(kserve_object(f"id-{number}", kind, data))
+            seconds = (START + timedelta(seconds=number + 1)).timestamp()
+            os.utime(file, (seconds, seconds))
+    (folder / "broken-request.json").write_text("{}")
+    (folder / "notes.json").write_text("{}")
+    pair.pass_by(0)
+    assert pair.requests(0) == 3

@@ -12,12 +12,13 @@ from starlette.concurrency import run_in_threadpool
 from tidegauge.api.openapi import raw_body
 from tidegauge.domain.capture import SpanCoverage
 from tidegauge.domain.cluster_link import Followed, Through
-from tidegauge.domain.deployment import Deployment, DeploymentChanges
+from tidegauge.domain.deployment import Deployment, DeploymentChanges, Placed
 from tidegauge.domain.erasure import Erasure
 from tidegauge.domain.log_size import LogSize
 from tidegauge.domain.served import ServedModel
 from tidegauge.domain.strict import STRICT
 from tidegauge.domain.users import AccessToken
+from tidegauge.services.kserve import KServeRequest
 from tidegauge.storage.rows import Page
 from tidegauge.web.access import Caller, Changer, Everything, Listing
 from tidegauge.web.bodies import read_body
@@ -120,6 +121,12 @@ def create_deployment(caller: Caller, services: Everything, body: DeploymentRequ
 def register_deployment(caller: Caller, services: Everything, body: Registration) -> Deployment:
     """Add a deployment that is nothing but its events: a server not ours has the model."""
     return services.deployments.register(owner=caller.name, **vars(body))
+
+
+@router.post("/kserve", status_code=201)
+def create_on_kserve(caller: Caller, services: Everything, body: KServeRequest) -> Placed:
+    """Serve a version of a model by KServe; with `manifest_only` the InferenceService is only written."""
+    return services.deployments.create_on_kserve(caller.name, body)
 
 
 @router.post("/import", status_code=201)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tidegauge.cli import imports, sharing
+from tidegauge.cli import imports, kserve, sharing
 from tidegauge.cli.output import (
     Json,
     Search,
@@ -26,6 +26,7 @@ from tidegauge.cli.output import (
 )
 from tidegauge.cli.sharing import WHOSE
 from tidegauge.domain.deployment import Deployment, DeploymentState
+from tidegauge.domain.inference_service import Runtime
 from tidegauge.errors import InvalidInputError, TidegaugeError
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ _NAMESPACE = typer.Option(help="Namespace of the InferenceService.")
 _PREDICT_URL = typer.Option(help="Where others ask it.")
 _KEEP_DAYS = typer.Option(help="Days that its events are kept; all, or default: as the server is set.")
 _KEEP_BYTES = typer.Option(help="Bytes that its log may have; all, or default: as the server is set.")
+_REPLICAS = typer.Option(help="Of one on KServe: as few replicas (0: none while nobody asks).")
+_MOST_REPLICAS = typer.Option(help="Of one on KServe: as many replicas.")
 _SAMPLING = typer.Option(help="Share of its requests that is logged, from 0.000001 to 1.")
 
 
@@ -87,11 +90,46 @@ def create(
     model: Annotated[str, typer.Option(help="Model to serve.")],
     version: Annotated[int, typer.Option(help="Version of the model.")],
     logging: Annotated[bool, typer.Option(help="Log every request and response.")] = True,
+    backend: Annotated[
+        kserve.Backend, typer.Option(help="local: this server's own processes; kserve: KServe on Kubernetes.")
+    ] = kserve.Backend.LOCAL,
+    namespace: Annotated[str, typer.Option(help="On KServe: namespace; by default the server's.")] = "",
+    runtime: Annotated[
+        Runtime | None, typer.Option(help="On KServe: our model server, or the cluster's own for ONNX.")
+    ] = None,
+    min_replicas: Annotated[int | None, _REPLICAS] = None,
+    max_replicas: Annotated[int | None, _MOST_REPLICAS] = None,
+    log_url: Annotated[
+        str, typer.Option(help="On KServe: s3:// bucket that its logger writes to, not the collector.")
+    ] = "",
+    storage_uri: Annotated[
+        str, typer.Option(help="On KServe: where the model is; by default a copy in the server's bucket.")
+    ] = "",
+    manifest_only: Annotated[
+        bool, typer.Option("--manifest-only", help="On KServe: print the YAML, and apply nothing.")
+    ] = False,
     wait: Annotated[bool, typer.Option(help="Wait until it is running.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Serve a version of a model."""
+    """Serve a version of a model, here or by KServe on Kubernetes."""
     client = connect(context)
+    given = {
+        "namespace": namespace,
+        "runtime": runtime,
+        "min_replicas": min_replicas,
+        "max_replicas": max_replicas,
+        "log_url": log_url,
+        "storage_uri": storage_uri,
+        "manifest_only": manifest_only,
+    }
+    # 0 replicas is something that was given.
+    options = {field: value for field, value in given.items() if value or type(value) is int}
+    if backend is kserve.Backend.KSERVE:
+        kserve.create(
+            client, name, model, version, {"logging": logging, **options}, wait=wait, as_json=as_json
+        )
+        return
+    kserve.check_unused(options)
     made = client.deployments.create(name, model, version, logging=logging)
     show(_settled(client, made, wait=wait), as_json=as_json)
 
@@ -149,6 +187,8 @@ def update(
     sampling: Annotated[float | None, _SAMPLING] = None,
     keep_days: Annotated[str | None, _KEEP_DAYS] = None,
     keep_bytes: Annotated[str | None, _KEEP_BYTES] = None,
+    min_replicas: Annotated[int | None, _REPLICAS] = None,
+    max_replicas: Annotated[int | None, _MOST_REPLICAS] = None,
     wait: Annotated[bool, typer.Option(help="Wait until it is running.")] = True,
     as_json: Json = False,
 ) -> None:
@@ -161,6 +201,8 @@ def update(
         "namespace": namespace,
         "predict_url": predict_url,
         "sampling": sampling,
+        "min_replicas": min_replicas,
+        "max_replicas": max_replicas,
     }
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     for key, text in (("keep_days", keep_days), ("keep_bytes", keep_bytes)):
@@ -236,7 +278,8 @@ def delete(context: typer.Context, name: Name, yes: Yes = False) -> None:
     client = connect(context)
     deployment = client.deployments.get(name)
     confirm(
-        f"This stops the deployment {deployment.name!r} and deletes its whole inference log and its labels.",
+        f"This stops the deployment {deployment.name!r} and deletes its whole inference log and its labels."
+        f"{kserve.what_goes(deployment)}",
         yes=yes,
     )
     client.deployments.delete(deployment.id)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from tidegauge.client.connection import Connection, wait_for
 from tidegauge.client.sharing import Sharing
 from tidegauge.domain.cluster_link import Followed
-from tidegauge.domain.deployment import Deployment, DeploymentState
+from tidegauge.domain.deployment import Deployment, DeploymentState, Placed
 from tidegauge.domain.erasure import Erasure
 from tidegauge.domain.log_size import LogSize
 from tidegauge.domain.served import ServedModel
@@ -36,6 +36,17 @@ class Deployments(Sharing[Deployment]):
     def create(self, name: str, model: str, version: int, *, logging: bool = True) -> Deployment:
         body = {"name": name, "model": model, "version": version, "logging": logging}
         return self._client.read(Deployment, "POST", self._path, body)
+
+    def create_on_kserve(self, name: str, model: str, version: int, **options: Any) -> Placed:
+        """Serve a version of a model by KServe on Kubernetes; the answer has the deployment and the manifest.
+
+        ``options``: ``namespace``, ``runtime`` (``tidegauge``: our model server, or ``onnx``: the cluster's),
+        ``min_replicas`` (0: none while nobody asks), ``max_replicas``, ``logging``, ``log_url`` (a bucket, in
+        place of the collector), ``storage_uri`` (where the cluster finds the model) and ``manifest_only``,
+        with which nothing is applied and the manifest holds the token of the log.
+        """
+        body = {"name": name, "model": model, "version": version, **options}
+        return self._client.read(Placed, "POST", f"{self._path}/kserve", body)
 
     def register(
         self,
@@ -142,7 +153,8 @@ class Deployments(Sharing[Deployment]):
 
         Of one that is served here that is ``version``, ``logging`` and ``wanted`` (running, stopped); of an
         external one ``version``, ``classes``, ``service``, ``namespace`` and ``predict_url``; of both
-        ``sampling``, and of any ``keep_days`` and ``keep_bytes``.
+        ``sampling``; of one on KServe ``version``, ``logging``, ``min_replicas`` and ``max_replicas``; and of
+        any ``keep_days`` and ``keep_bytes``.
         """
         return self._client.read(Deployment, "PATCH", self._at(name_or_id), changes)
 

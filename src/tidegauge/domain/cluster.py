@@ -76,6 +76,8 @@ def _place(path: str, *parts: Part, remedy: str = "") -> Place:
 PLACES: tuple[Place, ...] = (
     _place("/serve", Part.SERVING, remedy="ask the serving cluster for predictions"),
     _place("/deployments/new", Part.SERVING),
+    _place("/deployments/kserve", Part.SERVING),
+    _place("/api/v1/deployments/kserve", Part.SERVING),
     _place("/deployments/*/playground", Part.SERVING, remedy="open the playground of the serving cluster"),
     _place("/deployments/*/version", Part.SERVING),
     _place("/deployments/*/start", Part.SERVING),

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from typing_extensions import TypedDict  # typing's own is read by pydantic from Python 3.12 on
 
+from tidegauge.domain.inference_service import Condition, InferenceService
 from tidegauge.domain.labels import label_text
 from tidegauge.domain.sampled import one_in, sampling_error
 from tidegauge.domain.served import ServedModel, ServedState
@@ -49,6 +50,8 @@ class DeploymentChanges(TypedDict, total=False):
     sampling: float
     keep_days: int | None
     keep_bytes: int | None
+    min_replicas: int
+    max_replicas: int
 
 
 DeploymentChanges.__pydantic_config__ = STRICT  # type: ignore[attr-defined]  # in the class it would be a key
@@ -59,6 +62,8 @@ _CHANGEABLE: Mapping[Origin, frozenset[str]] = {
     Origin.EXTERNAL: _OF_LOG
     | {"version", "logging", "service", "namespace", "classes", "predict_url", "sampling"},
 }
+#: Of one that this cluster has put on KServe: what its InferenceService is made of.
+_ON_KSERVE = _OF_LOG | {"version", "logging", "min_replicas", "max_replicas"}
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,7 @@ class Deployment:
     keep_bytes: int | None = None
     shared: bool = False
     served: ServedModel | None = None  # by another server, as it was last found; None: never looked up
+    kserve: InferenceService | None = None  # that serves it, where this cluster has put it there
 
     @property
     def livedata(self) -> str:
@@ -158,6 +164,8 @@ class Deployment:
             yield FieldError("predict_url", message)
         if error := sampling_error(self.sampling):
             yield error
+        if self.kserve:
+            yield from self.kserve.errors()
         for name, bound, most in (
             ("keep_days", self.keep_days, MOST_KEEP_DAYS),
             ("keep_bytes", self.keep_bytes, MOST_KEEP_BYTES),
@@ -169,6 +177,8 @@ class Deployment:
     @property
     def changeable(self) -> frozenset[str]:
         """The fields that may be changed: who serves it says the rest, and a model its own classes."""
+        if self.kserve:
+            return _ON_KSERVE
         return _CHANGEABLE[self.origin] - {"classes" if self.model_id else "version"}
 
     def unchangeable(self, fields: Iterable[str]) -> Iterator[FieldError]:
@@ -178,6 +188,10 @@ class Deployment:
                 yield FieldError(name, f"{name} cannot be changed: {self._why_not(name)}")
 
     def _why_not(self, field: str) -> str:
+        if self.kserve:
+            return f"the deployment {self.name!r} is served by KServe as this cluster has told it to."
+        if field in {"min_replicas", "max_replicas"}:
+            return f"the deployment {self.name!r} is not on KServe, and has no replicas."
         if field in _CHANGEABLE[self.origin]:
             said = "is known here, and says so itself" if self.model_id else "is none of those here"
             return f"the model of {self.name!r} {said}."
@@ -189,11 +203,50 @@ class Deployment:
         )
 
 
+@dataclass(frozen=True)
+class Placed:
+    """A deployment on KServe, and its manifest (YAML), with its token only where nothing was applied."""
+
+    deployment: Deployment
+    manifest: str
+
+
 def state_of_external(served: ServedModel | None, *, is_quiet: bool) -> tuple[DeploymentState, str]:
     """Return the state and message of an external deployment: it runs while events come, or it is ready."""
     is_ready = served is not None and served.state is ServedState.READY
     state = DeploymentState.RUNNING if is_ready or not is_quiet else DeploymentState.UNKNOWN
     return state, served.message if served else ""
+
+
+def state_on_kserve(
+    conditions: Iterable[Condition], *, failed: str = "", is_deleted: bool = False
+) -> tuple[DeploymentState, str]:
+    """Return the state of a deployment and why it does not run, by what Kubernetes says of its service.
+
+    ``failed`` is what KServe says of a model that cannot be loaded.
+
+    >>> state_on_kserve([Condition("Ready", "True")])
+    (<DeploymentState.RUNNING: 'running'>, '')
+    >>> state_on_kserve([Condition("Ready", "False", "RevisionMissing", "no image")])[1]
+    'KServe: RevisionMissing: no image'
+    """
+    if is_deleted:
+        return DeploymentState.FAILED, "Its InferenceService is being deleted, and not by this server."
+    found = {one.type: one for one in conditions}
+    ready = found.get("Ready")
+    if ready is not None and ready.status == "True":
+        return DeploymentState.RUNNING, ""
+    if failed:
+        return DeploymentState.FAILED, f"KServe: {failed}"
+    # What Ready is made of says more than Ready, which often repeats one of them without a word.
+    behind = [one for one in found.values() if one.status != "True" and (one.reason or one.message)]
+    behind.sort(key=lambda one: (one.type == "Ready", one.status != "False"))
+    why = next((_sentence(one) for one in behind), "")
+    return DeploymentState.STARTING, f"KServe: {why}" if why else ""
+
+
+def _sentence(condition: Condition) -> str:
+    return ": ".join(filter(None, (condition.reason, " ".join(condition.message.split())[:300])))
 
 
 def _is_web_address(url: str) -> bool:

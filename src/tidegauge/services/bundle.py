@@ -20,6 +20,7 @@ from tidegauge.services.explaining import Explaining
 from tidegauge.services.gates import Gates
 from tidegauge.services.health import Health
 from tidegauge.services.history import History
+from tidegauge.services.kserve import KServe
 from tidegauge.services.linking.clusters import Clusters
 from tidegauge.services.linking.exporting import Exporting
 from tidegauge.services.linking.following import Following
@@ -72,6 +73,7 @@ class Services:
     traffic: Traffic
     deployments: Deployments
     servers: Servers
+    kserve: KServe
     pipelines: Pipelines
     baselines: Baselines
     monitors: Monitors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 
 from tidegauge.domain import cluster
 from tidegauge.domain.catalogue import RepositoryKind
-from tidegauge.domain.deployment import Deployment, DeploymentChanges, DeploymentState, Origin
+from tidegauge.domain.deployment import Deployment, DeploymentChanges, DeploymentState, Origin, Placed
 from tidegauge.domain.identity import check_name, new_id
 from tidegauge.domain.monitor import UNJUDGED
 from tidegauge.domain.served import ServedModel
@@ -27,6 +27,7 @@ from tidegauge.errors import (
 )
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.gates import Gates
+from tidegauge.services.kserve import KServe, KServeRequest
 from tidegauge.services.senders import reported_as
 from tidegauge.services.sharing import Asker, Oversight, look_up, page_of
 from tidegauge.services.supervisor import Supervisor
@@ -48,6 +49,7 @@ class Deployments:
         catalogue: Catalogue,
         supervisor: Supervisor,
         gates: Gates,
+        kserve: KServe,
         flush: Callable[[], None],
         now: Callable[[], datetime],
         role: ClusterRole = ClusterRole.BOTH,
@@ -58,6 +60,7 @@ class Deployments:
         self._catalogue = catalogue
         self._supervisor = supervisor
         self._gates = gates
+        self._kserve = kserve
         self._flush = flush
         self._now = now
         self._role = role
@@ -155,6 +158,47 @@ class Deployments:
             keep_bytes=keep_bytes,
             served=served,
         )
+        return self._add(deployment, errors)
+
+    def create_on_kserve(self, owner: str, request: KServeRequest) -> Placed:
+        """Serve a version of a model by KServe: an InferenceService is applied, or only written as YAML.
+
+        The deployment is external from then on: its events come from KServe's logger, its state from the
+        conditions of the InferenceService. Raises what ``KServe.plan`` and ``links.kserve.Cluster`` do,
+        and leaves nothing behind then.
+        """
+        cluster.check(self._role, cluster.Part.SERVING)
+        self._catalogue.ready_version(RepositoryKind.MODEL, owner, request.model, request.version)
+        id_ = new_id()
+        service = self._kserve.plan(request)
+        if not service.storage_uri:
+            service = replace(service, storage_uri=self._kserve.storage_uri(id_, request.version))
+        deployment = self._add(
+            Deployment(
+                id=id_,
+                name=request.name,
+                owner=owner,
+                model_id=self._catalogue.get(RepositoryKind.MODEL, owner, request.model).id,
+                model_name=request.model,
+                model_version=request.version,
+                logging=request.logging,
+                origin=Origin.EXTERNAL,
+                wanted=DeploymentState.RUNNING,
+                state=DeploymentState.STARTING if service.applied else DeploymentState.UNKNOWN,
+                created_at=self._now(),
+                predict_path="",
+                service=service.name,
+                namespace=service.namespace,
+                kserve=service,
+            )
+        )
+        try:
+            return self._kserve.place(deployment, service)
+        except BaseException:
+            self._forget(deployment)
+            raise
+
+    def _add(self, deployment: Deployment, errors: Iterable[FieldError] = ()) -> Deployment:
         wrong = [*errors, *deployment.errors()]
         if not wrong:
             self._check_address(deployment)
@@ -219,6 +263,9 @@ class Deployments:
         if not changes:
             return deployment
         noted: dict[str, Any] = {**changes}
+        replicas = {name: noted.pop(name) for name in ("min_replicas", "max_replicas") if name in noted}
+        if deployment.kserve and replicas:
+            noted["kserve"] = replace(deployment.kserve, **replicas)
         if "version" in changes:
             version = noted["model_version"] = noted.pop("version")
             self._catalogue.ready_version(
@@ -239,6 +286,9 @@ class Deployments:
         wrong = list(changed.errors())
         if "predict_url" in changes and not wrong:
             self._check_address(changed)
+        if changed.kserve and _on_kserve(changed) != _on_kserve(deployment):
+            raise_all(wrong)
+            noted["kserve"] = self._kserve.change(deployment, changed)
         with self._database.transaction():
             raise_all([*wrong, *self._taken(changed)])
             self._database.deployments.update(deployment.id, None, **noted)
@@ -250,9 +300,16 @@ class Deployments:
         return self._database.deployments.get(deployment.id)
 
     def delete(self, deployment: Deployment) -> None:
-        """Stop serving and delete the deployment with its log and labels; not while it is monitored."""
+        """Stop serving and delete the deployment with its log and labels; not while it is monitored.
+
+        Its InferenceService goes first: where Kubernetes does not answer, nothing is deleted.
+        """
         if self._database.monitors.find(deployment_id=deployment.id):
             raise ConflictError(f"The deployment {deployment.name!r} has a monitor; delete that first.")
+        self._kserve.remove(deployment)
+        self._forget(deployment)
+
+    def _forget(self, deployment: Deployment) -> None:
         self._supervisor.remove(deployment.id)
         self._store.delete_below(deployment.id)  # first: after a crash the deployment is there to be deleted
         self._database.deployments.delete(deployment.id)
@@ -277,6 +334,13 @@ def _served(deployment: Deployment) -> tuple[object, ...]:
         deployment.model_version,
         *(getattr(deployment, name) for name in sorted(_OF_PROCESS - {"version"})),
     )
+
+
+def _on_kserve(deployment: Deployment) -> tuple[object, ...]:
+    """Return what its InferenceService is made of, as far as its owner changes that."""
+    service = deployment.kserve
+    replicas = (service.min_replicas, service.max_replicas) if service else ()
+    return deployment.model_version, deployment.logging, *replicas
 
 
 def _answers(deployment: Deployment) -> tuple[int, tuple[str, ...]]:

@@ -157,6 +157,8 @@ class Supervisor:
             return
         self._listened = time.monotonic()
         for deployment in self._database.deployments.where(origin=Origin.EXTERNAL):
+            if deployment.kserve and deployment.kserve.is_watched:
+                continue  # Kubernetes says how it is
             is_quiet = self._traffic.is_quiet(deployment.id)
             state, message = state_of_external(deployment.served, is_quiet=is_quiet)
             self._note(deployment, state, message=message)

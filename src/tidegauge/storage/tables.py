@@ -251,6 +251,7 @@ deployments = Table(
     Column("keep_days", Integer),
     Column("keep_bytes", BigInteger),
     Column("served", JSON(none_as_null=True)),
+    Column("kserve", JSON(none_as_null=True)),
     UniqueConstraint("owner", "name"),
     Index(None, "service", "namespace"),
 )

@@ -30,6 +30,7 @@ GROUPS = {
         "how-to/other-servers",
         "how-to/coming-from-dkube",
         "external",
+        "kserve",
         "clusters",
         "tables",
         "alerts",

@@ -1,4 +1,4 @@
-"""Logs of other clusters: CloudEvents in files of a Dataset, beside the log of this cluster."""
+"""Logs of other clusters: events in files of a Dataset, beside the log of this cluster."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from threading import Lock
 
 from tidegauge.domain.cloudevents import decode_json
 from tidegauge.domain.monitor import Monitor
 from tidegauge.domain.observation import LogFile
 from tidegauge.errors import InvalidInputError, NotFoundError
+from tidegauge.services.sources import kserve
 from tidegauge.services.sources.files import DatasetFiles, Datasets
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog, is_merged
@@ -127,7 +128,8 @@ class Logs:
             if _is_lines(piece.path):
                 return _lines(piece, files.part(piece.path, piece.start, piece.end), known)
             if _is_document(piece.path):
-                return _document(piece, files.part(piece.path, piece.start, piece.end), known)
+                data = files.part(piece.path, piece.start, piece.end)
+                return (_object if kserve.has_written(data) else _document)(piece, data, known)
             return _parquet(piece, *self._whole(files, piece), known)
         except InvalidInputError as error:
             return LogContent([], (error.message,))
@@ -283,6 +285,14 @@ def _parquet(piece: Piece, data: bytes, part: str, known: LogFile) -> LogContent
     records = parse_log_file(piece.deployment, data, part)
     # They came when they were found here: that decides what is late.
     return LogContent([Record(piece.deployment, known.written_at, record.event) for record in records])
+
+
+def _object(piece: Piece, data: bytes, known: LogFile) -> LogContent:
+    """Read what KServe's logger wrote; the tag of the piece is when."""
+    written = datetime.fromtimestamp(int(piece.tag, 16) / 1e6, UTC)
+    decoded = kserve.decode(data, written, known.written_at)
+    faults = tuple(error.message for error in decoded.errors[:_LISTED])
+    return LogContent([Record(piece.deployment, known.written_at, event) for event in decoded.events], faults)
 
 
 def _lines(piece: Piece, data: bytes, known: LogFile) -> LogContent:

@@ -48,7 +48,7 @@ def deployments_page(
 
 @router.get("/new")
 def new_deployment(caller: Caller, services: Everything) -> Response:
-    return render(_NEW, user=caller, form=Form(), **choices.models(services, caller.name, Form()))
+    return render(_NEW, user=caller, form=Form(), **_new(services, caller.name, Form()))
 
 
 @router.post("/new")
@@ -64,7 +64,7 @@ def create_deployment(request: Request, caller: Caller, services: Everything, fo
             form.text("name"), caller.name, form.text("model"), version, logging=form.flag("logging")
         )
     except TidegaugeError as error:
-        return refuse(_NEW, form, error, user=caller, **choices.models(services, caller.name, form))
+        return refuse(_NEW, form, error, user=caller, **_new(services, caller.name, form))
     return go(request, _path(deployment))
 
 
@@ -190,6 +190,10 @@ def parse_version(form: Form, field: str) -> int:
     if not text:
         raise InvalidInputError.of(field, f"{field} is missing; choose one.")
     return int(parse(dict[str, int], {field: text})[field])
+
+
+def _new(services: Services, owner: str, form: Form) -> dict[str, Any]:
+    return {"on_kserve": services.kserve.is_connected, **choices.models(services, owner, form)}
 
 
 def _chosen(form: Form, field: str, remedy: str) -> None:

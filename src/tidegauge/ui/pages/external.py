@@ -25,6 +25,9 @@ _REGISTER, _CHANGE, _NEW_TOKEN = (
     "deployments/new_token.html",
 )
 
+_REPLICAS = ("min_replicas", "max_replicas")
+_NOT_REGISTERED = ("look", "served_model", *_REPLICAS)
+
 router = Pages(prefix="/deployments")
 
 
@@ -44,9 +47,11 @@ class _Typed:
     sampling: float = 1.0
     keep_days: int | None = None
     keep_bytes: int | None = None
+    min_replicas: int = 1
+    max_replicas: int = 1
 
     def fields(self) -> dict[str, Any]:
-        given = {name: value for name, value in vars(self).items() if name not in ("look", "served_model")}
+        given = {name: value for name, value in vars(self).items() if name not in _NOT_REGISTERED}
         return {**given, "classes": tuple(filter(None, map(str.strip, self.classes.split(","))))}
 
 
@@ -108,7 +113,8 @@ def change_deployment(
 ) -> Response:
     deployment = services.deployments.get(caller, name)
     try:
-        typed = parse(_Typed, form.nested()).fields()
+        read = parse(_Typed, form.nested())
+        typed = {**vars(read), **read.fields()}
         form.check_seen(_seen(deployment))
         services.deployments.update(deployment, **{field: typed[field] for field in _fields(deployment)})
     except TidegaugeError as error:
@@ -181,6 +187,8 @@ def _fields(deployment: Deployment) -> tuple[str, ...]:
 def _text(deployment: Deployment, field: str) -> str:
     if field == "classes":
         return ", ".join(deployment.classes)
+    if field in _REPLICAS:
+        return str(getattr(deployment.kserve, field, 1))
     if field == "sampling":
         return f"{deployment.sampling:g}"
     value = deployment.model_version if field == "version" else getattr(deployment, field)
