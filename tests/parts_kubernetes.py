@@ -41,14 +41,14 @@ class Kubernetes:
     def object(self, name: str, namespace: str = "default") -> dict[str, Any] | None:
         """Return an InferenceService as it is now; None where there is none."""
         key = (kmock.resource(RESOURCE), namespace, name)
-        found = self.emulator.objects[key] if key in self.emulator.objects else None
+        found = self.emulator.objects[key] if key in self.emulator.objects else None  # noqa: SIM401 - no dict
         return None if found is None or found.deleted else dict(found.raw)
 
     def answer(self, method: str, path: str, status: int, body: Any) -> None:
         """Answer every request of a kind with this, whatever is there."""
         text = body.encode() if isinstance(body, str) else json.dumps(body).encode()
         with self.emulator_filter(method, path) as view:
-            view << status << text  # noqa: B018 - kmock's words
+            view << status << text
 
     @contextlib.contextmanager
     def emulator_filter(self, method: str, path: str) -> Iterator[Any]:

@@ -3,6 +3,8 @@
 python pipeline.py run --root DIR [--dataset-version 2 ...]     here, step by step, through kfp.local
 python pipeline.py compile -o pipeline.yaml                     for a Kubeflow cluster, from the same source
 
+`tidegauge pipeline run --backend kubeflow --host URL` compiles it on the server and sends it.
+
 The steps talk to Tidegauge only through its SDK (TIDEGAUGE_URL and TIDEGAUGE_TOKEN), and the training code is
 the Code version that the run names, downloaded by the step: what is recorded is what ran.
 """
@@ -21,11 +23,18 @@ from typing import Any, NamedTuple
 from kfp import compiler, dsl, local
 from kfp.dsl import Dataset, Input, Metrics, Model, Output
 
+from tidegauge import __version__
 from tidegauge.steps import MARK
 
-BASE_IMAGE = "python:3.11-slim"
-STEP_PACKAGES = ["tidegauge"]
-TRAIN_PACKAGES = ["tidegauge[train]"]
+BASE_IMAGE = "python:3.11-slim-bookworm"
+# What was tested together; a test holds them against requirements.lock.
+STEP_PACKAGES = [f"tidegauge=={__version__}", "httpx==0.28.1", "numpy==2.4.6", "pydantic==2.14.3"]
+TRAIN_PACKAGES = [
+    f"tidegauge[train]=={__version__}",
+    "tensorflow-cpu==2.21.0",
+    "onnx==1.23.2",
+    "tf2onnx==1.17.0",
+]
 SECRET_KEYS = ("TIDEGAUGE_URL", "TIDEGAUGE_TOKEN")
 
 
@@ -137,15 +146,16 @@ class Steps(NamedTuple):
     deploy: Callable[..., Any]
 
 
-def steps(*, install: bool) -> Steps:
-    """Make the components; ``install`` adds the packages that a bare container lacks."""
+def steps(*, install: bool, image: str = "") -> Steps:
+    """Make the components; ``install`` adds what a bare container lacks, an ``image`` has it all."""
 
     def component(function: Callable[..., Any], packages: list[str]) -> Callable[..., Any]:
+        bare = install and not image
         made: Callable[..., Any] = dsl.component(
             function,
-            base_image=BASE_IMAGE,
-            packages_to_install=packages if install else None,
-            install_kfp_package=install,
+            base_image=image or BASE_IMAGE,
+            packages_to_install=packages if bare else None,
+            install_kfp_package=bare,
         )
         return made
 
@@ -156,9 +166,9 @@ def steps(*, install: bool) -> Steps:
     )
 
 
-def build(*, install: bool, secret: str = "") -> Any:
+def build(*, install: bool, secret: str = "", image: str = "") -> Any:
     """Make the pipeline; ``secret`` names the Kubernetes secret that holds the SECRET_KEYS."""
-    made = steps(install=install)
+    made = steps(install=install, image=image)
 
     @dsl.pipeline(  # type: ignore[untyped-decorator]
         name="chest-xray", description="Preprocess, train and deploy the chest X-ray example."
@@ -277,10 +287,12 @@ def main(arguments: list[str] | None = None) -> int:
     there.add_argument(
         "--secret", default="tidegauge", help="Kubernetes secret with TIDEGAUGE_URL and _TOKEN"
     )
+    there.add_argument("--image", default="", help="container image that has tidegauge, kfp and TensorFlow")
     options = vars(parser.parse_args(arguments))
     if options.pop("command") == "run":
         return run(options.pop("root"), options)
-    compiler.Compiler().compile(build(install=True, secret=options["secret"]), str(options["output"]))
+    made = build(install=True, secret=options["secret"], image=options["image"])
+    compiler.Compiler().compile(made, str(options["output"]))
     print(f"wrote {options['output']}")
     return 0
 

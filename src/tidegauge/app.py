@@ -256,7 +256,17 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
     collector = build_collector(settings, database, store, senders, now)
     baselines, evidences = monitoring.baselines, monitoring.evidences
     fitting = Fitting(database, catalogue, baselines)
-    pipelines = Pipelines(database, catalogue, people, worker, home, settings.inner_address, now)
+    pipelines = Pipelines(
+        database,
+        catalogue,
+        people,
+        worker,
+        home,
+        settings.inner_address,
+        now,
+        gates,
+        settings.pipeline_image,
+    )
     monitors = Monitors(database, store, catalogue, fitting, worker, now)
     collecting = Collecting(database, store, monitoring.logs, monitoring.files, catalogue, baselines)
     retrainings = Retrainings(

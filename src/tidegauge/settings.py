@@ -64,6 +64,7 @@ class Settings:
     kserve_service_account: str = ""  # whose secrets open the bucket for KServe
     collector_url: str = ""  # of a collector, as pods of the cluster reach it
     serving_image: str = ""  # container image of the model server
+    pipeline_image: str = ""  # container image of steps on Kubeflow; empty: they install what they need
 
     @property
     def database(self) -> str:

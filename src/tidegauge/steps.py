@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 MARK = "tidegauge-step: "
+#: Tells a step on Kubeflow which pipeline run it is of; the SDK passes it on in a header of RUN_HEADER.
+RUN_VARIABLE, RUN_HEADER = "TIDEGAUGE_PIPELINE_RUN", "Tidegauge-Pipeline-Run"
 
 
 @contextmanager

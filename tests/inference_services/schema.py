@@ -1,10 +1,10 @@
 """Writes inferenceservice.schema.json: what KServe takes as an InferenceService, as strict JSON Schema.
 
-    python tests/inference_services/schema.py FOLDER    # of an unpacked kserve 0.21.0 from PyPI, whose pins do not fit here
+    python tests/inference_services/schema.py FOLDER    # of an unpacked kserve 0.21.0 of PyPI: its pins do not fit
 
 KServe's Python models and its CRD are both generated from the same Go types. The CRD is 1.2 MB, and lets
-the server drop what it does not know; this is what of it an InferenceService without transformer, explainer and
-Pod-level rarities can have, and refuses every field that KServe has not. Kubernetes' own types come from
+the server drop what it does not know; this is what of it an InferenceService without transformer, explainer
+and rarities of pods can have, and refuses every field that KServe has not. Kubernetes' own types come from
 the kubernetes client. Enumerations stand in markers of the Go types (``+kubebuilder:validation:Enum``),
 which the models do not have; those that are used here are added by hand.
 """
@@ -96,7 +96,7 @@ def _schema(kind: str) -> dict[str, Any]:
         return {"type": "array", "items": _schema(found[1])}
     if found := re.fullmatch(r"dict\(str, (.+)\)", kind):
         return {"type": "object", "additionalProperties": _schema(found[1])}
-    return _PLAIN[kind] if kind in _PLAIN else {"$ref": f"#/definitions/{kind}"}
+    return _PLAIN.get(kind, {"$ref": f"#/definitions/{kind}"})
 
 
 def build(folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Header
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 from starlette.datastructures import FormData, UploadFile
@@ -21,6 +21,7 @@ from tidegauge.domain.catalogue import Repository, RepositoryKind, Source, Versi
 from tidegauge.domain.content import ContentForm
 from tidegauge.domain.strict import STRICT
 from tidegauge.errors import InvalidInputError
+from tidegauge.steps import RUN_HEADER
 from tidegauge.storage.rows import Page
 from tidegauge.web.access import Caller, Everything, Listing
 from tidegauge.web.uploads import spool, uploaded
@@ -84,13 +85,17 @@ def build_router(kind: RepositoryKind) -> APIRouter:
         "/{name}/versions", status_code=202, name=f"add {kind.value} version", openapi_extra=dict(_UPLOAD)
     )
     def add_version(
-        caller: Caller, services: Everything, name: str, sent: Annotated[FormData, Depends(uploaded)]
+        caller: Caller,
+        services: Everything,
+        name: str,
+        sent: Annotated[FormData, Depends(uploaded)],
+        run: Annotated[str, Header(alias=RUN_HEADER)] = "",
     ) -> Version:
         repository = services.catalogue.get(kind, caller, name)
         archive, meta = sent.get("archive"), sent.get("meta", "{}")
         if isinstance(archive, str) or isinstance(meta, UploadFile):
             raise InvalidInputError.of("archive", "archive is a file and meta is text; send them as that.")
-        details = _parse_meta(meta) | services.pipelines.lineage(caller)
+        details = _parse_meta(meta) | services.pipelines.lineage(caller, run)
         if archive is None:
             return services.catalogue.add_version(repository, meta=details)
         spooled = spool(archive, services.catalogue.upload_folder())

@@ -12,7 +12,7 @@ from rich.status import Status
 from tidegauge.cli import sharing
 from tidegauge.cli.output import Json, Search, colour, connect, print_log, read_pairs, say, show, show_list
 from tidegauge.cli.sharing import WHOSE
-from tidegauge.domain.pipeline import PipelineRun, PipelineState
+from tidegauge.domain.pipeline import PipelineBackend, PipelineRun, PipelineState
 from tidegauge.errors import TidegaugeError
 
 app = typer.Typer(help="Pipeline runs: preprocess, train, deploy.", no_args_is_help=True)
@@ -31,10 +31,24 @@ def run(
     code_version: Annotated[int | None, typer.Option(help="Default: the newest.")] = None,
     dataset_version: Annotated[int | None, typer.Option(help="Default: the newest.")] = None,
     parameter: Annotated[list[str] | None, typer.Option(help="name=value, can be repeated.")] = None,
+    backend: Annotated[
+        PipelineBackend, typer.Option(help="local: the server's machine; kubeflow: Kubeflow Pipelines.")
+    ] = PipelineBackend.LOCAL,
+    host: Annotated[str, typer.Option(help="On Kubeflow: address of its API, such as https://kfp.x/.")] = "",
+    kubeflow_token: Annotated[
+        str, typer.Option(envvar="KUBEFLOW_TOKEN", help="On Kubeflow: a token for it; better by environment.")
+    ] = "",
+    namespace: Annotated[str, typer.Option(help="On Kubeflow: whose, where it has several users.")] = "",
+    secret_name: Annotated[
+        str, typer.Option(help="On Kubeflow: Kubernetes secret with TIDEGAUGE_URL and TIDEGAUGE_TOKEN.")
+    ] = "",
     wait: Annotated[bool, typer.Option(help="Wait until it has ended; exit 1 if it failed.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Run a pipeline on the server's machine."""
+    """Run a pipeline on the server's machine, or on Kubeflow."""
+    remote = {"host": host, "namespace": namespace, "secret_name": secret_name}
+    if backend is PipelineBackend.KUBEFLOW:
+        remote |= {"backend": backend, "token": kubeflow_token}
     pipelines = connect(context).pipelines
     started = pipelines.run(
         code=code,
@@ -45,6 +59,7 @@ def run(
         code_version=code_version,
         dataset_version=dataset_version,
         parameters=read_pairs(parameter or [], "parameter"),
+        **{name: value for name, value in remote.items() if value},
     )
     if not wait:
         show(started, as_json=as_json)
@@ -99,6 +114,7 @@ def list_(context: typer.Context, q: Search = "", as_json: Json = False) -> None
             ("code", lambda r: f"{r.code} v{r.code_version}"),
             ("dataset", lambda r: f"{r.dataset} v{r.dataset_version}"),
             ("model", lambda r: r.model),
+            ("backend", lambda r: r.backend),
             ("state", lambda r: r.state),
             ("created", lambda r: r.created_at),
             *WHOSE,

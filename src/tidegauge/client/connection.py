@@ -28,6 +28,7 @@ from tidegauge.errors import (
     TooManyError,
     UnavailableError,
 )
+from tidegauge.steps import RUN_HEADER, RUN_VARIABLE
 from tidegauge.typed import adapter
 
 T = TypeVar("T")
@@ -84,6 +85,12 @@ def _check_token(token: str) -> str:
     return token
 
 
+def _run() -> dict[str, str]:
+    """Return the header by which a step on Kubeflow tells which pipeline run it is of."""
+    run = os.environ.get(RUN_VARIABLE, "")
+    return {RUN_HEADER: run} if run.replace("-", "").isalnum() else {}
+
+
 def _is_loopback(url: str) -> bool:
     """Tell whether an address is this machine's own.
 
@@ -124,7 +131,7 @@ class Connection:
         self.token = token or os.environ.get("TIDEGAUGE_TOKEN") or kept or ""
         self._http = httpx.Client(
             base_url=_check_url(self.url),
-            headers={"Authorization": f"Bearer {_check_token(self.token)}"},
+            headers={"Authorization": f"Bearer {_check_token(self.token)}", **_run()},
             timeout=timeout,
             # A proxy of the environment would be asked for this machine, too, and cannot know it.
             trust_env=not _is_loopback(self.url),

@@ -31,7 +31,12 @@ class Pipelines(Sharing[PipelineRun]):
         file: str = "pipeline.py",
         **options: Any,
     ) -> PipelineRun:
-        """Start a run; ``options``: code_version, dataset_version, parameters."""
+        """Start a run; ``options``: code_version, dataset_version, parameters.
+
+        On Kubeflow they are also ``backend="kubeflow"``, ``host`` (the address of its API), ``token``
+        (one for it), ``namespace`` (where it has several users) and ``secret_name`` (the Kubernetes
+        secret with TIDEGAUGE_URL and TIDEGAUGE_TOKEN for the steps; by default tidegauge).
+        """
         body = {
             "code": code,
             "dataset": dataset,

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from tidegauge.domain.secret import NO_SECRET, Secret
+
 _STEPS = ("preprocess", "train", "deploy")  # of a pipeline that deploys what it trains
 
 
@@ -23,6 +25,13 @@ class PipelineState(StrEnum):
         return self not in (PipelineState.QUEUED, PipelineState.RUNNING)
 
 
+class PipelineBackend(StrEnum):
+    """Where the steps of a run are run."""
+
+    LOCAL = "local"  # on this server's machine
+    KUBEFLOW = "kubeflow"
+
+
 @dataclass(frozen=True)
 class PipelineStep:
     name: str
@@ -33,7 +42,12 @@ class PipelineStep:
 
 @dataclass(frozen=True)
 class PipelineRun:
-    """One run of a pipeline file of a Code version, with its parameters."""
+    """One run of a pipeline file of a Code version, with its parameters.
+
+    One on Kubeflow has the address of its API as ``host``, its ``namespace`` there (empty: of a Kubeflow with
+    one user), the ``secret_name`` of the Kubernetes secret with which its steps ask this server, a ``token``
+    until it has ended, and, once it was sent, the id that it has there.
+    """
 
     id: str
     owner: str
@@ -51,6 +65,17 @@ class PipelineRun:
     ended_at: datetime | None = None
     message: str = ""
     shared: bool = False
+    backend: PipelineBackend = PipelineBackend.LOCAL
+    host: str = ""
+    namespace: str = ""
+    secret_name: str = ""
+    token: Secret = NO_SECRET
+    remote_id: str = ""
+
+    @property
+    def remote_url(self) -> str:
+        """Page of a run in Kubeflow's own pages; empty where it has none."""
+        return f"{self.host}/#/runs/details/{self.remote_id}" if self.remote_id else ""
 
     @property
     def took(self) -> timedelta | None:

@@ -1,33 +1,60 @@
-"""Pipeline runs: preprocess, train, deploy, from a Code version on this machine."""
+"""Pipeline runs: preprocess, train, deploy, from a Code version on this machine or on Kubeflow."""
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from tidegauge.domain.catalogue import RepositoryKind, Version
 from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.identity import check_name, new_id
-from tidegauge.domain.pipeline import PipelineRun, PipelineState
+from tidegauge.domain.pipeline import PipelineBackend, PipelineRun, PipelineState
+from tidegauge.domain.secret import NO_SECRET, Secret
 from tidegauge.domain.strict import STRICT
 from tidegauge.domain.users import Principal
-from tidegauge.errors import ConflictError, FieldError, InvalidInputError, NotFoundError, TidegaugeError
+from tidegauge.errors import (
+    ConflictError,
+    FieldError,
+    InvalidInputError,
+    NotFoundError,
+    TidegaugeError,
+    raise_all,
+)
+from tidegauge.links.addresses import split
 from tidegauge.links.folders import inside
-from tidegauge.links.kubeflow import local_command, read_steps
+from tidegauge.links.kubeflow import (
+    Compiled,
+    Kubeflow,
+    compile_command,
+    local_command,
+    read_compiled,
+    read_steps,
+)
 from tidegauge.links.processes import Process, tail
 from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.gates import Gates
 from tidegauge.services.people import People
 from tidegauge.services.sharing import Asker, look_up, page_of
 from tidegauge.services.worker import Worker
+from tidegauge.steps import RUN_VARIABLE
 from tidegauge.storage.database import Database
 from tidegauge.storage.rows import Page, Query
 
+_log = logging.getLogger(__name__)
+
 _POLL_SECONDS = 0.5
+_MIRROR_SECONDS = 5.0
+_COMPILE_SECONDS = 300.0
+_SECRET_NAME = "tidegauge"  # noqa: S105 - a name, no secret
+_KUBERNETES_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _PARAMETER = re.compile(r"[a-z][a-z0-9_]*")
 _TOKEN = "pipeline run"  # noqa: S105 - how the token of a run is named
 _ENDED = "The server ended during this run; start it again."
@@ -38,7 +65,10 @@ _STOPPED = "The server was stopped during this run."
 class PipelineRequest:
     """What to run; versions left out mean the newest that is ready.
 
-    With an empty ``deployment`` the pipeline trains, and deploys nothing.
+    With an empty ``deployment`` the pipeline trains, and deploys nothing. On the backend ``kubeflow`` the
+    ``host`` is the address of its API and ``token`` one for it; ``namespace`` is needed where it has
+    several users, and ``secret_name`` (by default tidegauge) the Kubernetes secret with TIDEGAUGE_URL and
+    TIDEGAUGE_TOKEN.
     """
 
     __pydantic_config__ = STRICT
@@ -50,6 +80,11 @@ class PipelineRequest:
     code_version: int | None = None
     dataset_version: int | None = None
     parameters: Mapping[str, str | int | float] | None = None
+    backend: PipelineBackend = PipelineBackend.LOCAL
+    host: str = ""
+    namespace: str = ""
+    token: Secret = NO_SECRET
+    secret_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +119,15 @@ class Pipelines:
         home: Path,
         address: str,
         now: Callable[[], datetime],
+        gates: Gates,
+        image: str = "",
     ) -> None:
+        """``image`` is that of the steps on Kubeflow; without one they install what they need."""
+        self._gates = gates
+        self._image = image
+        self._compiled: dict[str, tuple[str, ...]] = {}  # steps of runs on Kubeflow, as far as known
+        self._stop = Event()
+        self._mirroring = Thread(target=self._mirror_all, name="kubeflow", daemon=True)
         self._database = database
         self._catalogue = catalogue
         self._people = people
@@ -98,13 +141,19 @@ class Pipelines:
     def start(self) -> None:
         """Fail what a crash interrupted: its process may be half-way; begin what was queued."""
         for run in self._database.pipeline_runs.where(state=PipelineState.RUNNING):
+            if run.remote_id:
+                continue  # Kubeflow goes on with it, and so does its mirror
             self._people.revoke_named(f"{_TOKEN} {run.id}")
             self._end(run.id, PipelineState.FAILED, _ENDED)
         for run in self._database.pipeline_runs.where(state=PipelineState.QUEUED):
             self._submit(run)
+        self._mirroring.start()
 
     def close(self) -> None:
         self._closing = True
+        self._stop.set()
+        if self._mirroring.is_alive():
+            self._mirroring.join()
         for process in list(self._processes.values()):
             process.stop()
 
@@ -116,8 +165,8 @@ class Pipelines:
             for name in parameters
             if not _PARAMETER.fullmatch(name)
         )
-        if errors:
-            raise InvalidInputError(" ".join(error.message for error in errors), errors)
+        raise_all([*errors, *self._remote_errors(request, owner)])
+        is_remote = request.backend is PipelineBackend.KUBEFLOW
         code = self._catalogue.get(RepositoryKind.CODE, owner, request.code)
         dataset = self._catalogue.get(RepositoryKind.DATASET, owner, request.dataset)
         self._catalogue.get(RepositoryKind.MODEL, owner, request.model)
@@ -134,6 +183,11 @@ class Pipelines:
             state=PipelineState.QUEUED,
             created_at=self._now(),
             parameters=parameters,
+            backend=request.backend,
+            host=request.host.rstrip("/"),
+            namespace=request.namespace,
+            secret_name=(request.secret_name or _SECRET_NAME) if is_remote else "",
+            token=request.token,
         )
         self._database.pipeline_runs.add(run)
         self._submit(run)
@@ -166,13 +220,18 @@ class Pipelines:
         """Tell whether a run failed only because the server ended."""
         return run.state is PipelineState.FAILED and run.message in (_ENDED, _STOPPED)
 
-    def lineage(self, caller: Principal) -> dict[str, Any]:
+    def lineage(self, caller: Principal, told: str = "") -> dict[str, Any]:
         """Return what a version says of the run that makes it, by the name of its token.
 
-        People name tokens as they like, so the run of somebody else is not told of.
+        On Kubeflow steps have a token of their owner, and have ``told`` which run they are of. People name
+        tokens as they like, and tell what they like, so the run of somebody else is not told of.
         """
         kind, _, run_id = caller.token_name.rpartition(" ")
         run = self.find(run_id) if kind == _TOKEN else None
+        if run is None and told:
+            run = self.find(told)
+            if run is not None and (run.backend is PipelineBackend.LOCAL or run.state.ended):
+                run = None
         if run is None or run.owner != caller.name:
             return {}
         retraining = self._database.retrainings.find(pipeline_run=run.id)
@@ -192,6 +251,9 @@ class Pipelines:
     def cancel(self, run: PipelineRun) -> PipelineRun:
         if run.state.ended:
             raise ConflictError(f"The pipeline run has ended already; it is {run.state.value}.")
+        if run.remote_id:
+            with self._kubeflow(run) as kubeflow:
+                kubeflow.terminate(run.remote_id)
         self._end(run.id, PipelineState.CANCELLED, "Cancelled.")
         process = self._processes.get(run.id)
         if process:
@@ -234,6 +296,9 @@ class Pipelines:
                 raise InvalidInputError.of(
                     "file", f"file is {run.file!r}, which this Code version does not have."
                 )
+            if run.backend is PipelineBackend.KUBEFLOW:
+                self._send(run, code, folder / "pipeline.yaml")
+                return
             environment = {"TIDEGAUGE_URL": self._address, "TIDEGAUGE_TOKEN": secret}
             process = Process(
                 local_command(run, code, folder / "root"), self._log_file(run.id), environment, code
@@ -246,6 +311,107 @@ class Pipelines:
             self._processes.pop(run.id, None)
             self._people.revoke(token.id)
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _send(self, run: PipelineRun, code: Path, output: Path) -> None:
+        """Compile the pipeline and send it to Kubeflow; its mirror follows it from then on."""
+        log = self._log_file(run.id)
+        process = Process(compile_command(run, code, output, self._image), log, {}, code)
+        self._processes[run.id] = process
+        deadline = time.monotonic() + _COMPILE_SECONDS
+        while process.wait(_POLL_SECONDS) is None:
+            if self._closing or time.monotonic() > deadline:
+                process.stop()
+        if process.exit_code or not output.is_file():
+            reason = _STOPPED if self._closing else process.last_line() or "it writes nothing"
+            self._end(run.id, PipelineState.FAILED, f"The pipeline could not be compiled: {reason}")
+            return
+        compiled: Compiled = read_compiled(output.read_text()).told({RUN_VARIABLE: run.id})
+        compiled.parameters(run)  # before anything is sent
+        if self._database.pipeline_runs.get(run.id).state is PipelineState.CANCELLED:
+            return
+        with self._kubeflow(run) as kubeflow:
+            remote_id = kubeflow.submit(run, compiled)
+        self._compiled[run.id] = compiled.tasks
+        self._database.pipeline_runs.update(run.id, None, remote_id=remote_id)
+        self._tell(run, f"Sent to Kubeflow: {replace(run, remote_id=remote_id).remote_url}")
+        if self._database.pipeline_runs.get(run.id).state is PipelineState.CANCELLED:  # while it was sent
+            with self._kubeflow(run) as kubeflow:
+                kubeflow.terminate(remote_id)
+
+    def _mirror_all(self) -> None:
+        """Copy how runs on Kubeflow are, again and again."""
+        while not self._stop.wait(_MIRROR_SECONDS):
+            try:
+                self.mirror()
+            except Exception:
+                # A database that is away for a moment must not end the mirror.
+                _log.exception("runs on Kubeflow could not be looked at for a moment")
+
+    def mirror(self) -> None:
+        """Copy how runs on Kubeflow are, once; one whose Kubeflow is away says so, and is looked at again."""
+        rows = self._database.pipeline_runs
+        for run in rows.where(state=PipelineState.RUNNING, backend=PipelineBackend.KUBEFLOW):
+            if not run.remote_id or self._stop.is_set():
+                continue
+            try:
+                self._mirror(run)
+            except NotFoundError:
+                self._end(run.id, PipelineState.FAILED, "Kubeflow has this run no more.")
+            except TidegaugeError as error:
+                self._database.pipeline_runs.update(
+                    run.id, {"state": PipelineState.RUNNING}, message=error.message
+                )
+
+    def _mirror(self, run: PipelineRun) -> None:
+        with self._kubeflow(run) as kubeflow:
+            found = kubeflow.look(run.remote_id, self._compiled.get(run.id, ()))
+        for step in found.steps:
+            if step not in run.steps:
+                self._tell(run, f"{step.name}: {step.state}")
+        if found.steps != run.steps or run.message:
+            still = {"state": PipelineState.RUNNING}
+            self._database.pipeline_runs.update(run.id, still, steps=found.steps, message="")
+        if found.state.ended:
+            self._tell(run, f"The run {found.state.value}. {found.message}".strip())
+            self._end(run.id, found.state, found.message)
+            self._compiled.pop(run.id, None)
+
+    def _kubeflow(self, run: PipelineRun) -> Kubeflow:
+        return Kubeflow(run.host, run.token, self._gates.of(run.owner))
+
+    def _remote_errors(self, request: PipelineRequest, owner: str) -> list[FieldError]:
+        """Say what is wrong with where a run is to go."""
+        if request.backend is PipelineBackend.LOCAL:
+            return [
+                FieldError(name, f"{name} is given, which is for the backend kubeflow; leave it out.")
+                for name in ("host", "namespace", "token", "secret_name")
+                if getattr(request, name)
+            ]
+        if not request.host:
+            return [FieldError("host", "host is missing; give the address of Kubeflow Pipelines.")]
+        found: list[FieldError] = []
+        try:
+            if split(request.host, "host").query or split(request.host, "host").fragment:
+                found.append(FieldError("host", "host has a query or a fragment; give it without."))
+            self._gates.of(owner).check(request.host, "host")
+        except InvalidInputError as error:
+            found += error.errors
+        if not (request.token.isascii() and request.token.isprintable()) or " " in request.token:
+            found.append(FieldError("token", "token has characters that no token has; copy it again."))
+        for name in ("namespace", "secret_name"):
+            value = getattr(request, name)
+            if value and not _KUBERNETES_NAME.fullmatch(value):
+                found.append(
+                    FieldError(
+                        name, f"{name} is {value[:80]!r}; give a name of Kubernetes (a-z, 0-9, '-', '.')."
+                    )
+                )
+        return found
+
+    def _tell(self, run: PipelineRun, line: str) -> None:
+        """Write a line into the log of a run."""
+        with self._log_file(run.id).open("a") as log:
+            log.write(f"{line}\n")
 
     def _follow(self, run: PipelineRun, process: Process) -> None:
         """Copy the steps from the output to the row until the process ends."""
@@ -269,7 +435,9 @@ class Pipelines:
 
     def _end(self, run_id: str, state: PipelineState, message: str) -> None:
         live = {"state": (PipelineState.QUEUED.value, PipelineState.RUNNING.value)}
-        self._database.pipeline_runs.update(run_id, live, state=state, message=message, ended_at=self._now())
+        self._database.pipeline_runs.update(
+            run_id, live, state=state, message=message, ended_at=self._now(), token=NO_SECRET
+        )
 
     def _log_file(self, run_id: str) -> Path:
         return self._home / "logs" / f"pipeline-{run_id}.log"

@@ -312,6 +312,12 @@ pipeline_runs = Table(
     _json("steps"),
     _time("ended_at", nullable=True),
     _text("message"),
+    _text("backend"),
+    _text("host"),
+    _text("namespace"),
+    _text("secret_name"),
+    _sealed("token"),
+    _text("remote_id"),
 )
 
 monitors = Table(

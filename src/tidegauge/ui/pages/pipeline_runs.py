@@ -119,6 +119,10 @@ def _form_of(run: PipelineRun) -> Form:
         "dataset_version": run.dataset_version,
         "model": run.model,
         "deployment": run.deployment,
+        "backend": run.backend,
+        "host": run.host,
+        "namespace": run.namespace,
+        "secret_name": run.secret_name,
         "parameters": "\n".join(f"{name}={value}" for name, value in run.parameters.items()),
     }
     return Form({name: (str(value),) for name, value in given.items()})
