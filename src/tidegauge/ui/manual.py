@@ -42,7 +42,12 @@ GROUPS = {
         "cli",
         "monitor-config",
         "settings",
+<<<<<<< HEAD
         "people",
+=======
+        "kubernetes",
+        "scale",
+>>>>>>> bde0378 (Run on Kubernetes, in containers and under systemd, and say what a large installation needs)
         "security",
         "model-server",
         "collector",
