@@ -14,8 +14,9 @@ import kmock
 import yaml
 
 RESOURCE = "serving.kserve.io/v1beta1/inferenceservices"
-#: What KServe takes; tests/inference_services/schema.py says where it is from.
-SCHEMA = json.loads((Path(__file__).parent / "inference_services" / "inferenceservice.schema.json").read_text())
+_SCHEMA = Path(__file__).parent / "inference_services" / "inferenceservice.schema.json"
+#: What KServe takes; schema.py beside it says where it is from.
+SCHEMA = json.loads(_SCHEMA.read_text())
 BASE = "/apis/serving.kserve.io/v1beta1/namespaces/{}/inferenceservices"
 
 

@@ -1,6 +1,6 @@
 """Writes inferenceservice.schema.json: what KServe takes as an InferenceService, as strict JSON Schema.
 
-    python tests/inference_services/schema.py FOLDER    # of an unpacked kserve 0.21.0 of PyPI: its pins do not fit
+    python tests/inference_services/schema.py FOLDER    # of an unpacked kserve 0.21.0 of PyPI
 
 KServe's Python models and its CRD are both generated from the same Go types. The CRD is 1.2 MB, and lets
 the server drop what it does not know; this is what of it an InferenceService without transformer, explainer
@@ -127,7 +127,7 @@ def build(folder: Path) -> dict[str, Any]:
             definitions[name]["required"] = required
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
-        "$comment": "From kserve 0.21.0 (PyPI, Apache-2.0) and kubernetes 30.1.0 by tests/inference_services/schema.py.",
+        "$comment": "Of kserve 0.21.0 (PyPI, Apache-2.0) and kubernetes 30.1.0, by schema.py beside it.",
         "$ref": "#/definitions/V1beta1InferenceService",
         "definitions": dict(sorted(definitions.items())),
     }

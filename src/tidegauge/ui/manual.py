@@ -32,6 +32,7 @@ GROUPS = {
         "external",
         "kserve",
         "clusters",
+        "kubernetes",
         "tables",
         "alerts",
         "report",
@@ -42,17 +43,13 @@ GROUPS = {
         "cli",
         "monitor-config",
         "settings",
-<<<<<<< HEAD
         "people",
-=======
-        "kubernetes",
-        "scale",
->>>>>>> bde0378 (Run on Kubernetes, in containers and under systemd, and say what a large installation needs)
         "security",
         "model-server",
         "collector",
         "log-format",
         "metrics",
+        "scale",
     ),
     "Explanation": ("monitoring", "statistics", "benchmarks", "design"),
 }
