@@ -125,7 +125,7 @@ class Site:
         raise AssertionError("the run was not sent")
 
     def mirrored(self, run: PipelineRun) -> PipelineRun:
-        self.services.pipelines.mirror()
+        self.services.pipelines.remote.mirror()
         return self.services.database.pipeline_runs.get(run.id)
 
 
@@ -206,8 +206,7 @@ def test_a_restart_goes_on_with_what_kubeflow_has(site: Site) -> None:
     try:
         assert site.services.database.pipeline_runs.get(run.id).state is PipelineState.RUNNING
     finally:
-        site.services.pipelines._stop.set()
-        site.services.pipelines._mirroring.join()
+        site.services.pipelines.remote.close()
 
 
 def test_a_step_there_says_which_run_it_is_of(site: Site) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
-from tidegauge.domain.pipeline import PipelineRun
-from tidegauge.services.pipelines import PipelineRequest
+from tidegauge.domain.pipeline import PipelineRequest, PipelineRun
 from tidegauge.storage.rows import Page
 from tidegauge.web.access import Caller, Everything, Listing
 

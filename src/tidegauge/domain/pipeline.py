@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from tidegauge.domain.secret import NO_SECRET, Secret
+from tidegauge.domain.strict import STRICT
 
 _STEPS = ("preprocess", "train", "deploy")  # of a pipeline that deploys what it trains
 
@@ -38,6 +39,32 @@ class PipelineStep:
     state: str
     started_at: datetime | None = None
     ended_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class PipelineRequest:
+    """What to run; versions left out mean the newest that is ready.
+
+    With an empty ``deployment`` the pipeline trains, and deploys nothing. On the backend ``kubeflow`` the
+    ``host`` is the address of its API and ``token`` one for it; ``namespace`` is needed where it has
+    several users, and ``secret_name`` (by default tidegauge) the Kubernetes secret with TIDEGAUGE_URL and
+    TIDEGAUGE_TOKEN.
+    """
+
+    __pydantic_config__ = STRICT
+    code: str
+    dataset: str
+    model: str
+    deployment: str
+    file: str = "pipeline.py"
+    code_version: int | None = None
+    dataset_version: int | None = None
+    parameters: Mapping[str, str | int | float] | None = None
+    backend: PipelineBackend = PipelineBackend.LOCAL
+    host: str = ""
+    namespace: str = ""
+    token: Secret = NO_SECRET
+    secret_name: str = ""
 
 
 @dataclass(frozen=True)

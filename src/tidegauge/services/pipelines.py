@@ -7,18 +7,16 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 from tidegauge.domain.catalogue import RepositoryKind, Version
 from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.identity import check_name, new_id
-from tidegauge.domain.pipeline import PipelineBackend, PipelineRun, PipelineState
-from tidegauge.domain.secret import NO_SECRET, Secret
-from tidegauge.domain.strict import STRICT
+from tidegauge.domain.pipeline import PipelineBackend, PipelineRequest, PipelineRun, PipelineState
+from tidegauge.domain.secret import NO_SECRET
 from tidegauge.domain.users import Principal
 from tidegauge.errors import (
     ConflictError,
@@ -28,11 +26,8 @@ from tidegauge.errors import (
     TidegaugeError,
     raise_all,
 )
-from tidegauge.links.addresses import split
 from tidegauge.links.folders import inside
 from tidegauge.links.kubeflow import (
-    Compiled,
-    Kubeflow,
     compile_command,
     local_command,
     read_compiled,
@@ -41,6 +36,7 @@ from tidegauge.links.kubeflow import (
 from tidegauge.links.processes import Process, tail
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.gates import Gates
+from tidegauge.services.kubeflow import KubeflowRuns
 from tidegauge.services.people import People
 from tidegauge.services.sharing import Asker, look_up, page_of
 from tidegauge.services.worker import Worker
@@ -59,32 +55,6 @@ _PARAMETER = re.compile(r"[a-z][a-z0-9_]*")
 _TOKEN = "pipeline run"  # noqa: S105 - how the token of a run is named
 _ENDED = "The server ended during this run; start it again."
 _STOPPED = "The server was stopped during this run."
-
-
-@dataclass(frozen=True)
-class PipelineRequest:
-    """What to run; versions left out mean the newest that is ready.
-
-    With an empty ``deployment`` the pipeline trains, and deploys nothing. On the backend ``kubeflow`` the
-    ``host`` is the address of its API and ``token`` one for it; ``namespace`` is needed where it has
-    several users, and ``secret_name`` (by default tidegauge) the Kubernetes secret with TIDEGAUGE_URL and
-    TIDEGAUGE_TOKEN.
-    """
-
-    __pydantic_config__ = STRICT
-    code: str
-    dataset: str
-    model: str
-    deployment: str
-    file: str = "pipeline.py"
-    code_version: int | None = None
-    dataset_version: int | None = None
-    parameters: Mapping[str, str | int | float] | None = None
-    backend: PipelineBackend = PipelineBackend.LOCAL
-    host: str = ""
-    namespace: str = ""
-    token: Secret = NO_SECRET
-    secret_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,11 +93,8 @@ class Pipelines:
         image: str = "",
     ) -> None:
         """``image`` is that of the steps on Kubeflow; without one they install what they need."""
-        self._gates = gates
         self._image = image
-        self._compiled: dict[str, tuple[str, ...]] = {}  # steps of runs on Kubeflow, as far as known
-        self._stop = Event()
-        self._mirroring = Thread(target=self._mirror_all, name="kubeflow", daemon=True)
+        self.remote = KubeflowRuns(database, gates, self._log_file, self._end)
         self._database = database
         self._catalogue = catalogue
         self._people = people
@@ -147,13 +114,11 @@ class Pipelines:
             self._end(run.id, PipelineState.FAILED, _ENDED)
         for run in self._database.pipeline_runs.where(state=PipelineState.QUEUED):
             self._submit(run)
-        self._mirroring.start()
+        self.remote.start()
 
     def close(self) -> None:
         self._closing = True
-        self._stop.set()
-        if self._mirroring.is_alive():
-            self._mirroring.join()
+        self.remote.close()
         for process in list(self._processes.values()):
             process.stop()
 
@@ -165,7 +130,7 @@ class Pipelines:
             for name in parameters
             if not _PARAMETER.fullmatch(name)
         )
-        raise_all([*errors, *self._remote_errors(request, owner)])
+        raise_all([*errors, *self.remote.errors(request, owner)])
         is_remote = request.backend is PipelineBackend.KUBEFLOW
         code = self._catalogue.get(RepositoryKind.CODE, owner, request.code)
         dataset = self._catalogue.get(RepositoryKind.DATASET, owner, request.dataset)
@@ -252,8 +217,7 @@ class Pipelines:
         if run.state.ended:
             raise ConflictError(f"The pipeline run has ended already; it is {run.state.value}.")
         if run.remote_id:
-            with self._kubeflow(run) as kubeflow:
-                kubeflow.terminate(run.remote_id)
+            self.remote.terminate(run)
         self._end(run.id, PipelineState.CANCELLED, "Cancelled.")
         process = self._processes.get(run.id)
         if process:
@@ -325,93 +289,10 @@ class Pipelines:
             reason = _STOPPED if self._closing else process.last_line() or "it writes nothing"
             self._end(run.id, PipelineState.FAILED, f"The pipeline could not be compiled: {reason}")
             return
-        compiled: Compiled = read_compiled(output.read_text()).told({RUN_VARIABLE: run.id})
+        compiled = read_compiled(output.read_text()).told({RUN_VARIABLE: run.id})
         compiled.parameters(run)  # before anything is sent
-        if self._database.pipeline_runs.get(run.id).state is PipelineState.CANCELLED:
-            return
-        with self._kubeflow(run) as kubeflow:
-            remote_id = kubeflow.submit(run, compiled)
-        self._compiled[run.id] = compiled.tasks
-        self._database.pipeline_runs.update(run.id, None, remote_id=remote_id)
-        self._tell(run, f"Sent to Kubeflow: {replace(run, remote_id=remote_id).remote_url}")
-        if self._database.pipeline_runs.get(run.id).state is PipelineState.CANCELLED:  # while it was sent
-            with self._kubeflow(run) as kubeflow:
-                kubeflow.terminate(remote_id)
-
-    def _mirror_all(self) -> None:
-        """Copy how runs on Kubeflow are, again and again."""
-        while not self._stop.wait(_MIRROR_SECONDS):
-            try:
-                self.mirror()
-            except Exception:
-                # A database that is away for a moment must not end the mirror.
-                _log.exception("runs on Kubeflow could not be looked at for a moment")
-
-    def mirror(self) -> None:
-        """Copy how runs on Kubeflow are, once; one whose Kubeflow is away says so, and is looked at again."""
-        rows = self._database.pipeline_runs
-        for run in rows.where(state=PipelineState.RUNNING, backend=PipelineBackend.KUBEFLOW):
-            if not run.remote_id or self._stop.is_set():
-                continue
-            try:
-                self._mirror(run)
-            except NotFoundError:
-                self._end(run.id, PipelineState.FAILED, "Kubeflow has this run no more.")
-            except TidegaugeError as error:
-                self._database.pipeline_runs.update(
-                    run.id, {"state": PipelineState.RUNNING}, message=error.message
-                )
-
-    def _mirror(self, run: PipelineRun) -> None:
-        with self._kubeflow(run) as kubeflow:
-            found = kubeflow.look(run.remote_id, self._compiled.get(run.id, ()))
-        for step in found.steps:
-            if step not in run.steps:
-                self._tell(run, f"{step.name}: {step.state}")
-        if found.steps != run.steps or run.message:
-            still = {"state": PipelineState.RUNNING}
-            self._database.pipeline_runs.update(run.id, still, steps=found.steps, message="")
-        if found.state.ended:
-            self._tell(run, f"The run {found.state.value}. {found.message}".strip())
-            self._end(run.id, found.state, found.message)
-            self._compiled.pop(run.id, None)
-
-    def _kubeflow(self, run: PipelineRun) -> Kubeflow:
-        return Kubeflow(run.host, run.token, self._gates.of(run.owner))
-
-    def _remote_errors(self, request: PipelineRequest, owner: str) -> list[FieldError]:
-        """Say what is wrong with where a run is to go."""
-        if request.backend is PipelineBackend.LOCAL:
-            return [
-                FieldError(name, f"{name} is given, which is for the backend kubeflow; leave it out.")
-                for name in ("host", "namespace", "token", "secret_name")
-                if getattr(request, name)
-            ]
-        if not request.host:
-            return [FieldError("host", "host is missing; give the address of Kubeflow Pipelines.")]
-        found: list[FieldError] = []
-        try:
-            if split(request.host, "host").query or split(request.host, "host").fragment:
-                found.append(FieldError("host", "host has a query or a fragment; give it without."))
-            self._gates.of(owner).check(request.host, "host")
-        except InvalidInputError as error:
-            found += error.errors
-        if not (request.token.isascii() and request.token.isprintable()) or " " in request.token:
-            found.append(FieldError("token", "token has characters that no token has; copy it again."))
-        for name in ("namespace", "secret_name"):
-            value = getattr(request, name)
-            if value and not _KUBERNETES_NAME.fullmatch(value):
-                found.append(
-                    FieldError(
-                        name, f"{name} is {value[:80]!r}; give a name of Kubernetes (a-z, 0-9, '-', '.')."
-                    )
-                )
-        return found
-
-    def _tell(self, run: PipelineRun, line: str) -> None:
-        """Write a line into the log of a run."""
-        with self._log_file(run.id).open("a") as log:
-            log.write(f"{line}\n")
+        if self._database.pipeline_runs.get(run.id).state is not PipelineState.CANCELLED:
+            self.remote.submit(run, compiled)
 
     def _follow(self, run: PipelineRun, process: Process) -> None:
         """Copy the steps from the output to the row until the process ends."""

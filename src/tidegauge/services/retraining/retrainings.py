@@ -12,7 +12,7 @@ from typing import Any
 from tidegauge.domain.catalogue import VersionState
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.monitor import Monitor, MonitorState
-from tidegauge.domain.pipeline import PipelineRun, PipelineState
+from tidegauge.domain.pipeline import PipelineRequest, PipelineRun, PipelineState
 from tidegauge.domain.retraining import (
     Promote,
     Retraining,
@@ -23,7 +23,7 @@ from tidegauge.domain.retraining import (
 )
 from tidegauge.errors import ConflictError, NotFoundError, TidegaugeError, UnavailableError
 from tidegauge.services.monitors import SYSTEM
-from tidegauge.services.pipelines import PipelineRequest, Pipelines
+from tidegauge.services.pipelines import Pipelines
 from tidegauge.services.retraining.collecting import Collecting
 from tidegauge.services.retraining.comparing import Comparing, InterruptedComparisonError
 from tidegauge.services.retraining.planning import Planning

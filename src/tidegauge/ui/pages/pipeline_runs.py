@@ -8,10 +8,9 @@ from typing import Any
 from fastapi import Request, Response
 
 from tidegauge.domain.catalogue import RepositoryKind
-from tidegauge.domain.pipeline import PipelineRun
+from tidegauge.domain.pipeline import PipelineRequest, PipelineRun
 from tidegauge.errors import InvalidInputError, TidegaugeError
 from tidegauge.services.bundle import Services
-from tidegauge.services.pipelines import PipelineRequest
 from tidegauge.storage.rows import Query
 from tidegauge.ui.forms import Filled, Form, parse
 from tidegauge.ui.pages.choices import repositories, versions
