@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo demo-two-clusters test check audit format bench lock clean
+.PHONY: setup demo demo-two-clusters test check audit docs format bench lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)  ## make .venv with everything for development
@@ -33,15 +33,20 @@ else
 	$(BIN)/python .ci/tests.py
 endif
 
-check: setup  ## ruff, mypy strict, import-linter, known vulnerabilities of dependencies
+check: setup  ## ruff, mypy strict, import-linter, links of the documentation, known vulnerabilities of dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@site=$$(mktemp -d); NO_MKDOCS_2_WARNING=1 TIDEGAUGE_SITE=links $(BIN)/mkdocs build --strict --site-dir $$site; status=$$?; rm -rf $$site; exit $$status
 	$(BIN)/python .ci/audit.py
 
 audit: setup  ## look up every pinned dependency in PyPI's database of advisories; fails where it cannot
 	TIDEGAUGE_AUDIT=required $(BIN)/python .ci/audit.py
+
+docs: setup  ## build the site of the documentation into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "The site is in build/site; open build/site/index.html."
 
 format: setup
 	$(BIN)/ruff check --fix .

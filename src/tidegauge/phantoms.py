@@ -315,7 +315,9 @@ def draw(label: str, rng: np.random.Generator, size: int = 256) -> NDArray[np.ui
     return _stamped(_film(posed, rng), rng)
 
 
-def write_dataset(folder: Path, *, normal: int, pneumonia: int, seed: int, size: int = 256) -> list[Path]:
+def write_dataset(
+    folder: str | Path, *, normal: int, pneumonia: int, seed: int, size: int = 256
+) -> list[Path]:
     """Write ``folder/NORMAL/phantom-<seed>-0001.jpeg`` and so on; returns the paths in that order.
 
     Every file is another patient: its number is unique over both labels. Its picture depends on seed, label
@@ -324,7 +326,7 @@ def write_dataset(folder: Path, *, normal: int, pneumonia: int, seed: int, size:
     for field, count in (("normal", normal), ("pneumonia", pneumonia), ("seed", seed)):
         if count < 0:
             raise InvalidInputError.of(field, f"{field} is {count}; give 0 or more.")
-    jobs = []
+    folder, jobs = Path(folder), []
     for index, (label, count) in enumerate(((NORMAL, normal), (PNEUMONIA, pneumonia))):
         (folder / label).mkdir(parents=True, exist_ok=True)
         for number in range(1, count + 1):

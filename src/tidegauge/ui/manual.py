@@ -20,7 +20,7 @@ from tidegauge.errors import NotFoundError
 
 #: The pages by what a person wants; those below ``how-to/`` do one thing each. The site has the same order.
 GROUPS = {
-    "Tutorial": ("workflow",),
+    "Tutorial": ("tutorial", "workflow"),
     "How-to": (
         "how-to/scikit-learn",
         "how-to/xgboost",
