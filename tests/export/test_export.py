@@ -163,6 +163,18 @@ def test_one_score_becomes_two(activated: bool) -> None:
     assert [node.op_type for node in model.graph.node][-1] == "Concat"
 
 
+def test_a_model_that_does_not_keep_the_batch_is_refused(tmp_path: Path) -> None:
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    given, answer = (helper.make_tensor_value_info(name, kind, ["n", 1]) for name in ("x", "y"))
+    axes = onnx.numpy_helper.from_array(np.array([0]), "axes")
+    graph = helper.make_graph(
+        [helper.make_node("ReduceMax", ["x", "axes"], ["y"])], "g", [given], [answer], [axes]
+    )
+    made = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 18)])
+    with pytest.raises(InvalidInputError, match="answers 1 rows where it is asked about 5"):
+        export.from_onnx(made, tmp_path / "m", X[:5, :1])
+
+
 def spoilt(answer: Callable[..., Any]) -> Callable[..., Any]:
     return lambda rows: answer(rows)[::-1]
 

@@ -126,6 +126,12 @@ def _answers(model: Model, inputs: Mapping[str, Array], classes: Sequence[str]) 
     """Return the answers: scores ``[n, classes]``, names of classes ``[n]``, or numbers ``[n]``."""
     parts = [next(iter(model.run(part).values())) for part in batched(inputs, _AT_ONCE)]
     found = np.concatenate(parts)
+    rows = len(next(iter(inputs.values())))
+    if len(found) != rows:
+        raise InvalidInputError.of(
+            "model",
+            f"The model answers {len(found)} rows where it is asked about {rows}; let it keep the batch.",
+        )
     if classes and found.dtype.kind == "f" and (found.ndim != 2 or found.shape[1] != len(classes)):
         raise InvalidInputError.of(
             "classes",

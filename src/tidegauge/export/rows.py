@@ -82,7 +82,8 @@ def texts(names: Sequence[Any]) -> list[str]:
     >>> texts(np.array([0, 1])), texts(["sick", "well"])
     (['0', '1'], ['sick', 'well'])
     """
-    return [str(name.item() if isinstance(name, np.generic) else name) for name in names]
+    # Scalars of numpy and tensors of PyTorch have an item.
+    return [str(name.item() if hasattr(name, "item") else name) for name in names]
 
 
 def _column(rows: Any, name: str) -> Array:
