@@ -60,6 +60,7 @@ def running_server(home: Path, **flags: object) -> Iterator[Client]:
             yield client
     finally:
         app.state.ending.set()
+        services.ides.close()
         services.supervisor.close()
         server.should_exit = True
         thread.join()

@@ -27,6 +27,7 @@ from tidegauge.api import clusters as clusters_api
 from tidegauge.api import collector as collector_api
 from tidegauge.api import deployments as deployments_api
 from tidegauge.api import errors as api_errors
+from tidegauge.api import ides as ides_api
 from tidegauge.api import link as link_api
 from tidegauge.api import metrics as metrics_api
 from tidegauge.api import monitors as monitors_api
@@ -59,6 +60,7 @@ from tidegauge.services.gates import Gates
 from tidegauge.services.health import Health
 from tidegauge.services.history import History
 from tidegauge.services.kserve import KServe
+from tidegauge.services.ides import Ides
 from tidegauge.services.labels import Labels
 from tidegauge.services.letters import Letters
 from tidegauge.services.linking.clusters import Clusters
@@ -114,6 +116,7 @@ from tidegauge.web.access import sender, signed_in
 from tidegauge.web.auditing import Audited
 from tidegauge.web.bodies import Bounding
 from tidegauge.web.compressing import Compressing
+from tidegauge.web.forwarding import open_upstream
 from tidegauge.web.headers import Guarding
 
 _GRACE_SECONDS = 2.0  # for events that are under way to the collector when a window ends
@@ -267,6 +270,8 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         gates,
         settings.pipeline_image,
     )
+    idle = timedelta(minutes=settings.ide_idle_minutes) if settings.ide_idle_minutes else None
+    ides = Ides(database, catalogue, people, home, settings.inner_address, idle, now)
     monitors = Monitors(database, store, catalogue, fitting, worker, now)
     collecting = Collecting(database, store, monitoring.logs, monitoring.files, catalogue, baselines)
     retrainings = Retrainings(
@@ -311,6 +316,7 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
         servers=Servers(database, store, deployments, gates, now),
         kserve=kserve,
         pipelines=pipelines,
+        ides=ides,
         baselines=baselines,
         monitors=monitors,
         runs=monitoring.runs,
@@ -382,6 +388,7 @@ def start(services: Services) -> None:
         (services.supervisor.start, set()),  # which says what rests where nothing is served
         (services.servers.start, set()),
         (services.kserve.start, {Part.SERVING}),
+        (services.ides.start, {Part.IDE}),
         (services.examples.start_up, ALL_PARTS),
         (services.health.start, {Part.SERVING}),
         (services.notifications.start, {Part.MONITORING}),
@@ -403,6 +410,7 @@ def stop(services: Services) -> None:
     services.health.close()
     services.servers.close()
     services.kserve.close()
+    services.ides.close()
     services.supervisor.close()
     services.playground.close()
     services.retrainings.close()
@@ -420,7 +428,7 @@ def create_app(services: Services) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(start, services)
-        async with proxy.open_upstream(app):
+        async with open_upstream(app):
             yield
         await run_in_threadpool(stop, services)
 
@@ -450,6 +458,7 @@ def create_app(services: Services) -> FastAPI:
     routers = (
         clusters_api.router,
         deployments_api.router,
+        ides_api.router,
         pipelines_api.router,
         monitors_api.router,
         report_pages.router,
@@ -508,6 +517,7 @@ class _Server(uvicorn.Server):
     def _end(self) -> None:
         self._services.examples.close()  # it would take the end of the model servers for a failure
         self._services.health.close()  # or its last looks would find nobody ready
+        self._services.ides.close()  # whose open connections would be waited for
         self._services.supervisor.close()
         self.should_exit = True
 

@@ -15,6 +15,7 @@ from tidegauge.errors import InvalidInputError
 KEY_FILE = "secrets.key"  # its name in the home folder
 MOST_KEEP_DAYS = 36_500
 MOST_SESSION_HOURS = 8760
+MOST_IDE_IDLE_MINUTES = 525_600
 MOST_KEEP_BYTES = 2**63 - 1  # what the database holds
 
 
@@ -56,6 +57,7 @@ class Settings:
     oidc_allowed_groups: str = ""  # with commas; empty: everybody whom the provider knows
     oidc_operator_groups: str = ""  # with commas; empty: roles are given here
     oidc_label: str = "single sign-on"  # on the button
+    ide_idle_minutes: int = 120  # without use, after which an IDE is stopped; 0: never
     workers: int = 2  # threads that look at windows; 0: `tidegauge worker` does
     secrets_key: str = ""  # file with the key that seals secrets; empty: in the home folder
     allow_private_urls: bool = False  # of those who are not operators
@@ -175,6 +177,11 @@ def load_settings(
             raise InvalidInputError.of(name, f"{name} is {hours}; use 1 to {MOST_SESSION_HOURS:,}.")
     _check_oidc(settings)
     _check_kubernetes(settings)
+    if not 0 <= settings.ide_idle_minutes <= MOST_IDE_IDLE_MINUTES:
+        raise InvalidInputError.of(
+            "ide_idle_minutes",
+            f"ide_idle_minutes is {settings.ide_idle_minutes}; use 0 (never) to {MOST_IDE_IDLE_MINUTES:,}.",
+        )
     if not 0 <= settings.workers <= 64:
         raise InvalidInputError.of("workers", f"workers is {settings.workers}; use a number from 0 to 64.")
     return settings

@@ -25,6 +25,7 @@ from tidegauge.domain.alert import Alert, AlertRule, Condition
 from tidegauge.domain.catalogue import Repository, RepositoryKind, Source, SourceType, Version, VersionState
 from tidegauge.domain.channel import Channel, ChannelKind
 from tidegauge.domain.content import ContentForm
+from tidegauge.domain.ide import Framework, Ide, IdeState
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.pipeline import PipelineRun, PipelineState
@@ -135,7 +136,12 @@ class Tried:
         run = database.pipeline_runs.add(
             PipelineRun(new_id(), owner, "p.py", "c", 1, "d", 1, "m", "", PipelineState.SUCCEEDED, START)
         )
+        framework, stopped = Framework.NONE, IdeState.STOPPED
+        ide = database.ides.add(
+            Ide(new_id(), owner, "hers", "c", 1, framework, "", "", stopped, stopped, START)
+        )
         made = {
+            "ide_id": ide.id,
             "monitor_id": monitor.id,
             "deployment_id": monitor.deployment_id,
             "alert_id": alert.id,

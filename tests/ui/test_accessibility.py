@@ -69,6 +69,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         maintenance = client.request("POST", f"/api/v1/monitors/{monitor}/maintenance", json=span).json()
         channel = client.channels.create("ward", "webhook", {"url": "http://127.0.0.1:9/hook"})
         client.clusters.add("here", client.url, client.tokens.create("link", "link").secret)
+        ide = client.ides.create("lab", "mine")
+        client.ides.stop("lab")
         tokens = client.request("GET", "/settings/developer").text
         values = {
             "monitor_id": monitor,
@@ -84,6 +86,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
             "event_id": "none",
             "session_id": "none",
             "cluster": "here",
+            "ide_id": ide.id,
+            "path": "lab",
             "index": "0",
         }
         yield Home(client, values)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
 import httpx
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
 from tidegauge.domain.deployment import Deployment
@@ -20,6 +17,7 @@ from tidegauge.services.bundle import Services
 from tidegauge.serving.bodies import PROBE
 from tidegauge.web.access import Caller, Everything
 from tidegauge.web.bodies import read_body
+from tidegauge.web.forwarding import NOT_FORWARDED, ask, passed_back, without
 
 _BODY_LIMIT = 64 * 2**20  # as the model server's own
 
@@ -35,20 +33,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 router = APIRouter(prefix="/serve", tags=["serve"], responses=_ANSWERS)
 
-# Hop-by-hop headers, and those that speak of this hop's caller.
-_NOT_FORWARDED = frozenset(
-    b"connection keep-alive proxy-authenticate te trailer transfer-encoding upgrade host "
-    b"authorization cookie content-length".split()
-) | {PROBE.encode()}
-
-
-@asynccontextmanager
-async def open_upstream(app: FastAPI) -> AsyncIterator[None]:
-    """Keep one pool of connections to the model servers while the app lives."""
-    limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
-    async with httpx.AsyncClient(timeout=60.0, limits=limits, trust_env=False) as client:
-        app.state.upstream = client
-        yield
+_NOT_FORWARDED = NOT_FORWARDED | {PROBE.encode()}
 
 
 def _target(services: Services, caller: Principal, deployment_id: str) -> Deployment:
@@ -72,24 +57,15 @@ async def forward(
     """Pass a request on to the deployment's model server and its answer back, unchanged."""
     deployment = await run_in_threadpool(_target, services, caller, deployment_id)
     body = await read_body(request, _BODY_LIMIT)
-    client: httpx.AsyncClient = request.app.state.upstream
-    headers = [(k, v) for k, v in request.headers.raw if k.lower() not in _NOT_FORWARDED]
     # Quoted again, as it came: a path may have characters that no URL has as they are.
     url = httpx.URL(
         f"http://127.0.0.1:{deployment.port}/{quote(path, safe=_PLAIN)}", query=request.url.query.encode()
     )
-    upstream = client.build_request(request.method, url, headers=headers, content=body)
-    try:
-        answer = await client.send(upstream, stream=True)
-    except httpx.HTTPError as error:
-        raise UnavailableError(
-            f"The model server of {deployment.name!r} does not answer ({deployment.state.value}); try soon."
-        ) from error
-    kept = {
-        k: v
-        for k, v in answer.headers.items()
-        if k.lower().encode() not in _NOT_FORWARDED - {b"content-length"}
-    }
-    return StreamingResponse(
-        answer.aiter_raw(), answer.status_code, kept, background=BackgroundTask(answer.aclose)
+    answer = await ask(
+        request,
+        url,
+        without(request.headers.raw, _NOT_FORWARDED),
+        body,
+        f"The model server of {deployment.name!r} does not answer ({deployment.state.value}); try soon.",
     )
+    return passed_back(answer, without(answer.headers.raw, _NOT_FORWARDED - {b"content-length"}))

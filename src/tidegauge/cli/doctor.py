@@ -103,6 +103,7 @@ def _extras() -> list[Check]:
         ("tensorflow", "train", "the example's training"),
         ("kfp", "train", "pipelines"),
         ("onnx", "train", "the export of trained models"),
+        ("jupyterlab", "ide", "IDEs"),
         ("psycopg", "postgres", "PostgreSQL"),
         ("weasyprint", "report", "reports as PDF"),
     )

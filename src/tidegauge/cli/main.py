@@ -17,6 +17,7 @@ from tidegauge.cli import (
     channels,
     clusters,
     deployments,
+    ides,
     local,
     monitors,
     people,
@@ -96,6 +97,7 @@ for kind in RepositoryKind:
     app.add_typer(catalogue.build(kind), name=kind.value)
 app.add_typer(pipelines.app, name="pipeline")
 app.add_typer(deployments.app, name="deployment")
+app.add_typer(ides.app, name="ide")
 app.add_typer(monitors.app, name="monitor")
 app.add_typer(monitors.alerts, name="alert")
 app.add_typer(channels.app, name="channel")

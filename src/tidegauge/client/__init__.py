@@ -14,6 +14,7 @@ from tidegauge.client.channels import Channels
 from tidegauge.client.clusters import Clusters
 from tidegauge.client.connection import Connection, credentials_file, wait_for
 from tidegauge.client.deployments import Deployments
+from tidegauge.client.ides import Ides
 from tidegauge.client.monitors import Monitors
 from tidegauge.client.people import Sessions, Tokens, Users
 from tidegauge.client.pipelines import Pipelines
@@ -47,6 +48,7 @@ class Client(Connection):
         self.models = Repositories(self, "models")
         self.pipelines = Pipelines(self)
         self.deployments = Deployments(self)
+        self.ides = Ides(self)
         self.monitors = Monitors(self)
         self.retrainings = Retrainings(self)
         self.channels = Channels(self)

@@ -88,6 +88,8 @@ PLACES: tuple[Place, ...] = (
     _place("/api/v1/clusters", Part.MONITORING, remedy="link clusters on the monitoring cluster"),
     _place("/api/v1/link", Part.SERVING, remedy="link the serving cluster"),
     _place("/ide", Part.IDE),
+    _place("/jupyter", Part.IDE),
+    _place("/api/v1/ides", Part.IDE),
     _place("/pipeline-runs", Part.TRAINING),
     _place("/api/v1/pipeline-runs", Part.TRAINING),
     _place("/monitors/*/retraining", Part.MONITORING, Part.TRAINING),

@@ -75,7 +75,7 @@ class Token:
     user_id: str
     name: str
     scope: Scope
-    subject: str  # the deployment id of an ingest token, else empty
+    subject: str  # the id of an ingest token's deployment, or of the IDE that acts with it, else empty
     hash: str
     created_at: datetime
     expires_at: datetime | None = None

@@ -1,4 +1,4 @@
-"""Child processes: model servers and pipeline runs of this machine."""
+"""Child processes: model servers, pipeline runs and IDEs of this machine."""
 
 from __future__ import annotations
 
@@ -18,8 +18,15 @@ class Process:
     """A child in its own process group, its output appended to a log file."""
 
     def __init__(
-        self, command: Sequence[str], log: Path, environment: Mapping[str, str], folder: Path | None = None
+        self,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str],
+        folder: Path | None = None,
+        *,
+        inherit: bool = True,
     ) -> None:
+        """Start it in ``folder``; it has this environment beside the server's, which it may ``inherit``."""
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
         with log.open("ab") as output:
@@ -29,7 +36,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env={**os.environ, **environment},
+                env={**(os.environ if inherit else {}), **environment},
                 start_new_session=True,
             )
 

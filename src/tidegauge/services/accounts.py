@@ -28,6 +28,7 @@ class Accounts:
             ("pipeline runs", database.pipeline_runs, ("id",)),
             ("monitors", database.monitors, ("name",)),
             ("channels", database.channels, ("name",)),
+            ("IDEs", database.ides, ("name",)),
         )
 
     def page(self, query: Query) -> Page[Person]:

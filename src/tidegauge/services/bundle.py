@@ -21,6 +21,7 @@ from tidegauge.services.gates import Gates
 from tidegauge.services.health import Health
 from tidegauge.services.history import History
 from tidegauge.services.kserve import KServe
+from tidegauge.services.ides import Ides
 from tidegauge.services.linking.clusters import Clusters
 from tidegauge.services.linking.exporting import Exporting
 from tidegauge.services.linking.following import Following
@@ -75,6 +76,7 @@ class Services:
     servers: Servers
     kserve: KServe
     pipelines: Pipelines
+    ides: Ides
     baselines: Baselines
     monitors: Monitors
     runs: Runs

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from tidegauge import __version__
 from tidegauge.domain.cluster import PARTS, ClusterStatus, Part
 from tidegauge.domain.deployment import DeploymentState, Origin
+from tidegauge.domain.ide import IdeState
 from tidegauge.domain.monitor import Cause, MonitorState
 from tidegauge.domain.pipeline import PipelineState
 from tidegauge.services.collector import Collector, CollectorCounts
@@ -29,6 +30,7 @@ _DOES: Mapping[ClusterRole, str] = {
 _RESTS: Mapping[Part, tuple[str, str]] = {
     Part.SERVING: ("deployment that is wanted rests", "deployments that are wanted rest"),
     Part.TRAINING: ("pipeline run rests", "pipeline runs rest"),
+    Part.IDE: ("IDE that is wanted rests", "IDEs that are wanted rest"),
     Part.MONITORING: ("active monitor rests", "active monitors rest"),
 }
 
@@ -88,6 +90,7 @@ class Cluster:
             Part.TRAINING: lambda: database.pipeline_runs.count(
                 state=[PipelineState.QUEUED, PipelineState.RUNNING]
             ),
+            Part.IDE: lambda: database.ides.count(wanted=IdeState.RUNNING),
             Part.MONITORING: lambda: database.monitors.count(state=MonitorState.ACTIVE),
         }
         found = {part: count() for part, count in counts.items() if part not in PARTS[role]}

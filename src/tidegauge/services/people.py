@@ -186,6 +186,10 @@ class People:
         which = {"name": name} if name else {}
         self._database.tokens.delete_where(scope=Scope.INGEST, subject=deployment_id, **which)
 
+    def revoke_ide(self, ide_id: str) -> None:
+        """Revoke the token that the kernels of an IDE act with."""
+        self._database.tokens.delete_where(scope=Scope.WRITE, subject=ide_id)
+
     def revoke_named(self, name: str) -> None:
         """Revoke every token with this name."""
         for token in self._database.tokens.where(name=name):

@@ -19,6 +19,7 @@ from tidegauge.domain.users import Scope
 from tidegauge.errors import TidegaugeError
 from tidegauge.links.processes import Process, free_port, tail
 from tidegauge.services.catalogue import Catalogue
+from tidegauge.services.deaths import Deaths
 from tidegauge.services.people import LOG_TOKEN, People
 from tidegauge.services.traffic import Traffic
 from tidegauge.storage.database import Database
@@ -26,7 +27,6 @@ from tidegauge.storage.database import Database
 _log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.25
-_BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
 _FAILED_AFTER = 3  # deaths before it was ever ready; it is tried again all the same
 _START_SECONDS = 60.0
 _LISTEN_SECONDS = 5.0
@@ -70,8 +70,7 @@ class Supervisor:
         self._address = address
         self._serves = serves
         self._served: dict[str, _Served] = {}
-        self._deaths: dict[str, int] = {}
-        self._not_before: dict[str, float] = {}
+        self._deaths = Deaths()
         self._listened = -_LISTEN_SECONDS
         self._lock = Lock()
         self._wake = Event()
@@ -128,8 +127,7 @@ class Supervisor:
 
     def _end(self, deployment_id: str) -> None:
         served = self._served.pop(deployment_id, None)
-        self._deaths.pop(deployment_id, None)
-        self._not_before.pop(deployment_id, None)
+        self._deaths.forget(deployment_id)
         if served:
             served.process.stop()
         self._people.revoke_ingest(deployment_id, name=LOG_TOKEN)
@@ -170,7 +168,7 @@ class Supervisor:
                 self._end(deployment.id)
             self._note(deployment, DeploymentState.STOPPED)
         elif served is None:
-            if time.monotonic() >= self._not_before.get(deployment.id, 0.0):
+            if self._deaths.may_start(deployment.id):
                 self._launch(deployment)
         elif served.process.exit_code is not None:
             self._bury(deployment, served)
@@ -204,7 +202,7 @@ class Supervisor:
         except httpx.HTTPError:
             served.ready = False
         if served.ready:
-            self._deaths.pop(deployment.id, None)
+            self._deaths.forget(deployment.id)
             self._note(deployment, DeploymentState.RUNNING)
         elif time.monotonic() - served.started > _START_SECONDS:
             served.process.stop()
@@ -216,11 +214,8 @@ class Supervisor:
 
     def _postpone(self, deployment: Deployment, message: str) -> None:
         """Count a death and wait longer after each before the next start."""
-        deaths = self._deaths.get(deployment.id, 0)
-        self._deaths[deployment.id] = deaths + 1
-        pause = _BACK_OFF_SECONDS[min(deaths, len(_BACK_OFF_SECONDS) - 1)]
-        self._not_before[deployment.id] = time.monotonic() + pause
-        state = DeploymentState.FAILED if deaths + 1 >= _FAILED_AFTER else DeploymentState.STARTING
+        deaths, pause = self._deaths.count(deployment.id)
+        state = DeploymentState.FAILED if deaths >= _FAILED_AFTER else DeploymentState.STARTING
         self._note(deployment, state, message=message, restarts=deployment.restarts + 1)
         _log.warning("deployment %s: %s; next start in %.1f s", deployment.name, message, pause)
 

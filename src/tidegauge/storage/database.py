@@ -27,6 +27,7 @@ from tidegauge.domain.channel import Channel, Delivery
 from tidegauge.domain.cluster_link import ClusterLink, Import
 from tidegauge.domain.deployment import Deployment
 from tidegauge.domain.erasure import Erasure
+from tidegauge.domain.ide import Ide
 from tidegauge.domain.monitor import (
     Acknowledgement,
     ConfigVersion,
@@ -185,6 +186,7 @@ class Database:
         self.repositories = Rows(connections, tables.repositories, Repository, "repository")
         self.versions = Rows(connections, tables.versions, Version, "version")
         self.deployments = Rows(connections, tables.deployments, Deployment, "deployment")
+        self.ides = Rows(connections, tables.ides, Ide, "IDE")
         self.cluster_links = Rows(connections, tables.cluster_links, ClusterLink, "cluster link")
         self.imports = Rows(connections, tables.imports, Import, "imported deployment")
         self.pipeline_runs = Rows(connections, tables.pipeline_runs, PipelineRun, "pipeline run")

@@ -256,6 +256,27 @@ deployments = Table(
     Index(None, "service", "namespace"),
 )
 
+ides = Table(
+    "ides",
+    metadata,
+    _id(),
+    _text("owner"),
+    _text("name"),
+    _text("code"),
+    Column("code_version", Integer, nullable=False),
+    _text("framework"),
+    _text("framework_version"),
+    _text("image"),
+    _text("wanted"),
+    _text("state"),
+    _time("created_at"),
+    _text("message"),
+    _time("until", nullable=True),
+    _time("used_at", nullable=True),
+    Column("restarts", Integer, nullable=False),
+    UniqueConstraint("owner", "name"),
+)
+
 cluster_links = Table(
     "cluster_links",
     metadata,

@@ -29,6 +29,7 @@ _COLUMNS = {
     "versions": ("id", "state", "done", "total"),
     "pipeline_runs": ("id", "state", "message", "steps"),
     "deployments": ("id", "state", "wanted", "message", "model_version"),
+    "ides": ("id", "state", "wanted", "message"),
     "monitors": ("id", "state", "status", "progress", "message", "last_run_at", "config_version"),
     "retrainings": ("id", "state", "progress", "message"),
     "channels": ("id", "name", "failing_since", "message"),
@@ -37,11 +38,12 @@ _LISTS = {
     "repositories": ("repositories", "versions"),
     "pipeline-runs": ("pipeline_runs",),
     "deployments": ("deployments", "monitors"),
+    "ides": ("ides",),
     "monitors": ("monitors", "retrainings"),
     "channels": ("channels",),
 }
 _OWNED = frozenset(_COLUMNS) - {"versions", "retrainings"}
-_SHARED = _OWNED - {"channels"}
+_SHARED = _OWNED - {"channels", "ides"}
 
 router = Pages()
 

@@ -29,6 +29,7 @@ GROUPS = {
         "how-to/mlflow",
         "how-to/other-servers",
         "how-to/coming-from-dkube",
+        "ide",
         "external",
         "kserve",
         "clusters",

@@ -12,15 +12,17 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tidegauge.domain.ide import JUPYTER
 from tidegauge.domain.users import Principal, Session
 from tidegauge.services.auditing import Auditing, Deed
 from tidegauge.web.credentials import COLLECTOR, address_of
 
 _NOTED = "tidegauge.audited"  # in the scope of a request
 _READING = ("GET", "HEAD", "OPTIONS")
-#: Of each request to a model and each event to the log there is a log already.
+#: Of each request to a model and each event to the log there is a log already. What somebody does within an
+#: IDE is code that runs: its start is an entry, and so is what it changes through the API.
 _EVENTS = "/events"
-_SERVED = "/serve/"
+_PASSED_ON = ("/serve/", f"{JUPYTER}/")
 #: The id of an event is what a patient has deleted: a log that keeps it for ever would bring it back.
 _HIDDEN = frozenset({"event_id"})
 _MOST = 1 << 16  # bytes of an answer that are looked at for what was made
@@ -100,7 +102,7 @@ class Audited:
 
 
 def _is_left_out(path: str) -> bool:
-    return path.startswith(_SERVED) or (path.startswith(COLLECTOR) and path.endswith(_EVENTS))
+    return path.startswith(_PASSED_ON) or (path.startswith(COLLECTOR) and path.endswith(_EVENTS))
 
 
 def _counts(scope: Scope, noted: Noted, status: int) -> bool:

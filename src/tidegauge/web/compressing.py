@@ -5,13 +5,15 @@ from __future__ import annotations
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tidegauge.domain.ide import JUPYTER
+
 _LEAST = 1000  # bytes; less fits in one packet anyhow
 _LEVEL = 5
 #: Pictures, documents and archives are small already, and who downloads one is told how large it is.
 _PACKED = (".png", ".pdf", "/archive")
 #: Answers of models pass as they are: they are streamed, and each millisecond counts. So do the collector's,
-#: and the stream of events, which must not wait for more.
-_UNTOUCHED = ("/serve/", "/v1/", "/live")
+#: the stream of events, which must not wait for more, and JupyterLab's, which compresses them itself.
+_UNTOUCHED = ("/serve/", "/v1/", "/live", f"{JUPYTER}/")
 
 
 class Compressing:

@@ -20,13 +20,13 @@ DEFAULTS = {
 
 
 class Guarding:
-    """Adds the headers to every answer but those of the collector, which no browser asks."""
+    """Adds the headers to every answer but those to events for the collector, which no browser sends."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(COLLECTOR):
+        if scope["type"] != "http" or (scope["method"] == "POST" and scope["path"].startswith(COLLECTOR)):
             await self._app(scope, receive, send)
             return
 

@@ -1,13 +1,16 @@
-"""JupyterLab with a Code: what a person asks for, and the commands that start it by hand."""
+"""IDEs: a JupyterLab with a Code, which the server runs, and the commands that start one elsewhere."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from typing import ClassVar
 
 from tidegauge.domain.identity import check_name
+from tidegauge.domain.shown import Shown
 from tidegauge.domain.strict import STRICT
 from tidegauge.errors import InvalidInputError, all_of
 
@@ -15,20 +18,75 @@ _VERSION = re.compile(r"\d{1,4}(\.\d{1,6}){0,2}")
 _IMAGE = re.compile(r"[a-z0-9][a-zA-Z0-9._/:@-]{0,254}")
 
 
+#: Below it is the JupyterLab of each IDE, by its id.
+JUPYTER = "/jupyter"
+FRAMEWORK_VERSION = "2.21"
+IMAGE = "quay.io/jupyter/tensorflow-notebook:latest"
+
+
 class Framework(StrEnum):
     TENSORFLOW = "tensorflow"
     NONE = "none"
 
 
+class IdeState(StrEnum):
+    STARTING = "starting"
+    RUNNING = "running"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
 @dataclass(frozen=True)
-class NotebookRequest:
+class Ide(Shown):
+    """A JupyterLab of somebody's, with a version of a Code in its workspace."""
+
+    shown: ClassVar = ("name", "code", "code_version", "state", "message", "used_at", "lab")
+
+    id: str
+    owner: str
+    name: str
+    code: str
+    code_version: int
+    framework: Framework
+    framework_version: str
+    image: str  # for machines with Docker; here the server's own Python runs it
+    wanted: IdeState  # running or stopped
+    state: IdeState
+    created_at: datetime
+    message: str = ""
+    until: datetime | None = None  # where who asked for it did so by a token that ends then
+    used_at: datetime | None = None  # what JupyterLab says of it
+    restarts: int = 0
+
+    @property
+    def base(self) -> str:
+        """The path below which its JupyterLab is.
+
+        >>> Ide("1", "me", "lab", "mine", 1, Framework.NONE, "", "", *[IdeState.STOPPED] * 2, None).base
+        '/jupyter/1/'
+        """
+        return f"{JUPYTER}/{self.id}/"
+
+    @property
+    def lab(self) -> str:
+        """The path that opens it."""
+        return f"{self.base}lab"
+
+    @property
+    def request(self) -> IdeRequest:
+        """What was asked for."""
+        return IdeRequest(self.name, self.code, self.framework, self.framework_version, self.image)
+
+
+@dataclass(frozen=True)
+class IdeRequest:
     """What the dialog + JupyterLab asks for."""
 
     __pydantic_config__ = STRICT
     name: str = ""
     code: str = ""
     framework: Framework = Framework.TENSORFLOW
-    framework_version: str = ""
+    framework_version: str = FRAMEWORK_VERSION
     image: str = ""
 
     def check(self) -> None:
@@ -62,7 +120,7 @@ class NotebookRequest:
     def commands(self, version: int, url: str) -> tuple[str, ...]:
         """Return the commands for a shell of any machine with Python.
 
-        >>> for line in NotebookRequest("lab", "mine", framework_version="2.21").commands(3, "http://h"):
+        >>> for line in IdeRequest("lab", "mine").commands(3, "http://h"):
         ...     print(line)
         export TIDEGAUGE_URL=http://h
         export TIDEGAUGE_TOKEN=tg_...
