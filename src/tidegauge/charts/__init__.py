@@ -9,7 +9,7 @@ from tidegauge.charts.answers import Answers, confusion, newest, predictions
 from tidegauge.charts.look import without_hits
 from tidegauge.charts.numbers import Numbers, numbers
 from tidegauge.charts.over_time import evidence, lines, metric, timeline
-from tidegauge.charts.rendering import to_png, to_spec, to_svg
+from tidegauge.charts.rendering import show_in_notebooks, to_png, to_spec, to_svg
 from tidegauge.charts.view import (
     HEALTH,
     OF_ANSWERS,
@@ -50,6 +50,7 @@ __all__ = [
     "numbers",
     "of_alert",
     "predictions",
+    "show_in_notebooks",
     "timeline",
     "to_png",
     "to_spec",

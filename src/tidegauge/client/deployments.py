@@ -232,6 +232,35 @@ class Deployments(Sharing[Deployment]):
             headers["ce-time"] = time.astimezone(UTC).isoformat()
         return dict(self._client.json("POST", deployment.predict_path, json=body, headers=headers))
 
+    def wait_for_log(self, name_or_id: str, timeout: float = 60.0) -> None:
+        """Wait until its model server has reported to the log all that it was asked."""
+        deployment = self.get(name_or_id)
+        if deployment.elsewhere:
+            raise ConflictError(deployment.elsewhere)
+        wait_for(
+            lambda: self._client.request("GET", f"/serve/{deployment.id}/healthz").json(),
+            lambda health: health["queued"] == 0,
+            f"The inference log of {name_or_id}",
+            timeout,
+        )
+
+    def wait_to_follow(self, name_or_id: str, captured: int, timeout: float = 120.0) -> None:
+        """Wait until an imported deployment has the log of the serving cluster, and the labels, of now.
+
+        ``captured`` is how many requests of the last day have to be there at least.
+        """
+        at = datetime.now(UTC)
+
+        def has_come() -> bool:
+            known_until = self.followed(name_or_id).known_until
+            return (
+                known_until is not None
+                and known_until >= at
+                and self.captures(name_or_id).total.captured >= captured
+            )
+
+        wait_for(has_come, bool, f"The log of {name_or_id}", timeout)
+
     def put_labels(self, name_or_id: str, file: str, rows: Sequence[Mapping[str, Any]] | bytes) -> None:
         """Drop a label file: bytes as they are, or rows with the same keys as CSV."""
         data = rows if isinstance(rows, bytes) else _csv(rows)

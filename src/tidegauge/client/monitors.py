@@ -25,6 +25,7 @@ from tidegauge.domain.monitor import (
 )
 from tidegauge.domain.monitor_config import MonitorConfig
 from tidegauge.domain.observation import DeadLetter, Maintenance
+from tidegauge.domain.shown import Pictures
 from tidegauge.errors import InvalidInputError, TidegaugeError
 
 if TYPE_CHECKING:  # numpy and altair take a while to load
@@ -146,6 +147,7 @@ class Monitors(Sharing[Monitor]):
         """
         from tidegauge import charts
 
+        charts.show_in_notebooks()
         monitor, series = self.get(key), self.series(key, start, end)
         if not charts.known(name, monitor.metric_names):
             raise InvalidInputError.of(
@@ -157,6 +159,16 @@ class Monitors(Sharing[Monitor]):
             answers = charts.Answers.of(self.runs(key, since, end)[-charts.WINDOWS :])
         link = f"{self._client.url}/monitors/{monitor.id}/runs/"
         return charts.draw(name, charts.View.of(monitor, series, answers, link))
+
+    def pictures(self, run: MonitorRun, most: int = 8) -> Pictures:
+        """Return the images of a window that are strangest to the baseline, which a notebook shows."""
+        images = []
+        for image in sorted(run.images, key=lambda one: -(one.strangeness or 0))[:most]:
+            event = quote(image.event_id, safe="")
+            path = f"/monitors/{run.monitor_id}/runs/{run.id}/images/{event}/{image.index}.png"
+            words = f"{image.prediction}, strangeness {image.strangeness or 0:.2f}"
+            images.append((self._client.request("GET", path).content, words))
+        return Pictures(tuple(images))
 
     def backfill(self, key: str, start: datetime, end: datetime) -> int:
         """Make every window between two times due; return how many there are."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from typing_extensions import TypedDict  # typing's own is read by pydantic from Python 3.12 on
@@ -15,6 +15,7 @@ from tidegauge.domain.inference_service import Condition, InferenceService
 from tidegauge.domain.labels import label_text
 from tidegauge.domain.sampled import one_in, sampling_error
 from tidegauge.domain.served import ServedModel, ServedState
+from tidegauge.domain.shown import Shown
 from tidegauge.domain.strict import STRICT
 from tidegauge.errors import FieldError
 from tidegauge.settings import MOST_KEEP_BYTES, MOST_KEEP_DAYS
@@ -67,7 +68,7 @@ _ON_KSERVE = _OF_LOG | {"version", "logging", "min_replicas", "max_replicas"}
 
 
 @dataclass(frozen=True)
-class Deployment:
+class Deployment(Shown):
     """A served model. ``wanted`` is what its owner asked for; ``state`` is what is so.
 
     An external one is nothing but its events: no process of ours serves it, and without a ``model_id`` nobody
@@ -79,6 +80,8 @@ class Deployment:
     ``sampling`` is the share of its requests that is logged. ``keep_days`` and ``keep_bytes`` bound its log;
     0: all is kept, None: as the server's settings of these names say.
     """
+
+    shown: ClassVar = ("name", "model_name", "model_version", "state", "origin", "logging", "message", "id")
 
     id: str
     name: str

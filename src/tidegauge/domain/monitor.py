@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from tidegauge.domain.metrics import EXPECTED, MetricType
 from tidegauge.domain.monitor_config import MonitorConfig
+from tidegauge.domain.shown import Shown
 from tidegauge.domain.status import Status, worst
 from tidegauge.domain.strict import STRICT
 from tidegauge.domain.thresholds import Threshold
@@ -150,8 +151,10 @@ class EvidenceState:
 
 
 @dataclass(frozen=True)
-class Monitor:
+class Monitor(Shown):
     """At most one per deployment. ``state`` is the life cycle, ``status`` the last verdict."""
+
+    shown: ClassVar = ("name", "state", "status", "progress", "message", "realised", "last_run_at", "id")
 
     id: str
     deployment_id: str
@@ -308,13 +311,15 @@ class SegmentResult:
 
 
 @dataclass(frozen=True)
-class MonitorRun:
+class MonitorRun(Shown):
     """What a monitor found in one window [start, end); later revisions replace earlier ones.
 
     ``late`` counts the events that arrived after the window had been looked at first; ``quiet_minutes`` is
     the time from the last event to the end of the window, None where there never was one. The verdicts are
     the worst of the whole and of its ``segments``.
     """
+
+    shown: ClassVar = ("start", "end", "status", "health", "drift", "performance", "problems")
 
     id: str
     monitor_id: str

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from tidegauge.domain.secret import NO_SECRET, Secret
+from tidegauge.domain.shown import Shown
 from tidegauge.domain.strict import STRICT
 
 _STEPS = ("preprocess", "train", "deploy")  # of a pipeline that deploys what it trains
@@ -68,13 +69,15 @@ class PipelineRequest:
 
 
 @dataclass(frozen=True)
-class PipelineRun:
+class PipelineRun(Shown):
     """One run of a pipeline file of a Code version, with its parameters.
 
     One on Kubeflow has the address of its API as ``host``, its ``namespace`` there (empty: of a Kubeflow with
     one user), the ``secret_name`` of the Kubernetes secret with which its steps ask this server, a ``token``
     until it has ended, and, once it was sent, the id that it has there.
     """
+
+    shown: ClassVar = ("code", "dataset", "model", "deployment", "state", "progress", "message")
 
     id: str
     owner: str

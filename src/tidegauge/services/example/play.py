@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from tidegauge.client import Client, Repositories, wait_for
+from tidegauge.client import Client, Repositories
 from tidegauge.domain.catalogue import Version, VersionState
 from tidegauge.domain.deployment import Deployment, DeploymentState
 from tidegauge.domain.monitor import Monitor, MonitorRun, MonitorState
@@ -170,9 +170,10 @@ class Example:
             rows = self._send(deployment, traffic, kind, start, classes)
             name = f"{start:%Y%m%dT%H%M%S}.csv"
             self._client.deployments.put_labels(deployment.id, name, rows)
-            self._wait_for_log(deployment)
+            self._client.deployments.wait_for_log(deployment.id)
             sent += len(rows)
-            self._wait_to_follow(deployment, sent)
+            if self._watching is not self._client:
+                self._watching.deployments.wait_to_follow(deployment.id, sent)
             run = self._watching.monitors.run(monitor.id, start, start + width)
             cycle = Cycle(kind, len(rows), run, self._firing(monitor, run))
             self._teller.looked(cycle, number + 1)
@@ -239,30 +240,9 @@ class Example:
             )
         return rows
 
-    def _wait_for_log(self, deployment: Deployment) -> None:
-        """The model server reports in the background: wait until it has nothing left to report."""
-        wait_for(
-            lambda: self._client.request("GET", f"/serve/{deployment.id}/healthz").json(),
-            lambda health: health["queued"] == 0,
-            "The inference log",
-            60.0,
-        )
-
     def _captured(self, deployment: Deployment) -> int:
         """Return how many requests of the last day the log of the monitoring cluster has."""
         return self._watching.deployments.captures(deployment.id).total.captured
-
-    def _wait_to_follow(self, deployment: Deployment, sent: int) -> None:
-        """Wait until the monitoring cluster has what was served, and the labels that came before."""
-        if self._watching is self._client:
-            return
-        at = datetime.now(UTC)
-
-        def has_come() -> bool:
-            known_until = self._watching.deployments.followed(deployment.id).known_until
-            return known_until is not None and known_until >= at and self._captured(deployment) >= sent
-
-        wait_for(has_come, bool, "The log of the serving cluster", 120.0)
 
     @contextlib.contextmanager
     def _step(self, step: Step) -> Iterator[None]:
