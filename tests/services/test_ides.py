@@ -76,6 +76,9 @@ def test_its_pages_hold_no_secret_and_may_ask_only_what_is_below_them(lab: tuple
         f"{ide.base}files/workspace/mine/own.txt", headers={"Referer": "http://testserver/"}
     )
     assert "sandbox" in sandboxed.headers.get_list("content-security-policy")[0]
+    icon = f"{ide.base}static/favicons/favicon.ico"
+    since = {"If-Modified-Since": pages.get(icon).headers["last-modified"]}
+    assert pages.get(icon, headers=since).status_code == 304
     log = services_of(pages).ides.log(ide)
     assert "is running at" in log
     assert secret not in log

@@ -137,7 +137,8 @@ def _shown(connection: HTTPConnection, door: Door) -> Headers:
 def _headers(request: Request, ide: Ide, answer: httpx.Response) -> Headers | None:
     """Return the headers of an answer; None where it leads elsewhere, where no policy would follow."""
     led = urlsplit(answer.headers.get("location", ""))
-    if answer.is_redirect and (led.netloc not in ("", request.url.netloc) or not _is_below(ide, led.path)):
+    leads_here = led.netloc in ("", request.url.netloc) and _is_below(ide, led.path)
+    if answer.has_redirect_location and not leads_here:
         return None
     headers = without(answer.headers.raw, (NOT_FORWARDED - {b"content-length"}) | _OURS)
     headers += [(b"set-cookie", cookie.encode("latin-1")) for cookie in _cookies(request, ide, answer)]
