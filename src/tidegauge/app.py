@@ -59,8 +59,8 @@ from tidegauge.services.fitting import Fitting
 from tidegauge.services.gates import Gates
 from tidegauge.services.health import Health
 from tidegauge.services.history import History
-from tidegauge.services.kserve import KServe
 from tidegauge.services.ides import Ides
+from tidegauge.services.kserve import KServe
 from tidegauge.services.labels import Labels
 from tidegauge.services.letters import Letters
 from tidegauge.services.linking.clusters import Clusters

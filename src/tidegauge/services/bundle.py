@@ -20,8 +20,8 @@ from tidegauge.services.explaining import Explaining
 from tidegauge.services.gates import Gates
 from tidegauge.services.health import Health
 from tidegauge.services.history import History
-from tidegauge.services.kserve import KServe
 from tidegauge.services.ides import Ides
+from tidegauge.services.kserve import KServe
 from tidegauge.services.linking.clusters import Clusters
 from tidegauge.services.linking.exporting import Exporting
 from tidegauge.services.linking.following import Following
