@@ -56,6 +56,7 @@ GROUPS = {
 }
 NAMES = tuple(name for group in GROUPS.values() for name in group)
 _FILES = {"monitor.schema.json": MONITOR_SCHEMA}  # links of pages to what the server has elsewhere
+_COMMENT = re.compile(r"^<!--.*?-->$", re.DOTALL | re.MULTILINE)  # marks for scripts, not for readers
 _AROUND = 90  # characters of a text on each side of what was searched
 
 
@@ -152,7 +153,8 @@ def _is_picture(name: str) -> bool:
 def _read(name: str) -> ManualPage:
     # HTML in the text is shown as text: what is written for people needs none.
     markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
-    tokens = markdown.parse(_folder().joinpath(*f"{name}.md".split("/")).read_text(encoding="utf-8"))
+    text = _folder().joinpath(*f"{name}.md".split("/")).read_text(encoding="utf-8")
+    tokens = markdown.parse(_COMMENT.sub("", text))
     headings = tuple(_headings(tokens))
     ids = iter(heading.id for heading in headings)
     for token in tokens:
