@@ -23,6 +23,7 @@ _MOST_HEAD = 64 << 10
 _CONNECT_SECONDS, _IDLE_SECONDS = 5.0, 60.0
 _CHUNK = 256 << 10
 _PORT = 80
+_AUTHORIZATION = "proxy-authorization:"
 _DROPPED = ("proxy-", "connection:", "keep-alive:")  # of a request's head
 
 
@@ -57,7 +58,10 @@ class _Handler(socketserver.BaseRequestHandler):
         head, rest = _read_head(self.request)
         first, *lines = head.decode("latin-1").split("\r\n")
         method, target, version = first.split(" ")
-        if f"proxy-authorization: Basic {self.server.password}".lower() not in map(str.lower, lines):
+        shown = [
+            line[len(_AUTHORIZATION) :].strip() for line in lines if line.lower().startswith(_AUTHORIZATION)
+        ]
+        if len(shown) != 1 or not secrets.compare_digest(shown[0], f"Basic {self.server.password}"):
             self._refuse(
                 "407 Proxy Authentication Required",
                 "This proxy serves its own process, and follows no redirect.",
