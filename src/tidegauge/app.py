@@ -16,7 +16,7 @@ from threading import Event, Thread
 from types import FrameType
 
 import uvicorn
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from tidegauge import __version__, charts
@@ -112,12 +112,13 @@ from tidegauge.storage.objects import ObjectStore
 from tidegauge.storage.observations import ObservationStore
 from tidegauge.ui import pages
 from tidegauge.ui import reports as report_pages
-from tidegauge.web.access import sender, signed_in
+from tidegauge.web.access import sender
 from tidegauge.web.auditing import Audited
 from tidegauge.web.bodies import Bounding
 from tidegauge.web.compressing import Compressing
 from tidegauge.web.forwarding import open_upstream
 from tidegauge.web.headers import Guarding
+from tidegauge.web.routing import add_routes
 
 _GRACE_SECONDS = 2.0  # for events that are under way to the collector when a window ends
 
@@ -444,17 +445,16 @@ def create_app(services: Services) -> FastAPI:
     app.state.streams = Counter()  # that pages of each person listen to
     app.state.ending = Event()  # ends the streams that pages listen to
     api_errors.install(app)
-    app.include_router(system.router)
-    app.include_router(people_api.router)
-    app.include_router(people_api.users)
-    app.include_router(audit_api.router)
-    app.include_router(schemas.router)
-    app.include_router(metrics_api.build_router())
-    app.include_router(link_api.router)
-    app.include_router(collector_api.build_router(services.collector, sender))
-    closed = [Depends(signed_in)]
+    add_routes(app, system.router)
+    add_routes(app, people_api.router)
+    add_routes(app, people_api.users)
+    add_routes(app, audit_api.router)
+    add_routes(app, schemas.router)
+    add_routes(app, metrics_api.build_router())
+    add_routes(app, link_api.router)
+    add_routes(app, collector_api.build_router(services.collector, sender))
     for kind in RepositoryKind:
-        app.include_router(catalogue_api.build_router(kind), dependencies=closed)
+        add_routes(app, catalogue_api.build_router(kind))
     routers = (
         clusters_api.router,
         deployments_api.router,
@@ -469,7 +469,7 @@ def create_app(services: Services) -> FastAPI:
         proxy.router,
     )
     for router in routers:
-        app.include_router(router, dependencies=closed)
+        add_routes(app, router)
     pages.install(app)
     openapi.install(app)
     app.add_middleware(Audited, auditing=services.auditing)

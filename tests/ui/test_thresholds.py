@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from parts import absent
 from parts_browser import EVIL, browser, make_monitor, services_of
+from parts_visits import somebody_else
 from tidegauge.domain.monitor import Monitor
 from tidegauge.domain.monitor_config import MonitorConfig, PerformanceConfig
 from tidegauge.domain.thresholds import parse_thresholds
@@ -222,11 +223,12 @@ def test_the_list_is_searched_and_sorted_and_an_empty_one_says_what_to_do(
 
 
 def test_strangers_and_others_see_nothing(pages: TestClient, monitor: Monitor) -> None:
-    theirs = make_monitor(services_of(pages), owner="other")
-    for below in ("", "/upload", "/suggest", "/edit", "/threshold.json"):
-        assert pages.get(path(theirs) + below).status_code == 404
-    for below in ("/upload", "/suggest", "/view"):
-        assert pages.post(path(theirs) + below, data={"json": "{}"}).status_code == 404
+    theirs = make_monitor(services_of(pages), owner="another")
+    with somebody_else(pages):
+        for below in ("", "/upload", "/suggest", "/edit", "/threshold.json"):
+            assert pages.get(path(theirs) + below).status_code == 404
+        for below in ("/upload", "/suggest", "/view"):
+            assert pages.post(path(theirs) + below, data={"json": "{}"}).status_code == 404
     cookies = dict(pages.cookies)
     pages.cookies.clear()
     assert pages.get(path(monitor)).headers["location"] == f"/sign-in?next={path(monitor)}"

@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from parts_browser import EVIL, START, browser, make_monitor, services_of
+from parts_visits import somebody_else
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.monitor import Acknowledgement, EvidenceResult, EvidenceState, Monitor
 
@@ -153,10 +154,11 @@ def test_maintenance_of_another_monitor_is_not_found(pages: TestClient, monitor:
     "below", ["acknowledge", "accept", "acknowledgements", "maintenance", "maintenance/new"]
 )
 def test_strangers_and_others_see_nothing(pages: TestClient, monitor: Monitor, below: str) -> None:
-    theirs = make_monitor(services_of(pages), owner="other")
-    assert pages.get(f"/monitors/{theirs.id}/{below}").status_code == 404
-    if below not in ("acknowledgements", "maintenance"):
-        assert pages.post(f"/monitors/{theirs.id}/{below}", data={"note": "x"}).status_code == 404
+    theirs = make_monitor(services_of(pages), owner="another")
+    with somebody_else(pages):
+        assert pages.get(f"/monitors/{theirs.id}/{below}").status_code == 404
+        if below not in ("acknowledgements", "maintenance"):
+            assert pages.post(f"/monitors/{theirs.id}/{below}", data={"note": "x"}).status_code == 404
     cookies = dict(pages.cookies)
     pages.cookies.clear()
     target = f"/monitors/{monitor.id}/{below}"

@@ -23,7 +23,7 @@ from tidegauge.domain.strict import STRICT
 from tidegauge.errors import InvalidInputError
 from tidegauge.steps import RUN_HEADER
 from tidegauge.storage.rows import Page
-from tidegauge.web.access import Caller, Everything, Listing
+from tidegauge.web.access import CLOSED, Caller, Everything, Listing
 from tidegauge.web.uploads import spool, uploaded
 
 #: The form is read once it is known who sends it, by the route itself: FastAPI would read it before.
@@ -62,7 +62,7 @@ class RepositoryDetail:
 
 def build_router(kind: RepositoryKind) -> APIRouter:
     """Build the routes of one kind of repository."""
-    router = APIRouter(prefix=f"/api/v1/{kind.plural}", tags=[kind.plural])
+    router = APIRouter(prefix=f"/api/v1/{kind.plural}", tags=[kind.plural], dependencies=CLOSED)
 
     @router.get("", name=f"list {kind.plural}")
     def list_(caller: Caller, services: Everything, query: Listing) -> Page[Repository]:

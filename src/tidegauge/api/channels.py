@@ -10,9 +10,9 @@ from tidegauge.domain.channel import Channel, ChannelKind, Delivery, DeliverySta
 from tidegauge.domain.strict import STRICT
 from tidegauge.services.channels import ChannelDetail
 from tidegauge.storage.rows import Page
-from tidegauge.web.access import Caller, Everything, Listing
+from tidegauge.web.access import CLOSED, Caller, Everything, Listing
 
-router = APIRouter(prefix="/api/v1/channels", tags=["channels"])
+router = APIRouter(prefix="/api/v1/channels", tags=["channels"], dependencies=CLOSED)
 
 
 @dataclass(frozen=True)

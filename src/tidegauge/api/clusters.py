@@ -9,9 +9,9 @@ from fastapi import APIRouter
 from tidegauge.domain.cluster_link import Exported, ShownLink
 from tidegauge.domain.secret import Secret
 from tidegauge.domain.strict import STRICT
-from tidegauge.web.access import Caller, Everything
+from tidegauge.web.access import CLOSED, Caller, Everything
 
-router = APIRouter(prefix="/api/v1/clusters", tags=["clusters"])
+router = APIRouter(prefix="/api/v1/clusters", tags=["clusters"], dependencies=CLOSED)
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ from tidegauge.domain.strict import STRICT
 from tidegauge.domain.users import AccessToken
 from tidegauge.services.kserve import KServeRequest
 from tidegauge.storage.rows import Page
-from tidegauge.web.access import Caller, Changer, Everything, Listing
+from tidegauge.web.access import CLOSED, Caller, Changer, Everything, Listing
 from tidegauge.web.bodies import read_body
 
 _LABELS_LIMIT = 64 * 2**20
 
-router = APIRouter(prefix="/api/v1/deployments", tags=["deployments"])
+router = APIRouter(prefix="/api/v1/deployments", tags=["deployments"], dependencies=CLOSED)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from fastapi.responses import PlainTextResponse
 
 from tidegauge.domain.ide import Ide, IdeRequest
 from tidegauge.storage.rows import Page
-from tidegauge.web.access import Caller, Everything, Listing
+from tidegauge.web.access import CLOSED, Caller, Everything, Listing
 
-router = APIRouter(prefix="/api/v1/ides", tags=["ides"])
+router = APIRouter(prefix="/api/v1/ides", tags=["ides"], dependencies=CLOSED)
 
 
 @router.get("")

@@ -19,10 +19,10 @@ from tidegauge.domain.series import MOST_POINTS, Series
 from tidegauge.domain.strict import STRICT
 from tidegauge.services.monitors import MonitorDetail
 from tidegauge.storage.rows import Page
-from tidegauge.web.access import Caller, Everything, Listing
+from tidegauge.web.access import CLOSED, Caller, Everything, Listing
 from tidegauge.web.bodies import read_body
 
-router = APIRouter(prefix="/api/v1/monitors", tags=["monitors"])
+router = APIRouter(prefix="/api/v1/monitors", tags=["monitors"], dependencies=CLOSED)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from fastapi.responses import PlainTextResponse
 
 from tidegauge.domain.pipeline import PipelineRequest, PipelineRun
 from tidegauge.storage.rows import Page
-from tidegauge.web.access import Caller, Everything, Listing
+from tidegauge.web.access import CLOSED, Caller, Everything, Listing
 
-router = APIRouter(prefix="/api/v1/pipeline-runs", tags=["pipeline runs"])
+router = APIRouter(prefix="/api/v1/pipeline-runs", tags=["pipeline runs"], dependencies=CLOSED)
 
 
 @router.get("")

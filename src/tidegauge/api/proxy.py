@@ -15,7 +15,7 @@ from tidegauge.domain.users import Principal
 from tidegauge.errors import ConflictError, UnavailableError
 from tidegauge.services.bundle import Services
 from tidegauge.serving.bodies import PROBE
-from tidegauge.web.access import Caller, Everything
+from tidegauge.web.access import CLOSED, Caller, Everything
 from tidegauge.web.bodies import read_body
 from tidegauge.web.forwarding import NOT_FORWARDED, ask, passed_back, without
 
@@ -31,7 +31,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     for statuses in ("2XX", "4XX", "5XX")
 }
 
-router = APIRouter(prefix="/serve", tags=["serve"], responses=_ANSWERS)
+router = APIRouter(prefix="/serve", tags=["serve"], responses=_ANSWERS, dependencies=CLOSED)
 
 _NOT_FORWARDED = NOT_FORWARDED | {PROBE.encode()}
 

@@ -9,9 +9,11 @@ from fastapi import APIRouter
 from tidegauge.domain.retraining import Retraining, RetrainingPlan
 from tidegauge.domain.strict import STRICT
 from tidegauge.storage.rows import Page
-from tidegauge.web.access import Caller, Everything, Listing
+from tidegauge.web.access import CLOSED, Caller, Everything, Listing
 
-router = APIRouter(prefix="/api/v1/monitors/{monitor_id}/retrainings", tags=["retrainings"])
+router = APIRouter(
+    prefix="/api/v1/monitors/{monitor_id}/retrainings", tags=["retrainings"], dependencies=CLOSED
+)
 
 
 @dataclass(frozen=True)

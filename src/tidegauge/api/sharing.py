@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from tidegauge.web.access import Caller, Everything
+from tidegauge.web.access import CLOSED, Caller, Everything
 from tidegauge.web.sharing import SHARED, Shareable, share
 
 
 def build_router() -> APIRouter:
     """Build the routes; what is shared is read by everybody, and changed by its owner alone."""
-    router = APIRouter(prefix="/api/v1", tags=["sharing"])
+    router = APIRouter(prefix="/api/v1", tags=["sharing"], dependencies=CLOSED)
     for plural, shown in SHARED.items():
         _add(router, plural, shown.noun, shown.kind)
     return router

@@ -17,10 +17,10 @@ from tidegauge.domain.strict import STRICT
 from tidegauge.services.advice import Preview
 from tidegauge.services.labels import PostedLabel, Receipt
 from tidegauge.storage.rows import Page
-from tidegauge.web.access import Caller, Everything, Listing
+from tidegauge.web.access import CLOSED, Caller, Everything, Listing
 from tidegauge.web.bodies import read_body
 
-router = APIRouter(tags=["monitors"])
+router = APIRouter(tags=["monitors"], dependencies=CLOSED)
 THRESHOLDS_LIMIT = 2**20
 #: What routes say whose body is the JSON file as it is.
 THRESHOLDS = {

@@ -3,6 +3,7 @@
 The same chart stands in the page, in a notebook, in a mail and in a report.
 """
 
+from tidegauge.charts import _lean  # noqa: F401 - before Altair is loaded
 from tidegauge.charts.about import About, about
 from tidegauge.charts.alerts import of_alert
 from tidegauge.charts.answers import Answers, confusion, newest, predictions

@@ -18,7 +18,7 @@ from tidegauge.services.bundle import Services
 from tidegauge.ui.pages import monitors
 from tidegauge.ui.report import to_html
 from tidegauge.ui.report_pdf import to_pdf
-from tidegauge.web.access import Caller, Everything
+from tidegauge.web.access import CLOSED, Caller, Everything
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -39,7 +39,7 @@ class Format(StrEnum):
 
 _TYPES = {Format.HTML: "text/html", Format.PDF: "application/pdf", Format.JSON: "application/json"}
 
-router = APIRouter(prefix="/api/v1/monitors", tags=["monitors"])
+router = APIRouter(prefix="/api/v1/monitors", tags=["monitors"], dependencies=CLOSED)
 
 
 @router.get(

@@ -46,6 +46,10 @@ def signed_in(connection: HTTPConnection) -> Principal:
     return replace(caller, reading=connection.scope.get("method") in _READING)
 
 
+#: Of routers that are for those who are signed in.
+CLOSED = [Depends(signed_in)]
+
+
 def changing(caller: Annotated[Principal, Depends(signed_in)]) -> Principal:
     """Recognise who opens the form of a change, which needs as much as the change."""
     return replace(caller, reading=False)

@@ -47,6 +47,7 @@ from tidegauge.ui.pages import (
 from tidegauge.ui.site import HERE, told, use_version
 from tidegauge.ui.static_files import VersionedFiles, version_of
 from tidegauge.web.credentials import PROGRAMS
+from tidegauge.web.routing import add_routes
 
 _Handler = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -64,7 +65,7 @@ def install(app: FastAPI) -> None:
     app.mount("/static", VersionedFiles(directory=HERE / "static"), name="static")
     use_version(version_of(HERE / "static"))
     for kind in RepositoryKind:
-        app.include_router(repositories.build_router(kind))
+        add_routes(app, repositories.build_router(kind))
     for module in (
         sign_in,
         live,
@@ -99,4 +100,4 @@ def install(app: FastAPI) -> None:
         example,
         playground,
     ):
-        app.include_router(module.router)
+        add_routes(app, module.router)
