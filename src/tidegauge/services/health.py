@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,10 +22,9 @@ from tidegauge.domain.monitor_config import HealthConfig
 from tidegauge.domain.observation import HealthSample
 from tidegauge.domain.status import Status
 from tidegauge.services.pruning import Pruning
+from tidegauge.services.rounds import Rounds
 from tidegauge.stats.usage import summarise
 from tidegauge.storage.database import Database
-
-_log = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = 2.0
 _LOOKS_AT_ONCE = 8  # so that processes that hang delay the others little
@@ -51,17 +48,15 @@ class Health:
         self._memory_limit = memory_limit or available_memory()
         self._pruning = Pruning(database, database.health_samples, "at", now)
         self._looked_at: dict[str, datetime] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="health", daemon=True)
+        failure = "looking at the served processes failed for a moment"
+        self._rounds = Rounds("health", seconds, self.look_in_turn, failure)
         self._http = httpx.Client(timeout=_TIMEOUT_SECONDS, trust_env=False)
 
     def start(self) -> None:
-        self._thread.start()
+        self._rounds.start()
 
     def close(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._rounds.close()
         self._http.close()
 
     def look(self) -> None:
@@ -125,14 +120,6 @@ class Health:
             Metric(name, MetricType.HEALTH, found.value, found.n, Status.UNKNOWN)
             for name, found in usage.metrics.items()
         )
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._seconds):
-            try:
-                self.look_in_turn()
-            except Exception:
-                # A database that is away for a moment must not end the looking.
-                _log.exception("looking at the served processes failed for a moment")
 
     def _sample(self, deployment: Deployment) -> HealthSample:
         # The port of a process that has ended may be another's by now.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Lock
 
 import httpx
 
@@ -31,6 +31,7 @@ from tidegauge.links.processes import Process, free_port, tail
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.deaths import Deaths
 from tidegauge.services.people import People
+from tidegauge.services.rounds import Rounds
 from tidegauge.storage.database import Database
 from tidegauge.storage.rows import Page, Query
 
@@ -80,9 +81,8 @@ class Ides:
         self._running: dict[str, _Running] = {}
         self._deaths = Deaths()
         self._lock = Lock()
-        self._wake = Event()
-        self._closing = False
-        self._thread = Thread(target=self._watch, name="ides", daemon=True)
+        failure = "the supervision of IDEs failed for a moment"
+        self._rounds = Rounds("ides", _POLL_SECONDS, self._look_at_all, failure, at_once=True)
         self._http = httpx.Client(timeout=2.0, trust_env=False)
 
     def start(self) -> None:
@@ -92,16 +92,13 @@ class Ides:
         wanted = {"wanted": IdeState.RUNNING}
         self._database.ides.update_where({"wanted": IdeState.STOPPED}, state=IdeState.STOPPED)
         self._database.ides.update_where(wanted, state=IdeState.STARTING, message="")
-        self._thread.start()
+        self._rounds.start()
 
     def close(self) -> None:
         """End every JupyterLab; the next start runs those that are wanted again."""
-        if self._closing:
+        if self._rounds.is_closing:
             return
-        self._closing = True
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._rounds.close()
         with self._lock:
             for running in self._running.values():
                 running.process.terminate()
@@ -158,7 +155,7 @@ class Ides:
                 until=_end_of(caller),
             )
         )
-        self._wake.set()
+        self._rounds.kick()
         return ide
 
     def page(self, caller: Principal, query: Query) -> Page[Ide]:
@@ -192,7 +189,7 @@ class Ides:
                 used_at=None,
                 until=_end_of(caller),
             )
-            self._wake.set()
+            self._rounds.kick()
         return self._database.ides.get(ide.id)
 
     def halt(self, ide: Ide, by: Principal) -> Ide:
@@ -245,17 +242,10 @@ class Ides:
         if sentence := self.missing():
             raise UnavailableError(sentence)
 
-    def _watch(self) -> None:
-        while not self._closing:
-            try:
-                with self._lock:  # also around the query: what was stopped meanwhile must not start
-                    for ide in self._database.ides.where():
-                        self._look(ide)
-            except Exception:
-                # A database that is away for a moment must not end the supervision.
-                _log.exception("the supervision of IDEs failed for a moment")
-            self._wake.wait(_POLL_SECONDS)
-            self._wake.clear()
+    def _look_at_all(self) -> None:
+        with self._lock:  # also around the query: what was stopped meanwhile must not start
+            for ide in self._database.ides.where():
+                self._look(ide)
 
     def _look(self, ide: Ide) -> None:
         running = self._running.get(ide.id)
@@ -263,7 +253,7 @@ class Ides:
         if running and (running.owner != ide.owner or ide.wanted is not IdeState.RUNNING):
             self._end(ide.id)
             running = None
-        if ide.wanted is not IdeState.RUNNING or owner is None or self._closing:
+        if ide.wanted is not IdeState.RUNNING or owner is None or self._rounds.is_closing:
             return
         if owner.disabled_at:
             self._rest(ide, f"{ide.owner} is disabled; it starts again when {ide.owner} is enabled.")

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
 
 from tidegauge.domain.pipeline import PipelineBackend, PipelineRequest, PipelineRun, PipelineState
 from tidegauge.errors import FieldError, InvalidInputError, NotFoundError, TidegaugeError
 from tidegauge.links.addresses import split
 from tidegauge.links.kubeflow import Compiled, Kubeflow
 from tidegauge.services.gates import Gates
+from tidegauge.services.rounds import Rounds
 from tidegauge.storage.database import Database
-
-_log = logging.getLogger(__name__)
 
 _MIRROR_SECONDS = 5.0
 _KUBERNETES_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
@@ -38,17 +35,15 @@ class KubeflowRuns:
         self._log_file = log_file
         self._end = end
         self._known: dict[str, tuple[str, ...]] = {}  # steps of runs that this process has sent
-        self._stop = Event()
-        self._thread = Thread(target=self._mirror_all, name="kubeflow", daemon=True)
+        failure = "runs on Kubeflow could not be looked at for a moment"
+        self._rounds = Rounds("kubeflow", _MIRROR_SECONDS, self.mirror, failure)
 
     def start(self) -> None:
-        self._thread.start()
+        self._rounds.start()
 
     def close(self) -> None:
         """Let the look that is under way end; the runs go on."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._rounds.close()
 
     def submit(self, run: PipelineRun, compiled: Compiled) -> None:
         """Send a compiled pipeline; the mirror follows it from then on."""
@@ -65,20 +60,11 @@ class KubeflowRuns:
         with self._kubeflow(run) as kubeflow:
             kubeflow.terminate(run.remote_id)
 
-    def _mirror_all(self) -> None:
-        """Copy how runs on Kubeflow are, again and again."""
-        while not self._stop.wait(_MIRROR_SECONDS):
-            try:
-                self.mirror()
-            except Exception:
-                # A database that is away for a moment must not end the mirror.
-                _log.exception("runs on Kubeflow could not be looked at for a moment")
-
     def mirror(self) -> None:
         """Copy how runs on Kubeflow are, once; one whose Kubeflow is away says so, and is looked at again."""
         rows = self._database.pipeline_runs
         for run in rows.where(state=PipelineState.RUNNING, backend=PipelineBackend.KUBEFLOW):
-            if not run.remote_id or self._stop.is_set():
+            if not run.remote_id or self._rounds.is_closing:
                 continue
             try:
                 self._mirror(run)

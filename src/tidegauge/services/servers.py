@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
-from threading import Event, Thread
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,11 +16,10 @@ from tidegauge.errors import ConflictError, TidegaugeError
 from tidegauge.links import servers
 from tidegauge.services.deployments import Deployments
 from tidegauge.services.gates import Gates
+from tidegauge.services.rounds import Rounds
 from tidegauge.storage.database import Database
 from tidegauge.storage.leases import Leases
 from tidegauge.storage.objects import ObjectStore
-
-_log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 5.0
 _CLAIM = timedelta(seconds=30)  # one process looks at all, of several that share a store
@@ -46,17 +43,15 @@ class Servers:
         self._deployments = deployments
         self._gates = gates
         self._now = now
-        self._stop = Event()
-        self._thread = Thread(target=self._watch, name="servers", daemon=True)
+        failure = "servers could not be looked at for a moment"
+        self._rounds = Rounds("servers", _POLL_SECONDS, self.look_in_turn, failure)
 
     def start(self) -> None:
-        self._thread.start()
+        self._rounds.start()
 
     def close(self) -> None:
         """Let the looks that are under way end."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._rounds.close()
 
     def look_up(self, owner: str, url: str, model: str = "") -> ServedModel:
         """Return what is served at a URL, and keep nothing; see ``links.servers.look`` for the errors."""
@@ -112,7 +107,7 @@ class Servers:
         if not due or self._leases.take(_PLACE, now, now + _CLAIM):
             return
         with ThreadPoolExecutor(_LOOKS_AT_ONCE, "server-look") as pool:
-            list(pool.map(lambda one: None if self._stop.is_set() else self._look(one), due))
+            list(pool.map(lambda one: None if self._rounds.is_closing else self._look(one), due))
 
     def _look(self, deployment: Deployment) -> None:
         """Look once and keep what was found, unless the URL is another one by now."""
@@ -131,14 +126,6 @@ class Servers:
         # What a person gave stays as it was given, whatever the server would make of it.
         found = replace(found, predict_url=url)
         self._database.deployments.update(deployment.id, {"predict_url": url}, served=found)
-
-    def _watch(self) -> None:
-        while not self._stop.wait(_POLL_SECONDS):
-            try:
-                self.look_in_turn()
-            except Exception:
-                # A database or a store that is away for a moment must not end the watch.
-                _log.exception("servers could not be looked at for a moment")
 
 
 def _named(url: str) -> str:

@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Lock
 
 import httpx
 
@@ -21,6 +21,7 @@ from tidegauge.links.processes import Process, free_port, tail
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.deaths import Deaths
 from tidegauge.services.people import LOG_TOKEN, People
+from tidegauge.services.rounds import Rounds
 from tidegauge.services.traffic import Traffic
 from tidegauge.storage.database import Database
 
@@ -73,9 +74,8 @@ class Supervisor:
         self._deaths = Deaths()
         self._listened = -_LISTEN_SECONDS
         self._lock = Lock()
-        self._wake = Event()
-        self._closing = False
-        self._thread = Thread(target=self._watch, name="supervisor", daemon=True)
+        failure = "supervision failed for a moment"
+        self._rounds = Rounds("supervisor", _POLL_SECONDS, self._look_around, failure, at_once=True)
         self._http = httpx.Client(timeout=2.0, trust_env=False)
 
     def start(self) -> None:
@@ -85,16 +85,13 @@ class Supervisor:
         else:
             wanted = {"origin": Origin.LOCAL, "wanted": DeploymentState.RUNNING}
             rows.update_where(wanted, state=DeploymentState.STOPPED, message=RESTING, port=0)
-        self._thread.start()
+        self._rounds.start()
 
     def close(self) -> None:
         """Stop every model server; each hands its last events to the collector first."""
-        if self._closing:
+        if self._rounds.is_closing:
             return
-        self._closing = True
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._rounds.close()
         with self._lock:
             for served in self._served.values():
                 served.process.terminate()
@@ -105,7 +102,7 @@ class Supervisor:
 
     def kick(self) -> None:
         """Look at once instead of at the next poll."""
-        self._wake.set()
+        self._rounds.kick()
 
     def restart(self, deployment_id: str) -> None:
         """End the process; if one is wanted, the next look starts it afresh."""
@@ -132,17 +129,10 @@ class Supervisor:
             served.process.stop()
         self._people.revoke_ingest(deployment_id, name=LOG_TOKEN)
 
-    def _watch(self) -> None:
-        while not self._closing:
-            try:
-                if self._serves:
-                    self._look_at_all()
-                self._listen()
-            except Exception:
-                # A database that is away for a moment must not end the supervision.
-                _log.exception("supervision failed for a moment")
-            self._wake.wait(_POLL_SECONDS)
-            self._wake.clear()
+    def _look_around(self) -> None:
+        if self._serves:
+            self._look_at_all()
+        self._listen()
 
     def _look_at_all(self) -> None:
         with self._lock:  # also around the query: what was deleted meanwhile must not start

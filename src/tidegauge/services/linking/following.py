@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from tidegauge.services.linking.importing import Importing, mark_of
 from tidegauge.services.noting import Noting
 from tidegauge.services.privacy.erasing import Erasures
 from tidegauge.services.privacy.tombstones import Tombstones
+from tidegauge.services.rounds import Rounds
 from tidegauge.storage.database import Database
 from tidegauge.storage.leases import Leases
 from tidegauge.storage.log import InferenceLog
@@ -85,24 +85,20 @@ class Following:
         self._tombstones = Tombstones(database)
         self._pauses: dict[str, _Pause] = {}
         self._labels: dict[str, dict[str, LabelFileInfo]] = {}  # of each deployment, as they came last
-        self._stop = threading.Event()
-        self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="following", daemon=True)
+        failure = "The links could not be followed for a moment"
+        self._rounds = Rounds("following", seconds, self.look, failure, at_once=True)
 
     def start(self) -> None:
-        self._thread.start()
+        self._rounds.start()
 
     def close(self) -> None:
         """Let it finish the file that it is at."""
-        self._stop.set()
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._rounds.close()
 
     def kick(self) -> None:
         """Look at once."""
         self._pauses.clear()
-        self._wake.set()
+        self._rounds.kick()
 
     def look(self) -> None:
         """Follow every deployment whose link is not away, and look at the other links now and then."""
@@ -124,7 +120,7 @@ class Following:
         try:
             with self._clusters.open(link) as remote:
                 for one in followed:
-                    if self._stop.is_set():
+                    if self._rounds.is_closing:
                         return
                     self._follow_alone(remote, link, one)
         except RefusedTokenError as error:
@@ -206,7 +202,7 @@ class Following:
 
     def _tell(self, deployment_id: str, text: str) -> None:
         self._database.imports.update(deployment_id, None, message=text)
-        if self._stop.is_set():
+        if self._rounds.is_closing:
             raise UnavailableError("The server ends; what is missing is brought when it is back.")
 
     def _gone(self, link: ClusterLink, deployment: Deployment) -> None:
@@ -282,7 +278,7 @@ class Following:
             before, asked_at = position, self._now()
             for file in remote.log(followed.id, position):
                 position = self._take(followed.id, position, file)
-                if self._stop.is_set():
+                if self._rounds.is_closing:
                     return known_until
         return asked_at
 
@@ -304,15 +300,6 @@ class Following:
                 raise NotFoundError(f"The deployment {deployment_id} was deleted.")
             raise UnavailableError("Another process follows this deployment.")
         return file.number
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self.look()
-            except Exception:
-                _log.exception("The links could not be followed for a moment")
-            self._wake.wait(self._seconds)
-            self._wake.clear()
 
 
 def _checked(name: str) -> str:
