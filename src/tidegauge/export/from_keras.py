@@ -12,7 +12,7 @@ import numpy as np
 from tidegauge.errors import InvalidInputError
 from tidegauge.export.folder import Described, write
 from tidegauge.export.graph import as_shares, keep_output
-from tidegauge.export.needs import need
+from tidegauge.export.needs import converting, need
 from tidegauge.export.rows import columns_of, shares, tensor_of, texts
 
 _WHY = "Exporting a model of Keras"
@@ -54,18 +54,13 @@ def from_keras(
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise InvalidInputError.of(
             "model",
-            f"The model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; one of each "
-            f"can be exported "
-            "so. Export it with model.export(FILE, format='onnx'), then tidegauge.export.from_onnx.",
+            f"The model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; one of each can be "
+            "exported so. Export it with model.export(FILE, format='onnx'), then tidegauge.export.from_onnx.",
         )
     with tempfile.TemporaryDirectory() as scratch:
         file = str(Path(scratch, "model.onnx"))
-        try:
+        with converting(type(model).__name__):
             model.export(file, format="onnx", verbose=False)
-        except Exception as error:
-            raise InvalidInputError.of(
-                "model", f"{type(model).__name__} cannot be exported: {' '.join(str(error).split())[:300]}"
-            ) from error
         made = onnx.load(file)
     keep_output(made, made.graph.output[0].name, "output_1")  # the exporter calls it Identity:0
     scores = np.asarray(model.predict(rows, batch_size=32, verbose=0), np.float64)

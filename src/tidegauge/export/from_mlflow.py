@@ -18,7 +18,7 @@ from tidegauge.export.from_onnx import from_onnx
 from tidegauge.export.from_sklearn import from_sklearn
 from tidegauge.export.from_torch import from_torch
 from tidegauge.export.from_xgboost import from_xgboost
-from tidegauge.export.needs import need
+from tidegauge.export.needs import in_a_line, need
 
 _WHY = "Reading a model of MLflow"
 _CALLS = {
@@ -110,9 +110,7 @@ def _fetched(uri: str, scratch: str) -> Path:
     try:
         return Path(artifacts.download_artifacts(artifact_uri=uri, dst_path=scratch))
     except Exception as error:
-        raise UnavailableError(
-            f"MLflow does not give {uri!r}: {' '.join(str(error).split())[:300]}"
-        ) from error
+        raise UnavailableError(f"MLflow does not give {uri!r}: {in_a_line(error)}") from error
 
 
 def _read(place: Path) -> Mapping[str, Any]:

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tidegauge.errors import InvalidInputError
 from tidegauge.export.folder import Described, write
 from tidegauge.export.graph import keep_output
-from tidegauge.export.needs import need
+from tidegauge.export.needs import converting, need
 from tidegauge.export.rows import Array, columns_of, inputs_of, is_mixed, tensor_of, texts
 
 INPUT = "x"  # of a model that takes one tensor
@@ -60,12 +59,8 @@ def from_sklearn(
     inputs = inputs_of(held_out) if mixed else {INPUT: tensor_of(held_out)}
     initial = [(key, _type(types, array)) for key, array in inputs.items()]
     options = {"zipmap": False} if scored else None
-    try:
+    with converting(type(model).__name__):
         made = skl2onnx.convert_sklearn(model, initial_types=initial, options=options, target_opset=_OPSETS)
-    except Exception as error:
-        raise InvalidInputError.of(
-            "model", f"{type(model).__name__} cannot be exported: {' '.join(str(error).split())[:300]}"
-        ) from error
     outputs = [output.name for output in made.graph.output]
     keep_output(made, outputs[1] if scored else outputs[0], SCORES if scored else "prediction")
     described = Described(

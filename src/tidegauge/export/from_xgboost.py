@@ -14,7 +14,7 @@ from tidegauge.errors import InvalidInputError
 from tidegauge.export.folder import Described, write
 from tidegauge.export.from_sklearn import INPUT, SCORES
 from tidegauge.export.graph import keep_output
-from tidegauge.export.needs import need
+from tidegauge.export.needs import converting, need
 from tidegauge.export.rows import Array, columns_of, tensor_of, texts
 
 _WHY = "Exporting a model of XGBoost"
@@ -58,14 +58,10 @@ def from_xgboost(
     own = _own_classes(model, booster)
     rows = tensor_of(held_out)
     with _unnamed(booster) as names:
-        try:
+        with converting("This model of XGBoost"):
             made = onnxmltools.convert_xgboost(
                 model, initial_types=[(INPUT, types.FloatTensorType([None, rows.shape[1]]))]
             )
-        except Exception as error:
-            raise InvalidInputError.of(
-                "model", f"This model of XGBoost cannot be exported: {' '.join(str(error).split())[:300]}"
-            ) from error
         answered = booster.inplace_predict(rows)
     outputs = [output.name for output in made.graph.output]
     keep_output(made, outputs[-1], SCORES if own else "prediction")

@@ -273,6 +273,17 @@ class Catalogue:
             )
         content.export(self.manifest(repository, version), self.blobs, folder)
 
+    def lay_out(self, kind: RepositoryKind, owner: str, name_or_id: str, number: int, folder: Path) -> None:
+        """Write a version into ``folder``, whole or not at all; a folder that is there stays as it is."""
+        if folder.exists():
+            return
+        scratch = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        repository = self.get(kind, owner, name_or_id)
+        self.export(repository, self.version(repository, number), scratch)
+        scratch.rename(folder)
+
     @staticmethod
     def _manifest_path(repository: Repository, version: Version) -> str:
         return f"{repository.kind.plural}/{repository.id}/{version.label}/manifest.json"

@@ -273,7 +273,9 @@ class Ides:
         folder = self._folder(ide.id)
         try:
             self._check_installed()
-            self._unfold(ide, folder / "files" / "workspace" / ide.code)
+            # Once: what its owner does there stays.
+            place = folder / "files" / "workspace" / ide.code
+            self._catalogue.lay_out(RepositoryKind.CODE, ide.owner, ide.code, ide.code_version, place)
         except (TidegaugeError, OSError) as error:
             self._postpone(ide, f"It could not be started: {error}")
             return
@@ -284,17 +286,6 @@ class Ides:
         process = jupyter.start(ide, folder, door, self._log_file(ide.id), environment)
         self._running[ide.id] = _Running(process, door, ide.owner, time.monotonic())
         self._note(ide, IdeState.STARTING)
-
-    def _unfold(self, ide: Ide, folder: Path) -> None:
-        """Check the Code out, once: what its owner does there stays."""
-        if folder.exists():
-            return
-        scratch = folder.with_name(f".{folder.name}.part")
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        code = self._catalogue.get(RepositoryKind.CODE, ide.owner, ide.code)
-        self._catalogue.export(code, self._catalogue.version(code, ide.code_version), scratch)
-        scratch.rename(folder)
 
     def _ask(self, ide: Ide, running: _Running) -> None:
         """Ask whether it answers and is used, and stop it where it was not for too long."""

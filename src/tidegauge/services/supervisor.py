@@ -166,8 +166,10 @@ class Supervisor:
             self._greet(deployment, served)
 
     def _launch(self, deployment: Deployment) -> None:
+        folder = self._folder(deployment.id) / f"v{deployment.model_version}"
+        model, number = deployment.model_id, deployment.model_version
         try:
-            folder = self._unfold(deployment)
+            self._catalogue.lay_out(RepositoryKind.MODEL, deployment.owner, model, number, folder)
         except (TidegaugeError, OSError) as error:
             self._postpone(deployment, f"The model could not be laid out: {error}")
             return
@@ -216,21 +218,6 @@ class Supervisor:
             self._database.deployments.update(
                 deployment.id, {"wanted": deployment.wanted}, state=state, **changes
             )
-
-    def _unfold(self, deployment: Deployment) -> Path:
-        """Lay the model version out as a folder, once."""
-        folder = self._folder(deployment.id) / f"v{deployment.model_version}"
-        if folder.exists():
-            return folder
-        repository = self._catalogue.get(RepositoryKind.MODEL, deployment.owner, deployment.model_id)
-        scratch = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        self._catalogue.export(
-            repository, self._catalogue.version(repository, deployment.model_version), scratch
-        )
-        scratch.rename(folder)
-        return folder
 
     def _log_token(self, deployment: Deployment) -> str:
         self._people.revoke_ingest(deployment.id, name=LOG_TOKEN)
