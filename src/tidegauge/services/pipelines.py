@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import shutil
 import time
@@ -44,13 +43,9 @@ from tidegauge.steps import RUN_VARIABLE
 from tidegauge.storage.database import Database
 from tidegauge.storage.rows import Page, Query
 
-_log = logging.getLogger(__name__)
-
 _POLL_SECONDS = 0.5
-_MIRROR_SECONDS = 5.0
 _COMPILE_SECONDS = 300.0
 _SECRET_NAME = "tidegauge"  # noqa: S105 - a name, no secret
-_KUBERNETES_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _PARAMETER = re.compile(r"[a-z][a-z0-9_]*")
 _TOKEN = "pipeline run"  # noqa: S105 - how the token of a run is named
 _ENDED = "The server ended during this run; start it again."

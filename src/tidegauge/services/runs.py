@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from tidegauge.domain.identity import new_id
-from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import (
     Cause,
     DueWindow,
@@ -44,7 +43,6 @@ _LOOKED_FOR = 10.0  # seconds that who posts labels waits for their events to be
 _PROBLEMS_LISTED = 20
 _HOUR = timedelta(hours=1)
 _RUNNABLE = (MonitorState.READY, MonitorState.ACTIVE)
-_PARTS = (MetricType.HEALTH, MetricType.DRIFT, MetricType.PERFORMANCE)
 
 
 class Runs:
