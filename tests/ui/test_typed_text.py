@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Dialog, Locator, Page, expect
+from playwright.sync_api import Dialog, Locator, Page, Route, expect
 
 from parts import running_server
 from parts_pages import add_monitor
@@ -159,3 +159,20 @@ def test_a_list_that_follows_what_happens_takes_no_focus_from_a_dialog(desk: Des
     expect(desk.sheet.get_by_label("Branch")).to_be_focused()
     desk.page.keyboard.press("Escape")
     assert desk.asked == ["Close this and lose what you typed?"]
+
+
+def test_a_dialog_opens_while_the_list_behind_it_is_fetched_again(desk: Desk) -> None:
+    """And however often its link is pressed: in its place, not as a page of its own."""
+    held: list[Route] = []
+    desk.page.goto(f"{desk.client.url}/code")
+    desk.page.wait_for_timeout(1000)  # until what the list follows is known
+    desk.page.route("**/code", lambda route: held.append(route))
+    with desk.page.expect_request("**/code"):
+        desk.client.code.create("another")
+    desk.page.locator("main").get_by_role("link", name="Code").first.dblclick()
+    expect(desk.sheet.get_by_label("Name")).to_be_focused()
+    desk.sheet.get_by_label("Name").fill("typed")
+    for route in held:
+        route.continue_()
+    expect(desk.page.locator("main")).to_contain_text("another")
+    expect(desk.sheet.get_by_label("Name")).to_have_value("typed")

@@ -4,10 +4,14 @@
 (() => {
   const dialog = document.getElementById("dialog");
 
+  let opened = 0;
   async function openSheet(path) {
     if (document.querySelector("main #sheet")) return location.assign(path); // one is a page already
+    const mine = ++opened;
     if (!dialog.open) dialog.innerHTML = '<div id="sheet"></div>';
-    await htmx.ajax("GET", path, { target: "#sheet", select: "#sheet", swap: "outerHTML" });
+    // Requests of one source wait for each other: a list that is fetched again must not hold the dialog up.
+    await htmx.ajax("GET", path, { source: dialog, target: "#sheet", select: "#sheet", swap: "outerHTML" });
+    if (mine !== opened) return; // pressed again since
     if (!document.getElementById("sheet")?.childElementCount) return location.assign(path); // a page, no dialog
     if (!dialog.open) dialog.showModal();
     const wrong = dialog.querySelector("[aria-invalid]");
