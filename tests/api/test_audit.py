@@ -77,7 +77,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 def test_every_route_that_changes_something_is_written_down_by_itself(house: House) -> None:
-    """Of a new route, too: its address alone decides; what is passed on to models, IDEs and the log is left out."""
+    """Of a new route, too: its address alone decides; what goes to models, IDEs and the log is left out."""
     written = left_out = 0
     for route in routes_of(house.client.app):  # type: ignore[arg-type]
         for method in sorted(set(route.methods) - {"GET", "HEAD"}):

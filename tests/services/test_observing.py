@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -318,6 +318,34 @@ def test_small_files_of_an_hour_that_is_over_become_one(part: Part) -> None:
     assert after.images is not None
     assert before.images is not None
     np.testing.assert_array_equal(after.images.reduced, before.images.reduced)
+
+
+def test_readers_find_what_is_joined_while_they_read(part: Part) -> None:
+    for number in range(6):
+        part.write(f"s{number}", *pair(f"e{number}", NOW - 3 * HOUR + number * MINUTE))
+        part.advance()
+    files = ObservationStore(part.database, part.store)
+    looks: list[Callable[[], Any]] = [
+        lambda: list(files.window("d1", EXTRACTION.id, NOW - 4 * HOUR, NOW).event_id),
+        lambda: sorted(id_ for _, id_ in files.keys("d1", EXTRACTION.id, NOW - 4 * HOUR, NOW)),
+        lambda: sorted(files.answered("d1", EXTRACTION.id, {f"e{k}" for k in range(6)})),
+        lambda: files.last_before("d1", EXTRACTION.id, NOW - 3 * HOUR + 90 * timedelta(seconds=1)),
+    ]
+    expected = [f"e{k}" for k in range(6)]
+    for number, look in enumerate(looks):
+        name, before = f"again{number}", part.database.observation_files.where()
+
+        def joined(path: str, opened: Any = part.store.open, before: Any = before, name: str = name) -> Any:
+            part.store.open = opened  # type: ignore[method-assign]
+            whole = part.files.join(before, name)
+            part.observing._exchange(before, whole)
+            part.files.delete(before)
+            return opened(path)
+
+        part.store.open = joined  # type: ignore[method-assign]
+        found = look()
+        assert found == expected if number < 3 else found == NOW - 3 * HOUR + MINUTE
+        assert part.store.open is not joined
 
 
 def test_batches_that_evidence_may_still_need_are_left_alone(part: Part) -> None:

@@ -164,9 +164,13 @@ def test_a_list_that_follows_what_happens_takes_no_focus_from_a_dialog(desk: Des
 def test_a_dialog_opens_while_the_list_behind_it_is_fetched_again(desk: Desk) -> None:
     """And however often its link is pressed: in its place, not as a page of its own."""
     held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
     desk.page.goto(f"{desk.client.url}/code")
     desk.page.wait_for_timeout(1000)  # until what the list follows is known
-    desk.page.route("**/code", lambda route: held.append(route))
+    desk.page.route("**/code", hold)
     with desk.page.expect_request("**/code"):
         desk.client.code.create("another")
     desk.page.locator("main").get_by_role("link", name="Code").first.dblclick()

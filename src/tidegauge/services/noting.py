@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from tidegauge.domain.observation import LogFile
-from tidegauge.errors import ConflictError, NotFoundError
+from tidegauge.errors import ConflictError
 from tidegauge.services.repeats import Key, key_of
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
+from tidegauge.storage.objects import GONE
 
 _TRIES = 20
 _AT_ONCE = 500  # rows that are looked up at a time
@@ -59,7 +60,7 @@ class Noting:
         """Return the keys of a file of the log, wherever its events are by now."""
         try:
             return log.keys(path)
-        except (NotFoundError, FileNotFoundError):  # when it is opened, and when more of it is read
+        except GONE:
             file = self._database.log_files.find(id=path)
             return self._keys(log, file.merged_into) if file and file.merged_into else []
 

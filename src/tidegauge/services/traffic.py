@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from tidegauge.domain.events import SERVED_TYPE
 from tidegauge.domain.observation import LogFile
-from tidegauge.errors import NotFoundError
 from tidegauge.storage.database import Database
 from tidegauge.storage.log import InferenceLog
+from tidegauge.storage.objects import GONE
 
 #: Of a server not ours nobody knows more after so long without an event.
 QUIET = timedelta(hours=1)
@@ -60,7 +60,7 @@ class Traffic:
         """Return the keys of the events of a file, wherever they are by now; none where they are deleted."""
         try:
             return self._log.keys(file.id, file.merged_into)
-        except (NotFoundError, FileNotFoundError):  # when it is opened, and when more of it is read
+        except GONE:
             now = self._files.find(id=file.id)
             return self._keys(now) if now and now.merged_into != file.merged_into else []
 

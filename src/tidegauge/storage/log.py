@@ -31,7 +31,7 @@ from tidegauge.storage.log_file import (
     to_records,
     to_table,
 )
-from tidegauge.storage.objects import ObjectInfo, ObjectStore
+from tidegauge.storage.objects import GONE, ObjectInfo, ObjectStore
 from tidegauge.storage.segments import Record
 
 T = TypeVar("T")
@@ -40,7 +40,6 @@ _HOUR = re.compile(r"date=(\d{4}-\d{2}-\d{2})/hour=(\d{2})$")
 _SUFFIX = ".parquet"
 _MERGED = ".merged.parquet"
 _TIME_INDEX = SCHEMA.get_field_index("time")
-_GONE = (NotFoundError, FileNotFoundError)  # when a file is opened, and when more of it is read
 _TRIES = 20  # at a file that others change or merge meanwhile
 
 
@@ -245,7 +244,7 @@ class InferenceLog:
         for left in reversed(range(_TRIES)):
             try:
                 yield from self._rows(deployment_id, start, end)
-            except _GONE:
+            except GONE:
                 if not left:
                     raise
             else:
@@ -378,7 +377,7 @@ def _settled(read: Callable[[], T]) -> T:
     for _ in range(_TRIES - 1):
         try:
             return read()
-        except _GONE:
+        except GONE:
             continue
     return read()
 

@@ -36,6 +36,9 @@ _STAGED = ".staged"
 _LOCK = ".lock"  # held while an object of a folder gets its name, or loses it
 _STAGED_SECONDS = 24 * 3600
 
+#: What says that an object is gone: when it is opened, and when more of it is read.
+GONE = (NotFoundError, FileNotFoundError)
+
 
 @dataclass(frozen=True)
 class ObjectInfo:

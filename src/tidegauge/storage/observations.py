@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from tidegauge.domain.identity import chance_of
 from tidegauge.domain.observation import ObservationFile
 from tidegauge.stats.images import ATTRIBUTES, ImageFeatures, ObservedImages
 from tidegauge.storage.database import Database
-from tidegauge.storage.objects import ObjectStore
+from tidegauge.storage.objects import GONE, ObjectStore
 
 Ints = npt.NDArray[np.int64]
 Texts = npt.NDArray[np.object_]
@@ -34,6 +34,25 @@ _COLUMN = "column_"  # before the names of a table's columns: they are any
 _KEPT = 16  # small files in memory
 _NO_LATENCY = -1
 _FAILED = 400  # status of an answer, and above
+_TRIES = 5
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _again(look: Callable[P, R]) -> Callable[P, R]:
+    """Look again where a file that counted has been joined with others, or lost an event, meanwhile."""
+
+    @wraps(look)
+    def looking(*args: P.args, **kwargs: P.kwargs) -> R:
+        for _ in range(_TRIES - 1):
+            try:
+                return look(*args, **kwargs)
+            except GONE:
+                continue
+        return look(*args, **kwargs)
+
+    return looking
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +175,7 @@ class ObservationStore:
         sequences = int(batch.sequence.min()), int(batch.sequence.max())
         return ObservationFile(path, deployment_id, extractor, first, last, *sequences, len(batch))
 
+    @_again
     def window(self, deployment_id: str, extractor: str, start: datetime, end: datetime) -> Observations:
         """Return the observations with start <= time < end, in order of time."""
         files = self._files.overlapping(
@@ -168,6 +188,7 @@ class ObservationStore:
         joined = Observations.concatenate(found)
         return _in_order(joined)
 
+    @_again
     def last_before(self, deployment_id: str, extractor: str, end: datetime) -> datetime | None:
         """Return the time of the last observation before ``end``; None where there is none."""
         of = {"deployment_id": deployment_id, "extractor": extractor}
@@ -197,6 +218,7 @@ class ObservationStore:
             for number in np.unique(whole.sequence[whole.sequence > sequence]):
                 yield whole.take(np.flatnonzero(whole.sequence == number))
 
+    @_again
     def keys(self, deployment_id: str, extractor: str, start: datetime, end: datetime) -> set[Key]:
         """Return the keys of the events from start to end, both included; of old files without a source."""
         after = end + timedelta(microseconds=1)
@@ -210,6 +232,7 @@ class ObservationStore:
         found = self.answered(deployment_id, extractor, event_ids)
         return {id_: time for id_, (time, _) in found.items()}
 
+    @_again
     def answered(
         self, deployment_id: str, extractor: str, event_ids: set[str]
     ) -> dict[str, tuple[datetime, int]]:
