@@ -61,6 +61,7 @@ class Settings:
     workers: int = 2  # threads that look at windows; 0: `tidegauge worker` does
     secrets_key: str = ""  # file with the key that seals secrets; empty: in the home folder
     allow_private_urls: bool = False  # of those who are not operators
+    private_metrics: bool = False  # /metrics for operators alone
     kubernetes: str = ""  # in-cluster, or a kubeconfig file, to put deployments on KServe; empty: none
     kubernetes_namespaces: str = "default"  # with commas: in which InferenceServices may be made
     kserve_service_account: str = ""  # whose secrets open the bucket for KServe

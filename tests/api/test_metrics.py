@@ -31,9 +31,11 @@ from parts_prometheus import (
 from tidegauge.api.metrics import FAMILIES
 from tidegauge.app import build_services, create_app
 from tidegauge.domain.deployment import DeploymentState, Origin
+from tidegauge.domain.identity import new_id
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import Metric, Monitor, MonitorState, SegmentResult
 from tidegauge.domain.status import Status
+from tidegauge.domain.users import Role, Scope, User
 from tidegauge.services.bundle import Services
 from tidegauge.settings import load_settings
 
@@ -279,6 +281,32 @@ def test_promtool_finds_nothing_to_blame(lite: Services) -> None:
     assert b"-inf\n" in text
     found = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
     assert (found.returncode, found.stdout + found.stderr) == (0, b"")
+
+
+def test_a_page_for_operators_alone(tmp_path: Path) -> None:
+    """Prometheus shows a token of an operator's, which may be one that only reads."""
+    settings = load_settings(tmp_path / "home", {"port": 1, "private_metrics": True}, {})
+    services = build_services(settings)
+    people = services.people
+    people.first_start()
+    ada = services.database.users.add(User(new_id(), "ada", Role.USER, datetime.now(UTC)))
+    with TestClient(create_app(services)) as client:
+        tokens = {
+            "reader": people.issue(people.owner("operator"), "prometheus", Scope.READ)[1],
+            "ada": people.issue(ada, "hers")[1],
+            "wrong": "tg_wrong",
+        }
+        answers = {
+            name: client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
+            for name, token in tokens.items()
+        }
+        assert {name: answer.status_code for name, answer in answers.items()} == {
+            "reader": 200,
+            "ada": 403,
+            "wrong": 401,
+        }
+        assert client.get("/metrics").status_code == 401
+        assert answers["reader"].text.startswith("# HELP tidegauge_build_info")
 
 
 def test_a_new_revision_and_new_thresholds_are_told_at_the_next_scrape(lite: Services) -> None:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from hashlib import sha256
 
 from fastapi import APIRouter, Response
+from starlette.requests import HTTPConnection
 
 from tidegauge import __version__
 from tidegauge.api import collector_metrics
@@ -23,7 +24,7 @@ from tidegauge.domain.status import Status
 from tidegauge.domain.thresholds import Threshold
 from tidegauge.services.bundle import Services
 from tidegauge.storage.database import Database
-from tidegauge.web.access import OPEN, Everything
+from tidegauge.web.access import OPEN, Everything, operating, signed_in
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -104,8 +105,10 @@ def build_router() -> APIRouter:
         response_class=Response,
         responses={200: {"content": {"text/plain": {}}}},
     )
-    def metrics(services: Everything) -> Response:
+    def metrics(connection: HTTPConnection, services: Everything) -> Response:
         """Everything that Prometheus may know; no names of people, no payloads."""
+        if services.settings.private_metrics:
+            operating(signed_in(connection))
         page = _Scrape(services, last_runs, datetime.now(UTC)).page()
         return Response(page.text().encode(errors="replace"), media_type=CONTENT_TYPE)
 
