@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import io
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier, BrokenBarrierError
 
 import numpy as np
 import polars as pl
@@ -26,9 +29,9 @@ LATER = NOON + timedelta(days=3)
 class Taken:
     """A store of label files, the labels taken in from it, and the times that were touched."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, url=""):
         self.store = ObjectStore(str(folder / "store"))
-        self.database = Database(f"sqlite:///{folder / 'labels.sqlite'}")
+        self.database = Database(url or f"sqlite:///{folder / 'labels.sqlite'}")
         self.database.migrate()
         running = DeploymentState.RUNNING
         self.database.deployments.add(
@@ -65,6 +68,21 @@ def store(tmp_path):
     taken = Taken(tmp_path)
     yield taken
     taken.database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def both(request, tmp_path):
+    """The same on both databases."""
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
+    taken = Taken(tmp_path, url)
+    yield taken
+    taken.database.close()
+
+
+def at_once(*deeds):
+    """Do these in threads of their own; return what they give, in this order."""
+    with ThreadPoolExecutor(len(deeds)) as pool:
+        return [future.result(timeout=30) for future in [pool.submit(deed) for deed in deeds]]
 
 
 def outputs(rows):
@@ -345,3 +363,59 @@ def test_names_of_image_label_columns():
     columns = ImageLabelColumns()
     assert columns.find(["id", "Filename", "target"]) == ("Filename", "target")
     assert columns.find(["id", "filename"]) is None
+
+
+def meeting(method):
+    """Let two threads meet where this ends; one that is kept from coming is not waited for long."""
+    barrier = Barrier(2)
+
+    def met(*args, **kwargs):
+        found = method(*args, **kwargs)
+        with contextlib.suppress(BrokenBarrierError):
+            barrier.wait(1)
+        return found
+
+    return met
+
+
+def test_a_file_that_two_readers_take_in_at_once_counts_once(both, monkeypatch):
+    put_csv(both, "timestamp,output,label\n2026-03-01T12:01:00Z,A,A\n2026-03-01T12:02:00Z,B,A\n,B,A\n")
+    folder = LabelFolder(both.store, PREFIX, LabelRows(LabelColumns()))
+    monkeypatch.setattr(folder.columns, "parse", meeting(folder.columns.parse), raising=False)
+    touched = [set(), set()]
+    at_once(*(lambda heard=heard: both.labels.refresh("d1", folder, heard.update) for heard in touched))
+    assert outputs(both.read()) == ("A", "B")
+    assert sorted(map(len, touched)) == [0, 2]
+    assert len(both.problems()) == 1
+
+
+def test_a_file_that_changed_between_two_readers_counts_as_it_is_now(store):
+    put_csv(store, "timestamp,output,label\n2026-03-01T12:01:00Z,A,A\n")
+    get, later = store.store.get, Taken.refresh
+
+    def read_before_the_change(path):
+        found = get(path)
+        store.store.get = get
+        put_csv(store, "timestamp,output,label\n2026-03-01T12:01:00Z,B,A\n2026-03-01T12:02:00Z,B,A\n")
+        later(store)
+        return found
+
+    store.store.get = read_before_the_change
+    assert outputs(store.read()) == ("B", "B")
+
+
+def test_a_file_that_two_readers_find_gone_is_forgotten_once(both, monkeypatch):
+    put_csv(both, "timestamp,output,label\n2026-03-01T12:01:00Z,A,A\n")
+    both.refresh()
+    both.store.delete(f"{PREFIX}/a.csv")
+    rows = both.database.label_files
+    monkeypatch.setattr(rows, "where", meeting(rows.where))
+    at_once(both.refresh, both.refresh)
+    assert both.labels.of_window("d1", NOON, NOON + HOUR) == ()
+
+
+def test_a_label_that_two_post_at_once_counts_once(both, monkeypatch):
+    monkeypatch.setattr(both.labels, "_current", meeting(both.labels._current))
+    receipts = at_once(*(lambda: both.post(PostedLabel("e1", "A")) for _ in range(2)))
+    assert [receipt.accepted for receipt in receipts] == [1, 1]
+    assert len(both.labels.of_window("d1", NOON, NOON + HOUR)) == 1

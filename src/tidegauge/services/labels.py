@@ -21,6 +21,7 @@ _LISTED = 1000  # problems of a file that are kept with their row; all are count
 _TYPES = (".csv", ".parquet")
 _CHUNK = 1000
 _AHEAD = timedelta(days=1)  # of now; what is later is a wrong date
+_TRIES = 5
 
 Touch = Callable[[Iterable[datetime]], None]
 
@@ -58,6 +59,10 @@ class LabelFolder:
     name: str = ""
 
 
+class _OvertakenError(Exception):
+    """Another reader has taken in the same file meanwhile."""
+
+
 class Labels:
     """Takes labels in, keeps what they replace, and says which moments they touch."""
 
@@ -70,6 +75,14 @@ class Labels:
 
         ``touch`` hears the times of the rows that came, changed or went, within the transaction of each file.
         """
+        for _ in range(_TRIES):
+            try:
+                self._look(deployment_id, folder, touch)
+                break
+            except _OvertakenError:
+                continue  # another has taken in the same file: perhaps what it was before
+
+    def _look(self, deployment_id: str, folder: LabelFolder, touch: Touch) -> None:
         known = {file.id: file for file in self._database.label_files.where(deployment_id=deployment_id)}
         for info in folder.files.list(folder.prefix.strip("/")):
             name = info.path.rpartition("/")[2]
@@ -79,9 +92,9 @@ class Labels:
             file = LabelFile(folder.name + info.path, deployment_id, digest, 0, 0, self._now())
             before = known.pop(file.id, None)
             if before is None or before.digest != digest:
-                self._take_in(file, info, folder, touch)
+                self._take_in(file, before, info, folder, touch)
         for file in known.values():
-            self._replace(deployment_id, file.id, [], [], None, touch)
+            self._replace(file, file, [], [], touch, is_gone=True)
 
     def post(
         self,
@@ -113,29 +126,28 @@ class Labels:
             for id_, index in newest
             if (id_, index) not in known
         }
-        before = self._current(deployment_id, sorted({key[0] for key in known}))
-        added: list[Label] = []
-        replaced: list[str] = []
-        touched: set[datetime] = set()
-        for (event_id, index), posted in known.items():
-            text = label_text(posted.label)
-            old = before.get((event_id, index))
-            if old is not None and old.label == text:
-                continue  # sent again
-            if old is not None:
-                replaced.append(old.id)
-            time = events[event_id][0]
-            touched.add(time)
-            added.append(Label(new_id(), deployment_id, time, event_id, index, "", text, by, 0, now))
         letters = [
             DeadLetter(new_id(), deployment_id, "label", id_, by, reason, None, now)
             for id_, reason in (*reasons.items(), *empty)
         ]
+        added: list[Label] = []
+        replaced: list[str] = []
         with self._database.transaction():
+            self._database.deployments.lock(deployment_id)
+            before = self._current(deployment_id, sorted({key[0] for key in known}))
+            for (event_id, index), posted in known.items():
+                text = label_text(posted.label)
+                old = before.get((event_id, index))
+                if old is not None and old.label == text:
+                    continue  # sent again
+                if old is not None:
+                    replaced.append(old.id)
+                time = events[event_id][0]
+                added.append(Label(new_id(), deployment_id, time, event_id, index, "", text, by, 0, now))
             self._supersede(replaced, now)
             self._database.labels.add_all(added)
             self._database.dead_letters.add_all(letters)
-            touch(touched)
+            touch({label.time for label in added})
         return Receipt(len(known), len(replaced), tuple(reasons), len(empty))
 
     def of_window(self, deployment_id: str, start: datetime, end: datetime) -> tuple[Label, ...]:
@@ -149,7 +161,9 @@ class Labels:
         rows = self._database.labels.between("time", start, end, deployment_id=deployment_id)
         return tuple(row for row in rows if row.superseded_at is not None)
 
-    def _take_in(self, file: LabelFile, info: ObjectInfo, folder: LabelFolder, touch: Touch) -> None:
+    def _take_in(
+        self, file: LabelFile, before: LabelFile | None, info: ObjectInfo, folder: LabelFolder, touch: Touch
+    ) -> None:
         rows: list[Row] = []
         try:
             frame = read_table(folder.files.get(info.path), info.path.rpartition("/")[2], as_text=True)
@@ -159,21 +173,59 @@ class Labels:
             faults += [_ahead(row) for row in parsed if row.time > latest]
         except (InvalidInputError, NotFoundError) as error:  # deleted since it was listed
             faults = [Fault(None, error.message)]
-        file = replace(file, rows=len(rows), problems=len(faults))
-        self._replace(file.deployment_id, file.id, rows, faults, file, touch)
+        self._replace(replace(file, rows=len(rows), problems=len(faults)), before, rows, faults, touch)
 
     def _replace(
         self,
-        deployment_id: str,
-        path: str,
+        file: LabelFile,
+        before: LabelFile | None,
         rows: Sequence[Row],
         faults: Sequence[Fault],
-        file: LabelFile | None,
         touch: Touch,
+        *,
+        is_gone: bool = False,
     ) -> None:
-        """Make the labels of a file those of these rows, in one transaction."""
-        now = self._now()
-        # By content, not by place: a row that is put in at the top touches only its own window.
+        """Make the labels of a file those of these rows, in one transaction.
+
+        ``before`` is what was known of the file; _OvertakenError where something else is known by now.
+        """
+        deployment_id, path, now = file.deployment_id, file.id, self._now()
+        letters = [
+            DeadLetter(
+                new_id(),
+                deployment_id,
+                "label",
+                "",
+                path if fault.number is None else f"{path}, row {fault.number}",
+                fault.reason,
+                fault.time,
+                now,
+            )
+            for fault in faults[:_LISTED]
+        ]
+        with self._database.transaction():
+            self._database.deployments.lock(deployment_id)  # who takes in the same file waits here
+            if self._database.label_files.find(id=path) != before:
+                raise _OvertakenError
+            gone, added = self._compared(deployment_id, path, rows, now)
+            self._supersede([label.id for label in gone], now)
+            for start in range(0, len(added), _CHUNK):
+                self._database.labels.add_all(added[start : start + _CHUNK])
+            self._database.dead_letters.delete_where(deployment_id=deployment_id, source=path)
+            self._database.dead_letters.delete_below("source", f"{path}, row ", deployment_id=deployment_id)
+            self._database.dead_letters.add_all(letters)
+            self._database.label_files.delete(path)
+            if not is_gone:
+                self._database.label_files.add(file)
+            touch({label.time for label in (*gone, *added)})
+
+    def _compared(
+        self, deployment_id: str, path: str, rows: Sequence[Row], now: datetime
+    ) -> tuple[list[Label], list[Label]]:
+        """Return which labels of a file have gone, and which have come.
+
+        By content, not by place: a row that is put in at the top touches only its own window.
+        """
         old: dict[tuple[datetime, str, str, int], list[Label]] = defaultdict(list)
         for label in self._database.labels.where(
             deployment_id=deployment_id, source=path, superseded_at=None
@@ -199,31 +251,7 @@ class Labels:
                         now,
                     )
                 )
-        gone = [label for rest in old.values() for label in rest]
-        letters = [
-            DeadLetter(
-                new_id(),
-                deployment_id,
-                "label",
-                "",
-                path if fault.number is None else f"{path}, row {fault.number}",
-                fault.reason,
-                fault.time,
-                now,
-            )
-            for fault in faults[:_LISTED]
-        ]
-        with self._database.transaction():
-            self._supersede([label.id for label in gone], now)
-            for start in range(0, len(added), _CHUNK):
-                self._database.labels.add_all(added[start : start + _CHUNK])
-            self._database.dead_letters.delete_where(deployment_id=deployment_id, source=path)
-            self._database.dead_letters.delete_below("source", f"{path}, row ", deployment_id=deployment_id)
-            self._database.dead_letters.add_all(letters)
-            self._database.label_files.delete(path)
-            if file is not None:
-                self._database.label_files.add(file)
-            touch({label.time for label in (*gone, *added)})
+        return [label for rest in old.values() for label in rest], added
 
     def _supersede(self, ids: Sequence[str], now: datetime) -> None:
         for start in range(0, len(ids), _CHUNK):
