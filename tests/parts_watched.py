@@ -72,7 +72,9 @@ class Watched:
     def violations(self) -> list[str]:
         """Return what axe-core finds that is serious or critical, a line each."""
         self.page.evaluate(_AXE)
-        run = "(rules) => axe.run(document, {runOnly: {type: 'tag', values: rules}})"
+        run = """(rules) => axe.run(document, {
+            runOnly: {type: "tag", values: rules}, resultTypes: ["violations"]
+        })"""
         found: dict[str, Any] = self.page.evaluate(run, _RULES)
         return [
             f"{item['impact']} {item['id']}: {node['html'][:160]}"
