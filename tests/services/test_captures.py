@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -142,6 +143,40 @@ def test_collectors_that_hear_of_the_same_minutes_at_once_lose_nothing(
     rows = database.captures.where(sort="minute")
     assert [row.captured for row in rows] == [34, 33, 33]
     assert [row.served for row in rows] == [99, 97, 98]
+
+
+def test_a_minute_that_came_after_the_lock_is_not_overwritten(
+    postgres_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+):
+    """One collector adds it after another has locked what there is, and before that one reads."""
+    database = Database(postgres_url)
+    database.migrate()
+    deployment = deploy(database, "xray")
+    captures, other = Captures(database, clock), Captures(database, clock)
+    lock, where = database.captures.lock, database.captures.where
+
+    def in_a_thread(number: int) -> None:
+        thread = threading.Thread(target=other.note, args=(pair(deployment, number),))
+        thread.start()
+        thread.join(20)
+
+    def locked(*ids: str) -> list[str]:
+        monkeypatch.undo()
+        found = lock(*ids)
+        in_a_thread(1)
+        monkeypatch.setattr(database.captures, "where", read)
+        return found
+
+    def read(**wanted: Any) -> Any:
+        monkeypatch.undo()
+        found = where(**wanted)
+        in_a_thread(2)
+        return found
+
+    monkeypatch.setattr(database.captures, "lock", locked)
+    captures.note(pair(deployment, 3))
+    assert total(captures, deployment) == Coverage(3, 3)
+    database.close()
 
 
 def test_many_minutes_are_taken_down_in_parts(

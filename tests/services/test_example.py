@@ -93,7 +93,7 @@ def running(home: Path) -> Iterator[tuple[Client, Examples]]:
                 built[0].close()
 
 
-def until(look: Callable[[], Any], seconds: float = 60.0) -> Any:
+def until(look: Callable[[], Any], seconds: float = 240.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := look()):
         assert time.monotonic() < deadline

@@ -122,8 +122,8 @@ class Captures:
     def _merge(self, told: Mapping[str, Capture]) -> None:
         owners = sorted({capture.deployment_id for capture in told.values()})
         there = {id_ for (id_,) in self._database.deployments.columns("id", id=owners)}
-        self._rows.lock(*told)
-        known = {capture.id: capture for capture in self._rows.where(id=list(told))}
+        # One that came since these were locked is not known: adding it is a conflict, and all begins again.
+        known = {capture.id: capture for capture in self._rows.where(id=self._rows.lock(*told))}
         for id_, before in known.items():
             after = before.merged(told[id_])
             if after != before:

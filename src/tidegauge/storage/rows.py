@@ -232,15 +232,16 @@ class Rows(Generic[T]):
             statement = update(self._table).where(*self._conditions(where)).values(values)
             return int(connection.execute(statement).rowcount)
 
-    def lock(self, *ids: str) -> None:
+    def lock(self, *ids: str) -> list[str]:
         """Let no other transaction change or lock these rows until this one ends; in SQLite none does anyway.
 
-        Rows of other tables that name these may come all the while.
+        Returns which there are; one that comes later is not locked. Rows of other tables that name these
+        may come all the while.
         """
         with self._connections.connect() as connection:
             # In order, so that two transactions never wait for each other.
             found = select(self._table.c.id).where(self._table.c.id.in_(ids)).order_by(self._table.c.id)
-            connection.execute(found.with_for_update(key_share=True))
+            return list(connection.execute(found.with_for_update(key_share=True)).scalars())
 
     def delete(self, id_: str) -> bool:
         """Delete one row; tell whether it was there."""
