@@ -303,30 +303,14 @@ class Runs:
         self._database.monitors.update(monitor.id, **changes)
 
     def touch(self, monitor: Monitor, times: Iterable[datetime], cause: Cause) -> None:
-        """Make the windows that were looked at, and that these times lie in, due again; in a transaction.
-
-        A window that is being looked at loses its claim: its result would miss what has come.
-        """
+        """Make the windows that were looked at, and that these times lie in, due again; in a transaction."""
         moments = sorted(times)
         if not moments:
             return
         for window in self._database.windows_touched(monitor.id, moments):
-            known = self._database.due_windows.find(monitor_id=monitor.id, start=window[0], end=window[1])
-            if known:
-                # What labels asked for is too little where events have come.
-                wider = known.cause if cause is Cause.LATE_LABELS else cause
-                self._database.due_windows.update(
-                    known.id,
-                    claimed_by="",
-                    claimed_until=None,
-                    due_at=self._now(),
-                    cause=wider,
-                    can_wait=wider.can_wait,
-                )
-            else:
-                self._database.due_windows.add(
-                    DueWindow(new_id(), monitor.id, *window, cause, due_at=self._now())
-                )
+            self._database.due_windows.want_again(
+                DueWindow(new_id(), monitor.id, *window, cause, due_at=self._now())
+            )
 
     def _waiting(self, monitor: Monitor, start: datetime, end: datetime) -> list[DueWindow]:
         """Return the unclaimed wish for this very window, which a run by hand fulfils."""

@@ -220,13 +220,9 @@ class Schedule:
 
     def _add(self, monitor: Monitor, windows: list[Window], cause: Cause) -> None:
         for start, end in windows:
-            known = self._database.due_windows.find(monitor_id=monitor.id, start=start, end=end)
-            if known is not None and known.cause is Cause.LATE_LABELS:
-                self._database.due_windows.update(known.id, cause=cause, can_wait=cause.can_wait)
-            elif known is None:
-                self._database.due_windows.add(
-                    DueWindow(new_id(), monitor.id, start, end, cause, due_at=self._now())
-                )
+            self._database.due_windows.want(
+                DueWindow(new_id(), monitor.id, start, end, cause, due_at=self._now())
+            )
 
     def _postpone(self, due: DueWindow, error: str) -> None:
         pause = _PAUSES[min(due.tries, len(_PAUSES) - 1)]

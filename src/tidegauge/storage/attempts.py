@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import delete, select, update
 
 from tidegauge.storage import tables
-from tidegauge.storage.connections import Connections
+from tidegauge.storage.connections import Connections, insert_into
 
 _TABLE = tables.attempts
 
@@ -42,7 +41,7 @@ class Attempts:
         values: dict[str, Any] = {"failures": failures, "last_at": now}
         with self._connections.begin() as connection:
             if seen is None:
-                statement = _insert(connection).values(id=key, **values).on_conflict_do_nothing()
+                statement = insert_into(_TABLE, connection).values(id=key, **values).on_conflict_do_nothing()
                 return connection.execute(statement.returning(_TABLE.c.id)).first() is not None
             unchanged = (_TABLE.c.failures == seen.failures) & (_TABLE.c.last_at == seen.last_at)
             change = update(_TABLE).where(_TABLE.c.id == key, unchanged).values(**values)
@@ -52,7 +51,7 @@ class Attempts:
         """Forget the failures of a key."""
         values: dict[str, Any] = {"failures": 0, "last_at": now, "succeeded_at": now}
         with self._connections.begin() as connection:
-            statement = _insert(connection).values(id=key, **values)
+            statement = insert_into(_TABLE, connection).values(id=key, **values)
             connection.execute(statement.on_conflict_do_update(index_elements=[_TABLE.c.id], set_=values))
 
     def take_back(self, key: str) -> None:
@@ -67,9 +66,3 @@ class Attempts:
         old = succeeded.is_(None) | (succeeded < succeeded_before)
         with self._connections.begin() as connection:
             connection.execute(delete(_TABLE).where(_TABLE.c.last_at < failed_before, old))
-
-
-def _insert(connection: Connection) -> Any:
-    """Return an insert of the database's own, which knows what to do where the key is there already."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    return insert(_TABLE)

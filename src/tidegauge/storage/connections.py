@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, Table
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import TimeoutError  # noqa: A004 - its name
 
 from tidegauge.errors import UnavailableError
@@ -75,3 +77,9 @@ class Connections:
             return engine.connect()
         except TimeoutError as error:
             raise UnavailableError("The database has more to do than it can; try again soon.") from error
+
+
+def insert_into(table: Table, connection: Connection) -> Any:
+    """Return an insert of the database's own, which knows what to do where the key is there already."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return insert(table)

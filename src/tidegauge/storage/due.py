@@ -6,13 +6,17 @@ once: to build one takes longer than to execute it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Select, bindparam, or_, select, tuple_, update
+from sqlalchemy.exc import IntegrityError
 
-from tidegauge.domain.monitor import DueWindow, Monitor, MonitorState
+from tidegauge.domain.monitor import Cause, DueWindow, Monitor, MonitorState
+from tidegauge.errors import NotFoundError
+from tidegauge.storage.connections import insert_into
 from tidegauge.storage.rows import Rows
 
 T = TypeVar("T")
@@ -77,6 +81,36 @@ class DueWindows(_Claims[DueWindow]):
         Of one monitor one window of each kind is claimed at a time: a slow one takes two workers at most.
         """
         return self._claim(now, now + lease, claim_worker=worker)
+
+    def want(self, due: DueWindow) -> None:
+        """Let a window be due; where it is already, for late labels alone, now for this cause."""
+        self._upsert(due, ("cause", "can_wait"), self._table.c.cause == Cause.LATE_LABELS.value)
+
+    def want_again(self, due: DueWindow) -> None:
+        """Let a window be due; who is at it loses the claim, since the result would miss what has come.
+
+        What labels ask for is too little where events have come: of those another cause stays.
+        """
+        cause = () if due.cause is Cause.LATE_LABELS else ("cause", "can_wait")
+        self._upsert(due, ("claimed_by", "claimed_until", "due_at", *cause))
+
+    def _upsert(
+        self, due: DueWindow, columns: Sequence[str], only: ColumnElement[bool] | None = None
+    ) -> None:
+        """Add a row, or change these columns of the one that is there.
+
+        In one statement: a worker that is done deletes a row that was there a moment ago. NotFoundError where
+        the monitor has been deleted.
+        """
+        try:
+            with self._connections.begin() as connection:
+                statement = insert_into(self._table, connection)
+                changes = {name: statement.excluded[name] for name in columns}
+                key = ("monitor_id", "start", "end")
+                statement = statement.on_conflict_do_update(index_elements=key, set_=changes, where=only)
+                connection.execute(statement, self._to_row(due))
+        except IntegrityError as error:
+            raise NotFoundError(f"There is no monitor with id {due.monitor_id!r}.") from error
 
     @cached_property
     def _candidate(self) -> Select[Any]:
