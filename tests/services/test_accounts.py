@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from threading import Barrier, BrokenBarrierError
+from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
@@ -12,7 +16,7 @@ from sqlalchemy import text
 
 from tidegauge.domain.channel import Channel, ChannelKind
 from tidegauge.domain.identity import new_id
-from tidegauge.domain.users import Means, Role, Scope, User
+from tidegauge.domain.users import Means, Role, Scope, Session, User
 from tidegauge.errors import (
     ConflictError,
     ForbiddenError,
@@ -64,6 +68,19 @@ class Ward:
                 str(connection.execute(text(f"SELECT * FROM {table}")).all())
                 for table in ("users", "passwords", "sessions", "tokens", "attempts")
             )
+
+
+def meeting(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let two threads meet where this ends; one that is kept from coming is not waited for long."""
+    barrier = Barrier(2)
+
+    def met(*args: Any, **kwargs: Any) -> Any:
+        found = method(*args, **kwargs)
+        with contextlib.suppress(BrokenBarrierError):
+            barrier.wait(1)
+        return found
+
+    return met
 
 
 @pytest.fixture
@@ -202,6 +219,97 @@ def test_another_password_ends_the_other_sessions(ward: Ward) -> None:
     assert ward.people.authenticate(secret)
     with pytest.raises(NotSignedInError):
         ward.people.authenticate(other)
+
+
+def test_a_password_that_is_replaced_ends_what_was_signed_in_by_the_one_before(ward: Ward) -> None:
+    ada = ward.user("ada")
+    for replace in (
+        lambda: ward.sign_ins.choose("ada", OWN, "stars and moon and tide", HERE[0]),
+        lambda: ward.sign_ins.set_password(ada, OWN),
+        lambda: ward.accounts.invite(ada),
+    ):
+        secret = ward.secret_of("ada")
+        replace()
+        with pytest.raises(NotSignedInError):
+            ward.people.authenticate(secret)
+        ward.sign_ins.set_password(ada, OWN)
+
+
+def test_of_two_who_have_one_one_time_password_one_chooses(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invitation = ward.accounts.create("ada")
+    ward.now += timedelta(hours=1)
+    monkeypatch.setattr(ward.sign_ins, "_verified", meeting(ward.sign_ins._verified))
+
+    def choose(chosen: str) -> str:
+        try:
+            ward.sign_ins.choose("ada", invitation.password, chosen, HERE[0])
+        except NotSignedInError as error:
+            return error.message
+        return chosen
+
+    with ThreadPoolExecutor(2) as pool:
+        done = set(pool.map(choose, ("first of the phrases", "second of the phrases")))
+    refused = "The password was replaced just now; sign in with the new one."
+    (won,) = done - {refused}
+    monkeypatch.undo()
+    assert ward.sign_ins.by_password("ada", won, *HERE)
+
+
+@pytest.mark.parametrize("deed", ["invite", "disable", "choose"])
+def test_a_sign_in_that_is_under_way_while_the_password_goes_is_refused(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch, deed: str
+) -> None:
+    ada = ward.user("ada")
+    ward.now += timedelta(hours=1)
+    own = ward.sign_ins._own
+    deeds: dict[str, Callable[[], object]] = {
+        "invite": lambda: ward.accounts.invite(ada),
+        "disable": lambda: ward.accounts.disable(ada),
+        "choose": lambda: ward.sign_ins.choose("ada", OWN, "stars and moon and tide", HERE[0]),
+    }
+
+    def overtaken(*place: str) -> Any:
+        found = own(*place)
+        deeds[deed]()
+        return found
+
+    monkeypatch.setattr(ward.sign_ins, "_own", overtaken)
+    with pytest.raises(ForbiddenError if deed == "disable" else NotSignedInError):
+        ward.secret_of("ada")
+    assert ward.database.sessions.count() == 0
+
+
+@pytest.mark.parametrize("deed", ["invite", "disable"])
+def test_a_session_that_begins_while_its_user_is_kept_out_ends(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch, deed: str
+) -> None:
+    ada = ward.user("ada")
+    add = ward.database.sessions.add
+    with ThreadPoolExecutor(1) as pool:
+        done: list[Future[object]] = []
+
+        def add_late(session: Session) -> Session:
+            done.append(pool.submit(getattr(ward.accounts, deed), ada))
+            with contextlib.suppress(TimeoutError):
+                done[0].result(timeout=1)  # it waits until the session is there
+            return add(session)
+
+        monkeypatch.setattr(ward.database.sessions, "add", add_late)
+        ward.secret_of("ada")
+        done[0].result(timeout=60)
+    assert ward.database.sessions.count() == 0
+
+
+def test_a_sign_in_while_the_hash_is_made_anew_is_none_by_another_password(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward.user("ada")
+    later = Ward(ward.database, hasher=PasswordHasher(**{**QUICK, "time_cost": 2}))
+    monkeypatch.setattr(later.sign_ins, "_verified", meeting(later.sign_ins._verified))
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(later.secret_of, ["ada", "ada"]))
 
 
 def test_who_signed_in_with_a_token_chooses_a_first_password(ward: Ward) -> None:

@@ -69,7 +69,6 @@ class Accounts:
         """Replace the password of a user by a one-time password, and end their sessions."""
         password = new_password()
         self._sign_ins.set_password(user, password, temporary=True)
-        self._sign_ins.end_all(user)
         return Invitation(user, password, self._now() + INVITATION)
 
     def change_role(self, user: User, role: Role) -> User:
@@ -80,8 +79,9 @@ class Accounts:
         """Keep a user out: tokens and sessions are refused at once, until the user is enabled again."""
         if user.disabled_at:
             return user
-        changed = self._change(user, "disabled", False, disabled_at=self._now())
-        self._sign_ins.end_all(user)
+        with self._database.transaction():  # who is signing in is done, and signed out here, or refused
+            changed = self._change(user, "disabled", False, disabled_at=self._now())
+            self._sign_ins.end_all(user)
         return changed
 
     def enable(self, user: User) -> User:

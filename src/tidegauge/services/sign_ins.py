@@ -69,7 +69,8 @@ class SignIns:
         Raises NotSignedInError, TooManyError after too many failures, OneTimePasswordError where another
         password has to be chosen first.
         """
-        return self._begin(self.check(name, password, address), Means.PASSWORD, address, agent)
+        user, stored = self._own(name, password, address)
+        return self._begin(user, Means.PASSWORD, address, agent, password=stored)
 
     def by_token(self, secret: str, address: str, agent: str) -> tuple[Session, str]:
         """Sign in whoever has a token; the session may do what the token may, and ends with it."""
@@ -78,7 +79,7 @@ class SignIns:
             raise ForbiddenError(
                 f"This token is good only for {caller.scope.value}; use another one, or name and password."
             )
-        return self._begin(caller.user, Means.TOKEN, address, agent, caller.token)
+        return self._begin(caller.user, Means.TOKEN, address, agent, token=caller.token)
 
     def by_provider(self, user: User, address: str, agent: str) -> tuple[Session, str]:
         """Sign in a user whom a provider has recognised."""
@@ -86,21 +87,18 @@ class SignIns:
 
     def check(self, name: str, password: str, address: str) -> User:
         """Return the user that has this name and password; raises as ``by_password`` does."""
-        user, stored = self._verified(name, password, address)
-        if stored.temporary:
-            raise OneTimePasswordError(
-                "This password is good once, to choose one of your own; do that first."
-            )
-        return user
+        return self._own(name, password, address)[0]
 
-    def choose(self, name: str, password: str, chosen: str, address: str) -> User:
-        """Replace a password, one-time or not, by one that the user chose."""
+    def choose(
+        self, name: str, password: str, chosen: str, address: str, keep: Session | None = None
+    ) -> User:
+        """Replace a password, one-time or not, by one that the user chose; sessions end, but for ``keep``."""
         user, stored = self._verified(name, password, address)
         if stored.temporary and self._now() > stored.changed_at + INVITATION:
             raise ForbiddenError("This password is too old; ask an operator for another one.")
         if normal(chosen) == normal(password):
             raise InvalidInputError.of("chosen", "chosen is the password that you had; choose another one.")
-        self.set_password(user, check_password(chosen, user.name, "chosen"))
+        self._replace(user, stored, chosen, keep)
         return user
 
     def change(self, caller: Principal, password: str, chosen: str, address: str) -> None:
@@ -108,25 +106,17 @@ class SignIns:
 
         Ends their other sessions.
         """
-        if self._database.passwords.find(id=caller.user.id) is None:
-            self.set_password(caller.user, check_password(chosen, caller.name, "chosen"))
-        else:
-            try:
-                self.choose(caller.name, password, chosen, address)
-            except NotSignedInError as error:
-                raise InvalidInputError.of(
-                    "password", "password is not the one that you have now."
-                ) from error
-        self._end_others(caller)
+        try:
+            if self._database.passwords.find(id=caller.user.id) is None:
+                self._replace(caller.user, None, chosen, caller.session)
+            else:
+                self.choose(caller.name, password, chosen, address, caller.session)
+        except NotSignedInError as error:
+            raise InvalidInputError.of("password", "password is not the one that you have now.") from error
 
     def set_password(self, user: User, password: str, *, temporary: bool = False) -> None:
-        """Store a password of a user, and end what was signed in by the one before."""
-        stored = Password(user.id, self._passwords.hash(password), self._now(), temporary)
-        with self._database.transaction():
-            if not self._database.passwords.update(
-                user.id, hash=stored.hash, changed_at=stored.changed_at, temporary=temporary
-            ):
-                self._database.passwords.add(stored)
+        """Store a password of a user, whichever they had, and end their sessions."""
+        self._store(Password(user.id, self._passwords.hash(password), self._now(), temporary))
 
     def has_password(self, user: User) -> bool:
         """Tell whether a user can sign in by a password of their own choice."""
@@ -149,11 +139,51 @@ class SignIns:
         """End every session of a user; return how many there were."""
         return self._database.sessions.delete_where(user_id=user.id)
 
-    def _end_others(self, caller: Principal) -> None:
-        mine = caller.session.id if caller.session else ""
-        for session in self._database.sessions.where(user_id=caller.user.id):
-            if session.id != mine:
-                self._database.sessions.delete(session.id)
+    def _own(self, name: str, password: str, address: str) -> tuple[User, Password]:
+        """Return as ``_verified`` does; OneTimePasswordError where another has to be chosen first."""
+        user, stored = self._verified(name, password, address)
+        if stored.temporary:
+            raise OneTimePasswordError(
+                "This password is good once, to choose one of your own; do that first."
+            )
+        return user, stored
+
+    def _replace(self, user: User, before: Password | None, chosen: str, keep: Session | None) -> None:
+        """Store what a user chose in the place of the password that they showed, or of none."""
+        hashed = self._passwords.hash(check_password(chosen, user.name, "chosen"))
+        with self._database.transaction():
+            self._lock(user)
+            self._check_same(user, before)
+            self._store(Password(user.id, hashed, self._now(), temporary=False), keep)
+
+    def _store(self, password: Password, keep: Session | None = None) -> None:
+        """Store a password, and end what was signed in by the one before."""
+        with self._database.transaction():
+            self._database.users.lock(password.id)  # who is signing in by the one before is done, or refused
+            if not self._database.passwords.update(
+                password.id, hash=password.hash, changed_at=password.changed_at, temporary=password.temporary
+            ):
+                self._database.passwords.add(password)
+            for session in self._database.sessions.where(user_id=password.id):
+                if keep is None or session.id != keep.id:
+                    self._database.sessions.delete(session.id)
+
+    def _lock(self, user: User) -> None:
+        """Let nobody disable a user or replace their password until this transaction ends.
+
+        Raises NotSignedInError for one who is deleted, ForbiddenError for one who is disabled meanwhile.
+        """
+        self._database.users.lock(user.id)
+        found = self._database.users.find(id=user.id)
+        if found is None:
+            raise NotSignedInError(_WRONG)
+        _check_enabled(found)
+
+    def _check_same(self, user: User, before: Password | None) -> None:
+        """Raise NotSignedInError where the password was replaced; to hash it anew leaves it the same."""
+        stored = self._database.passwords.find(id=user.id)
+        if (stored and stored.changed_at) != (before and before.changed_at):
+            raise NotSignedInError("The password was replaced just now; sign in with the new one.")
 
     def _verified(self, name: str, password: str, address: str) -> tuple[User, Password]:
         """Return the user with this name and password, and what is stored of it.
@@ -168,8 +198,7 @@ class SignIns:
         if user is None or stored is None or not right:
             raise NotSignedInError(_WRONG)
         self._lockout.succeed(name, address)
-        if user.disabled_at:
-            raise ForbiddenError(f"The user {name!r} is disabled; ask an operator of this cluster.")
+        _check_enabled(user)
         if self._passwords.is_outdated(stored.hash):
             self._database.passwords.update(
                 user.id, {"hash": stored.hash}, hash=self._passwords.hash(password)
@@ -177,12 +206,17 @@ class SignIns:
         return user, stored
 
     def _begin(
-        self, user: User, means: Means, address: str, agent: str, token: Token | None = None
+        self,
+        user: User,
+        means: Means,
+        address: str,
+        agent: str,
+        *,
+        token: Token | None = None,
+        password: Password | None = None,
     ) -> tuple[Session, str]:
+        """Begin a session, by a password or a token that has been checked: it may have gone meanwhile."""
         now = self._now()
-        for old in self._database.sessions.where(user_id=user.id):
-            if self._people.is_ended(old):
-                self._database.sessions.delete(old.id)
         secret = new_secret(SESSION_PREFIX)
         told = "".join(c for c in agent if c.isprintable())[:_AGENT]
         session = Session(
@@ -197,7 +231,20 @@ class SignIns:
             now,
             now + self._lasts,
         )
-        return self._database.sessions.add(session), secret
+        with self._database.transaction():
+            self._lock(user)
+            if password is not None:
+                self._check_same(user, password)
+            for old in self._database.sessions.where(user_id=user.id):
+                if self._people.is_ended(old):
+                    self._database.sessions.delete(old.id)
+            self._database.sessions.add(session)
+        return session, secret
+
+
+def _check_enabled(user: User) -> None:
+    if user.disabled_at:
+        raise ForbiddenError(f"The user {user.name!r} is disabled; ask an operator of this cluster.")
 
 
 def _shown(session: Session, current: str) -> OpenSession:

@@ -137,8 +137,6 @@ class SingleSignOn:
                 user = self._accounts.change_role(user, role)
             except ConflictError as error:  # the last operator stays one
                 _log.warning("The role of %s does not follow the groups: %s", user.name, error.message)
-        if user.disabled_at:
-            raise ForbiddenError(f"The user {user.name!r} is disabled; ask an operator of this cluster.")
         return user
 
     def _bound(self, claimed: Claimed) -> User | None:
