@@ -320,6 +320,17 @@ def test_who_signed_in_with_a_token_chooses_a_first_password(ward: Ward) -> None
     assert ward.secret_of("operator")
 
 
+def test_a_token_that_ends_chooses_no_first_password(ward: Ward) -> None:
+    ada = ward.database.users.add(User(new_id(), "ada", Role.USER, ward.now))
+    week = ward.people.issue_named(ada, "week", days=7).secret
+    for secret in (week, ward.sign_ins.by_token(week, *HERE)[1]):
+        with pytest.raises(ForbiddenError, match="This token ends"):
+            ward.sign_ins.change(ward.people.authenticate(secret), "", OWN, HERE[0])
+    assert not ward.sign_ins.has_password(ada)
+    ward.sign_ins.set_password(ada, OWN)  # whoever knows it may do so with any token
+    ward.sign_ins.change(ward.people.authenticate(week), OWN, "stars and moon and tide", HERE[0])
+
+
 def test_a_session_by_token_may_what_the_token_may_and_ends_with_it(ward: Ward) -> None:
     ada = ward.user("ada")
     token, secret = ward.people.issue(ada, "reads", Scope.READ)

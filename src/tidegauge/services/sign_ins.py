@@ -104,10 +104,15 @@ class SignIns:
     def change(self, caller: Principal, password: str, chosen: str, address: str) -> None:
         """Let somebody who is signed in choose a password; whoever has one has to know it.
 
-        Ends their other sessions.
+        Ends their other sessions. Raises ForbiddenError for a first password by a token that ends.
         """
         try:
             if self._database.passwords.find(id=caller.user.id) is None:
+                if caller.token and caller.token.expires_at:  # or the token would get one without end
+                    raise ForbiddenError(
+                        "This token ends, so it chooses no password, which does not; sign in with one that "
+                        "does not end, or ask an operator for a one-time password."
+                    )
                 self._replace(caller.user, None, chosen, caller.session)
             else:
                 self.choose(caller.name, password, chosen, address, caller.session)
