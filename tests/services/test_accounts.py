@@ -15,6 +15,7 @@ from argon2 import PasswordHasher
 from sqlalchemy import text
 
 from tidegauge.domain.channel import Channel, ChannelKind
+from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.users import Means, Role, Scope, Session, User
 from tidegauge.errors import (
@@ -433,6 +434,28 @@ def test_use_is_noted_once_a_minute_and_makes_nobody_look_again(ward: Ward) -> N
     ward.people.authenticate(secret)
     assert ward.people.token(ada, token.id).used_at == ward.now
     assert ward.database.writes == writes
+
+
+def test_of_two_ingest_tokens_of_one_name_at_once_one_is_issued(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, running = ward.user("ada"), DeploymentState.RUNNING
+    ward.database.deployments.add(
+        Deployment("d", "d", "ada", "", "", 0, True, Origin.EXTERNAL, running, running, ward.now, "")
+    )
+    tokens = ward.database.tokens
+    monkeypatch.setattr(tokens, "find", meeting(tokens.find))
+
+    def issue(_: int) -> bool:
+        try:
+            ward.people.issue_ingest(ada, "d", "sender")
+        except ConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(issue, range(2))) == [False, True]
+    assert tokens.count(name="sender") == 1
 
 
 def test_a_token_expires_and_makes_none_that_lasts_longer(ward: Ward) -> None:

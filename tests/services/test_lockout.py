@@ -92,6 +92,17 @@ def test_many_addresses_keep_an_account_shut_but_not_to_its_owner(lockout: Locko
     lockout.succeed("ada", "192.168.0.1")
 
 
+def test_an_owner_who_is_known_takes_back_nothing_of_what_others_failed(lockout: Lockout) -> None:
+    for _ in range(2):  # the first counts the name as well, since nobody came from there before
+        lockout.begin_sign_in("ada", "192.168.0.1")
+        lockout.succeed("ada", "192.168.0.1")
+    for number in range(FREE_NAME):
+        lockout.begin_sign_in("ada", f"10.0.{number}.1")
+        lockout.begin_sign_in("ada", "192.168.0.1")
+        lockout.succeed("ada", "192.168.0.1")
+    assert wait_of(lockout, "ada", "10.1.0.1") == 30
+
+
 def test_who_signs_in_leaves_nothing_counted(lockout: Lockout) -> None:
     for number in range(3 * FREE_NAME):
         lockout.begin_sign_in(f"user-{number % 7}", "10.0.0.1")

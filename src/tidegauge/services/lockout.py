@@ -48,19 +48,17 @@ class Lockout:
         Raises TooManyError where too many failed before. Counted first: of many at once none gets past.
         """
         pair = _pair(name, address)
-        counters = [pair, _address(address)]
-        if not self._is_known(pair):
-            counters.append(_name(name))
-        self._count(counters, "sign in")
+        self._count([pair, *self._beyond(pair, name, address)], "sign in")
 
     def succeed(self, name: str, address: str) -> None:
         """Forget the failures of who has signed in from there, and take back what was counted in advance.
 
         Failures with other accounts stay counted: an attacker may have an account, too.
         """
-        self._attempts.succeed(_pair(name, address).key, self._now())
-        for counter in (_address(address), _name(name)):
+        pair = _pair(name, address)
+        for counter in self._beyond(pair, name, address):
             self._attempts.take_back(counter.key)
+        self._attempts.succeed(pair.key, self._now())
 
     def fail_token(self, address: str) -> None:
         """Count a token that nobody has; TooManyError where too many came from this address.
@@ -84,6 +82,10 @@ class Lockout:
                     break
             else:
                 raise TooManyError(f"Many attempts come at once; wait a second, then {remedy}.", 1.0)
+
+    def _beyond(self, pair: _Counter, name: str, address: str) -> list[_Counter]:
+        """Return what is counted beside a pair: the name, too, where its owner has not come from before."""
+        return [_address(address)] if self._is_known(pair) else [_address(address), _name(name)]
 
     def _is_known(self, pair: _Counter) -> bool:
         tried = self._attempts.get(pair.key)

@@ -132,10 +132,13 @@ class People:
         if name == LOG_TOKEN:
             message = f"name is {name!r}, as the token of a model server is called; choose another name."
             raise InvalidInputError.of("name", message)
-        if self._database.tokens.find(scope=Scope.INGEST, subject=deployment_id, name=name):
-            message = f"There is a token {name!r} of this deployment already; choose another name."
-            raise ConflictError(message, (FieldError("name", message),))
-        token, secret = self.issue(user, name, Scope.INGEST, deployment_id, self._end(days, by))
+        end = self._end(days, by)
+        with self._database.transaction():
+            self._database.deployments.lock(deployment_id)  # who issues another of this name waits here
+            if self._database.tokens.find(scope=Scope.INGEST, subject=deployment_id, name=name):
+                message = f"There is a token {name!r} of this deployment already; choose another name."
+                raise ConflictError(message, (FieldError("name", message),))
+            token, secret = self.issue(user, name, Scope.INGEST, deployment_id, end)
         return replace(self._shown(token), secret=secret)
 
     def ingest_tokens(self, deployment_id: str, query: Query) -> Page[AccessToken]:
