@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 from parts import CLASSES, SIDE, image
 from parts_clusters import Door, door
@@ -254,6 +255,42 @@ def test_what_crashes_while_a_file_comes_leaves_it_there_once(
     assert followed.services.importing.followed(followed.watching.deployment).behind == 0
 
 
+@pytest.mark.parametrize("is_ahead", [False, True])
+def test_a_log_that_was_set_back_is_read_again(followed: Clusters, is_ahead: bool) -> None:
+    """The serving cluster goes on from a backup, and gives other files the numbers that came already."""
+    for window in range(3):
+        followed.serve(window)
+        followed.serving.services.collector.flush()
+    followed.following.look()
+    known_until = followed.services.importing.followed(followed.watching.deployment).known_until
+    services = followed.serving.services
+    for file in services.database.log_files.where(sort="number")[1:]:
+        with services.database.engine.begin() as connection:
+            connection.execute(text("DELETE FROM log_files WHERE id = :id"), {"id": file.id})
+        services.store.delete(file.id)
+    windows = range(3, 7 if is_ahead else 4)
+    for window in windows:
+        followed.serve(window)
+        followed.serving.services.collector.flush()
+    followed.serving.clock.now += timedelta(minutes=10)
+    moves: list[str] = []
+    move = followed.following._move
+
+    def watched(at: Any, **to: Any) -> Any:
+        told = followed.services.importing.followed(followed.watching.deployment)
+        assert told.known_until == known_until  # windows wait
+        moves.append(told.message)
+        return move(at, **to)
+
+    followed.following._move = watched  # type: ignore[method-assign]
+    followed.following.look()
+    assert "was set back to an earlier state" in moves[-1]
+    assert set(followed.events(followed.watching)) > set(followed.events(followed.serving))
+    assert followed.rows(followed.watching) == 12 * (3 + len(windows))  # each once
+    told = followed.services.importing.followed(followed.watching.deployment)
+    assert (told.message, told.behind, told.known_until) == ("", 0, followed.serving.clock.now)
+
+
 def test_what_is_deleted_there_is_deleted_here(followed: Clusters) -> None:
     ids = followed.serve(0)
     followed.pass_by(0)
@@ -340,8 +377,9 @@ def test_an_odd_cluster_writes_nothing_outside_its_folder(followed: Clusters) ->
         with pytest.raises(InvalidInputError, match="odd name"):
             following._checked(name)
     file = log_stream.StreamedFile(1, f"{followed.watching.deployment.id}/log/../../x y.parquet", [])
+    (at,) = followed.services.database.imports.where()
     with pytest.raises(InvalidInputError, match="odd name"):
-        followed.following._take(followed.watching.deployment.id, 0, file)
+        followed.following._take(at, file)
 
 
 def test_links_say_what_is_wrong_in_a_sentence(clusters: Clusters, tmp_path: Path) -> None:

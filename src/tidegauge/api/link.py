@@ -57,10 +57,15 @@ def read_blob(
 
 
 @router.get("/deployments/{deployment_id}/log", responses=_STREAM, response_class=StreamingResponse)
-def read_log(caller: Linked, services: Everything, deployment_id: str, after: int = 0) -> StreamingResponse:
-    """Stream the files of the inference log after the number ``after``, some at once, as Arrow."""
+def read_log(
+    caller: Linked, services: Everything, deployment_id: str, after: int = 0, file: str = ""
+) -> StreamingResponse:
+    """Stream the files of the inference log after the number ``after``, some at once, as Arrow.
+
+    Answers 409 where no file has that number, or another than ``file``: the log was set back meanwhile.
+    """
     deployment = services.exporting.get(caller.user, deployment_id)
-    return StreamingResponse(services.exporting.log(deployment, after), media_type=MEDIA_TYPE)
+    return StreamingResponse(services.exporting.log(deployment, after, file), media_type=MEDIA_TYPE)
 
 
 @router.get("/deployments/{deployment_id}/erased")

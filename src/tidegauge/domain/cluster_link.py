@@ -194,10 +194,11 @@ class Followed:
 class Import:
     """What is followed of an imported deployment; the ``id`` is the deployment's, there and here.
 
-    ``position`` is the number, over there, of the last file of the log that is here, ``files`` how many there
-    were when it was looked at last. ``sample`` is the id of the last health sample. ``model`` tells which was
-    brought (empty: none so far). ``message`` says what is under way, or why nothing comes; ``gone_at``
-    is when the deployment was found deleted over there. Up to ``known_until`` its log is here.
+    ``position`` is the number, over there, of the last file of the log that is here, ``last_file`` its path,
+    which tells a log that was set back, and ``files`` how many there were when it was looked at last.
+    ``sample`` is the id of the last health sample. ``model`` tells which was brought (empty: none so far).
+    ``message`` says what is under way, or why nothing comes; ``gone_at`` is since when the deployment is not
+    to be seen over there. Up to ``known_until`` its log is here.
     """
 
     id: str
@@ -206,6 +207,7 @@ class Import:
     name: str
     through: Through
     position: int = 0
+    last_file: str = ""
     files: int = 0
     sample: str = ""
     message: str = ""

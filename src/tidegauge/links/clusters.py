@@ -18,6 +18,7 @@ from tidegauge.domain.cluster_link import PROTOCOL, ClusterLink, Exported, Greet
 from tidegauge.domain.content import Manifest
 from tidegauge.domain.observation import HealthSample
 from tidegauge.errors import (
+    ConflictError,
     ForbiddenError,
     InvalidInputError,
     NotFoundError,
@@ -36,6 +37,10 @@ _MOST_BLOB = 2 << 30
 
 class RefusedTokenError(ForbiddenError):
     """The other cluster does not take the token, or not for this."""
+
+
+class LogSetBackError(ConflictError):
+    """The log over there does not go on from the file that came last."""
 
 
 class RemoteCluster:
@@ -100,9 +105,12 @@ class RemoteCluster:
     def label_file(self, id_: str, name: str) -> bytes:
         return self._get(f"{_at(id_)}/livedata/{quote(name)}", most=_MOST_BLOB)
 
-    def log(self, id_: str, after: int) -> Iterator[StreamedFile]:
-        """Yield files of the log after a number; a stream that breaks off ends in UnavailableError."""
-        with self._stream(f"{_at(id_)}/log", after=after) as response:
+    def log(self, id_: str, after: int, file: str = "") -> Iterator[StreamedFile]:
+        """Yield files of the log after a number; a stream that breaks off ends in UnavailableError.
+
+        Raises LogSetBackError where there is no such number, or ``file`` is not the path that has it.
+        """
+        with self._stream(f"{_at(id_)}/log", after=after, file=file) as response:
             source = _Readable(response.iter_bytes())
             with self._worded():
                 yield from decode(id_, io.BufferedReader(source, 1 << 20))
@@ -150,6 +158,11 @@ class RemoteCluster:
             raise RefusedTokenError(f"The cluster {name!r} refuses the token: {said}")
         if status == httpx.codes.NOT_FOUND and said:
             raise NotFoundError(f"The cluster {name!r} says: {said}")
+        if status == httpx.codes.CONFLICT and said:
+            raise LogSetBackError(
+                f"The log on the cluster {name!r} was set back to an earlier state; it is read again from "
+                "its beginning."
+            )
         if status in (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED) or response.is_redirect:
             raise self._odd(f"it answers {status}")
         raise UnavailableError(f"The cluster {name!r} answers {status}{f': {said}' if said else ''}.")

@@ -305,6 +305,7 @@ imports = Table(
     _text("name"),
     _text("through"),
     Column("position", Integer, nullable=False),
+    _text("last_file"),
     Column("files", Integer, nullable=False),
     _text("sample"),
     _text("message"),

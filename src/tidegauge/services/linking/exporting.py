@@ -12,7 +12,7 @@ from tidegauge.domain.content import Manifest
 from tidegauge.domain.deployment import Deployment, Origin
 from tidegauge.domain.observation import HealthSample
 from tidegauge.domain.users import User
-from tidegauge.errors import InvalidInputError, NotFoundError
+from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.sources.logs import Logs
 from tidegauge.storage.database import Database
@@ -87,10 +87,20 @@ class Exporting:
             raise NotFoundError(f"No file of that {kind.value} has the hash {digest!r}.")
         return self._catalogue.blobs.get(digest)
 
-    def log(self, deployment: Deployment, after: int) -> Iterator[bytes]:
-        """Yield the files of the log after a number as an Arrow stream, some at once."""
+    def log(self, deployment: Deployment, after: int, file: str = "") -> Iterator[bytes]:
+        """Yield the files of the log after a number as an Arrow stream, some at once.
+
+        ``file`` is the path of that number, as it came. Raises ConflictError where it is another by now: the
+        database was set back, and has given numbers anew.
+        """
         if after < 0:
             raise InvalidInputError.of("after", f"after is {after}; give the number of a file, or 0.")
+        last = self._database.log_files.find(deployment_id=deployment.id, number=after) if after else None
+        if after and (last is None or file not in ("", last.id)):
+            raise ConflictError(
+                f"after is {after}, which is not the number of {file or 'a file'} (any more); the log was "
+                "set back meanwhile, so read it again from 0."
+            )
         return encode(self._files(deployment, after))
 
     def erased(self, deployment: Deployment) -> tuple[str, ...]:

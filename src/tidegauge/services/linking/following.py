@@ -11,8 +11,9 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from tidegauge.domain.cluster_link import (
     ClusterLink,
@@ -26,7 +27,7 @@ from tidegauge.domain.deployment import Deployment, DeploymentState
 from tidegauge.domain.erasure import Erasure, digest_of
 from tidegauge.domain.identity import new_id
 from tidegauge.errors import InvalidInputError, NotFoundError, TidegaugeError, UnavailableError
-from tidegauge.links.clusters import RefusedTokenError, RemoteCluster
+from tidegauge.links.clusters import LogSetBackError, RefusedTokenError, RemoteCluster
 from tidegauge.services.captures import Captures
 from tidegauge.services.linking.clusters import Clusters
 from tidegauge.services.linking.importing import Importing, mark_of
@@ -272,19 +273,29 @@ class Following:
 
     def _follow_log(self, remote: RemoteCluster, followed: Import) -> datetime | None:
         """Take files until there is none that is new; return up to when the log is here then."""
-        known_until = followed.known_until
-        position, before = self._database.imports.get(followed.id).position, -1
-        while position > before:
-            before, asked_at = position, self._now()
-            for file in remote.log(followed.id, position):
-                position = self._take(followed.id, position, file)
-                if self._rounds.is_closing:
-                    return known_until
+        at, before = self._database.imports.get(followed.id), None
+        while at != before:
+            before, asked_at = at, self._now()
+            try:
+                for file in remote.log(at.id, at.position, at.last_file):
+                    at = self._take(at, file)
+                    if self._rounds.is_closing:
+                        return followed.known_until
+            except LogSetBackError as error:
+                at = self._begin_again(at, error)
         return asked_at
 
-    def _take(self, deployment_id: str, position: int, file: StreamedFile) -> int:
-        """Write a file into the log here; return its number, past which the following goes on."""
-        if file.number <= position:
+    def _begin_again(self, at: Import, error: LogSetBackError) -> Import:
+        """Go back to the beginning of a log that was set back: files that are here are left out as they come.
+
+        Until all have come its log is known no further than before.
+        """
+        _log.warning("Deployment %s: %s", at.id, error.message)
+        return self._move(at, position=0, last_file="", message=error.message)
+
+    def _take(self, at: Import, file: StreamedFile) -> Import:
+        """Write a file into the log here; return past which the following goes on."""
+        if file.number <= at.position:
             raise InvalidInputError("The files of the log come out of order.")
         name = file.path.rpartition("/")[2].removesuffix(".parquet")
         if not name.replace("-", "").isalnum():
@@ -294,12 +305,22 @@ class Following:
             written = self._log.write(name, records, self._noting.known)
             self._noting.note(written)
             self._captures.note(records)
-        if not self._database.imports.update(deployment_id, {"position": position}, position=file.number):
-            if self._database.deployments.find(id=deployment_id) is None:
-                self._store.delete_below(deployment_id)  # with what has just been written
-                raise NotFoundError(f"The deployment {deployment_id} was deleted.")
+        return self._move(at, position=file.number, last_file=file.path)
+
+    def _move(self, at: Import, **to: Any) -> Import:
+        """Note how far the log has come, unless another process has moved that meanwhile."""
+        as_was = {"position": at.position, "last_file": at.last_file}
+        if not self._database.imports.update(at.id, as_was, **to):
+            if self._database.deployments.find(id=at.id) is None:
+                self._store.delete_below(at.id)  # with what has just been written
+                raise NotFoundError(f"The deployment {at.id} was deleted.")
             raise UnavailableError("Another process follows this deployment.")
-        return file.number
+        return replace(at, **to)
+
+
+def _claim(deployment_id: str) -> str:
+    """Return where it says which process follows a deployment."""
+    return f"{deployment_id}/following"
 
 
 def _checked(name: str) -> str:
