@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import timedelta
@@ -17,16 +18,17 @@ from parts import CLASSES, SIDE, image
 from parts_clusters import Door, door
 from parts_ward import draw
 from simulated import OWNER, START, Clock, Site
-from tidegauge.domain.catalogue import RepositoryKind
+from tidegauge.domain.catalogue import RepositoryKind, Version
 from tidegauge.domain.cluster_link import LinkState, Through
 from tidegauge.domain.deployment import DeploymentState, Origin
 from tidegauge.domain.identity import new_id
 from tidegauge.domain.monitor import MonitorRun
 from tidegauge.domain.observation import HealthSample
-from tidegauge.domain.users import Scope
+from tidegauge.domain.users import Role, Scope, User
 from tidegauge.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError, UnavailableError
 from tidegauge.links.authority import Authority, make_authority
 from tidegauge.services.linking import following
+from tidegauge.services.privacy import erasing
 from tidegauge.storage import log_stream
 
 STEP = timedelta(minutes=5)
@@ -70,6 +72,21 @@ class Clusters:
         images = np.stack([image(CLASSES[k % 2], self.rng) for k in range(n)])
         times = [START + STEP * (window + k / n) for k in range(n)]
         return self.serving.send(images, np.tile(SURE, (n, 1))[:n], times)
+
+    def another_version(self) -> tuple[Version, str]:
+        """Serve another version of the model; return it, and the hash of its file."""
+        services = self.serving.services
+        model = services.catalogue.get(RepositoryKind.MODEL, OWNER, "chest-xray")
+        manifest = services.catalogue.manifest(model, services.catalogue.version(model, 1))
+        digest, _ = services.catalogue.blobs.put(b"another model")
+        files = tuple(
+            replace(f, sha256=digest, size=13) if f.path == "model.onnx" else f for f in manifest.files
+        )
+        made = services.catalogue.make_version(
+            model, new_id(), replace(manifest, files=files), {"classes": CLASSES}
+        )
+        services.deployments.update(self.serving.deployment, version=made.number)
+        return made, digest
 
     def pass_by(self, window: int, *, follow: bool = True) -> None:
         """Let a window end in both clusters."""
@@ -306,6 +323,25 @@ def test_what_is_deleted_there_is_deleted_here(followed: Clusters) -> None:
     assert all(e.done_at and not e.event_id for e in followed.services.database.erasures.where())
 
 
+def test_more_deletions_than_one_call_may_ask_for_are_done(
+    followed: Clusters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasing, "_MOST", 4)
+    ids = followed.serve(0)
+    followed.pass_by(0)
+    erasures = followed.serving.services.erasures
+    for some in (ids[:3], ids[3:]):
+        erasures.begin(followed.serving.deployment, some, OWNER, "asked for")
+    followed.following.look()
+    assert followed.services.importing.followed(followed.watching.deployment).message == ""
+    asked = followed.services.database.erasures
+    deadline = time.monotonic() + 60
+    while asked.count(done_at=None) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [bool(one.done_at) for one in asked.where()] == [True] * 6
+    assert followed.events(followed.watching) == []
+
+
 def test_a_deployment_that_is_deleted_there_says_so_here(followed: Clusters) -> None:
     followed.serve(0)
     followed.pass_by(0)
@@ -314,9 +350,82 @@ def test_a_deployment_that_is_deleted_there_says_so_here(followed: Clusters) -> 
     services.deployments.delete(followed.serving.deployment)
     followed.following.look()
     mine = followed.services.deployments.get(OWNER, "chest-xray")
-    assert mine.state is DeploymentState.STOPPED
-    assert "was deleted on the cluster 'serving'" in mine.message
+    assert mine.state is DeploymentState.UNKNOWN
+    assert "The cluster 'serving' has shown no such deployment to 'operator'" in mine.message
     assert len(followed.events(followed.watching)) == 12  # what was logged is kept
+    since = followed.services.importing.followed(mine).gone_at
+    followed.serving.clock.now += timedelta(hours=1)
+    followed.following.look()
+    assert followed.services.importing.followed(mine).gone_at == since
+    assert followed.services.clusters.page()[0].state is LinkState.REACHABLE
+
+
+def test_a_deployment_that_is_seen_again_is_followed_again(followed: Clusters) -> None:
+    """The token was one of somebody who may not see it, for a while."""
+    people, database = followed.serving.services.people, followed.serving.services.database
+    stranger = database.users.add(User(new_id(), "stranger", Role.USER, START))
+    renew = followed.services.clusters.renew
+    renew(followed.operator, "serving", people.issue(stranger, "link", Scope.LINK)[1])
+    followed.following.look()
+    mine = followed.services.deployments.get(OWNER, "chest-xray")
+    assert "has shown no such deployment to 'stranger'" in mine.message
+    assert followed.services.importing.followed(mine).message == mine.message
+    renew(followed.operator, "serving", followed.token())
+    followed.serve(0)
+    followed.serving.services.collector.flush()
+    followed.serving.clock.now += timedelta(seconds=61)
+    followed.following.look()
+    told = followed.services.importing.followed(mine)
+    assert (told.message, told.gone_at) == ("", None)
+    assert followed.services.deployments.get(OWNER, "chest-xray").message == ""
+    assert len(followed.events(followed.watching)) == 12
+
+
+def test_a_following_that_takes_long_keeps_its_claim(followed: Clusters) -> None:
+    """Of two processes the first reads file after file, each in less time than a claim lasts."""
+    services, clock = followed.services, followed.serving.clock
+    other = following.Following(
+        services.database, services.store, services.clusters, services.importing, services.erasures, clock
+    )
+    for window in range(3):
+        followed.serve(window)
+        followed.serving.services.collector.flush()
+    take = followed.following._take
+    positions: list[int] = []
+
+    def slow(at: Any, file: Any) -> Any:
+        clock.now += timedelta(minutes=4)
+        other.look()
+        positions.append(services.database.imports.get(at.id).position)
+        return take(at, file)
+
+    followed.following._take = slow  # type: ignore[method-assign]
+    followed.following.look()
+    assert positions == [0, 1, 2]  # nothing of the other process
+    assert followed.rows(followed.watching) == 36
+
+
+def test_a_following_that_was_overtaken_ends_without_a_word(followed: Clusters) -> None:
+    """The first file takes longer than a claim lasts, and another process has taken over."""
+    services, clock = followed.services, followed.serving.clock
+    other = following.Following(
+        services.database, services.store, services.clusters, services.importing, services.erasures, clock
+    )
+    for window in range(2):
+        followed.serve(window)
+        followed.serving.services.collector.flush()
+    take = followed.following._take
+
+    def slow(at: Any, file: Any) -> Any:
+        clock.now += timedelta(minutes=6)
+        other.look()
+        return take(at, file)
+
+    followed.following._take = slow  # type: ignore[method-assign]
+    followed.following.look()
+    assert followed.rows(followed.watching) == 24
+    assert services.clusters.page()[0].state is LinkState.REACHABLE
+    assert services.importing.followed(followed.watching.deployment).message == ""
 
 
 def test_health_labels_and_captures_come_over_the_link(followed: Clusters) -> None:
@@ -338,16 +447,27 @@ def test_health_labels_and_captures_come_over_the_link(followed: Clusters) -> No
     assert list(store.list(folder)) == []
 
 
-def test_another_version_of_the_model_is_brought(followed: Clusters) -> None:
+def test_what_a_version_lacks_over_there_is_told_until_it_is_there(followed: Clusters) -> None:
     services = followed.serving.services
-    model = services.catalogue.get(RepositoryKind.MODEL, OWNER, "chest-xray")
-    manifest = services.catalogue.manifest(model, services.catalogue.version(model, 1))
-    digest, _ = services.catalogue.blobs.put(b"another model")
-    files = tuple(replace(f, sha256=digest, size=13) if f.path == "model.onnx" else f for f in manifest.files)
-    made = services.catalogue.make_version(
-        model, new_id(), replace(manifest, files=files), {"classes": CLASSES}
-    )
-    services.deployments.update(followed.serving.deployment, version=made.number)
+    made, digest = followed.another_version()
+    path = next(info.path for info in services.store.list("blobs") if digest in info.path.replace("/", ""))
+    services.store.delete(path)
+    followed.serve(0)
+    services.collector.flush()
+    followed.following.look()
+    told = followed.services.importing.followed(followed.watching.deployment)
+    assert "The cluster 'serving' says: The store has no such object" in told.message
+    assert followed.services.clusters.page()[0].state is LinkState.REACHABLE
+    services.store.put(path, b"another model")
+    followed.serving.clock.now += timedelta(seconds=61)
+    followed.following.look()
+    assert followed.services.importing.followed(followed.watching.deployment).message == ""
+    assert followed.services.deployments.get(OWNER, "chest-xray").model_version == made.number
+    assert len(followed.events(followed.watching)) == 12
+
+
+def test_another_version_of_the_model_is_brought(followed: Clusters) -> None:
+    made, _ = followed.another_version()
     followed.following.look()
     mine = followed.services.deployments.get(OWNER, "chest-xray")
     assert mine.model_version == 2

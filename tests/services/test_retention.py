@@ -255,6 +255,22 @@ def test_the_lease_of_a_deployment_that_is_deleted_goes_with_it(site: LogSite) -
     assert list(site.store.list("")) == []
 
 
+def test_a_claim_is_kept_and_ended_only_by_whoever_has_it(site: LogSite) -> None:
+    one, other = Leases(site.store), Leases(site.store)
+    path = f"{DEPLOYMENT}/upkeep"
+    assert one.take(path, START, START + HOUR) is None
+    now = START + HOUR * 3 / 4
+    assert one.keep(path, now, now + HOUR)
+    assert other.take(path, START + HOUR, START + 2 * HOUR) == now + HOUR
+    assert not other.keep(path, now, now + 2 * HOUR)  # it has none
+    assert other.take(path, now + HOUR, now + 2 * HOUR) is None  # what has run out
+    one.release(path, now + HOUR)
+    assert one.take(path, now + HOUR, now + 2 * HOUR) == now + 2 * HOUR
+    assert not one.keep(path, now + HOUR, now + 2 * HOUR)
+    other.release(path, now + HOUR)
+    assert one.take(path, now + HOUR, now + 2 * HOUR) is None
+
+
 def test_a_keeper_works_by_itself_and_ends_when_it_is_told(local: LogSite) -> None:
     local.fill(5)
     (one,) = keepers(local, Clock(), 1)

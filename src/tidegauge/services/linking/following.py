@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -45,17 +45,21 @@ _log = logging.getLogger(__name__)
 
 _AT_ONCE = 8  # links: one that hangs delays no other
 _LEASE = timedelta(minutes=5)  # longer than one answer takes
-_REST = timedelta(seconds=60)  # between looks at a link that is away; doubles up to that
+_REST = timedelta(seconds=60)  # between looks at what is away; doubles up to that
 _WATCH = timedelta(seconds=30)  # between looks at a link over which nothing is followed
 _FOLLOWED = "followed"  # folder of the label files that came, below the deployment's livedata
 
 
 @dataclass
 class _Pause:
-    """When a link that was away is asked again."""
+    """When a link that was away, or a deployment that could not be followed, is asked again."""
 
     until: datetime
     length: timedelta
+
+
+class _OvertakenError(Exception):
+    """Another process follows the deployment by now."""
 
 
 class Following:
@@ -84,7 +88,7 @@ class Following:
         self._noting = Noting(database, now)
         self._captures = Captures(database, now)
         self._tombstones = Tombstones(database)
-        self._pauses: dict[str, _Pause] = {}
+        self._pauses: dict[str, _Pause] = {}  # by the id of the link, or of the deployment
         self._labels: dict[str, dict[str, LabelFileInfo]] = {}  # of each deployment, as they came last
         failure = "The links could not be followed for a moment"
         self._rounds = Rounds("following", seconds, self.look, failure, at_once=True)
@@ -109,25 +113,23 @@ class Following:
                 list(pool.map(self._look_at, links))
 
     def _look_at(self, link: ClusterLink) -> None:
-        now = self._now()
-        pause = self._pauses.get(link.id)
-        if pause is not None and now < pause.until:
+        if self._rests(link.id):
             return
-        followed = [one for one in self._database.imports.where(link_id=link.id) if one.gone_at is None]
-        if not followed:
-            if now - link.checked_at >= _WATCH:
+        due = [one for one in self._database.imports.where(link_id=link.id) if not self._rests(one.id)]
+        if not due:
+            if self._now() - link.checked_at >= _WATCH:
                 self._clusters.look(link)
             return
         try:
             with self._clusters.open(link) as remote:
-                for one in followed:
+                for one in due:
                     if self._rounds.is_closing:
                         return
                     self._follow_alone(remote, link, one)
         except RefusedTokenError as error:
-            self._away(link, followed, LinkState.REFUSED, error)
+            self._away(link, LinkState.REFUSED, error)
         except (UnavailableError, InvalidInputError) as error:
-            self._away(link, followed, LinkState.UNREACHABLE, error)
+            self._away(link, LinkState.UNREACHABLE, error)
         except Exception:
             # A database that is away for a moment must not end the following.
             _log.exception("The cluster %s could not be followed for a moment", link.name)
@@ -135,15 +137,21 @@ class Following:
             self._pauses.pop(link.id, None)
             self._clusters.note(link)
 
-    def _away(
-        self, link: ClusterLink, followed: Sequence[Import], state: LinkState, error: TidegaugeError
-    ) -> None:
-        """Write down that a link is away, and wait longer each time before it is asked again."""
-        before = self._pauses.get(link.id)
+    def _rests(self, id_: str) -> bool:
+        pause = self._pauses.get(id_)
+        return pause is not None and self._now() < pause.until
+
+    def _rest(self, id_: str) -> None:
+        """Wait longer each time before something is asked again."""
+        before = self._pauses.get(id_)
         length = min(_REST, 2 * before.length if before else timedelta(seconds=self._seconds))
-        self._pauses[link.id] = _Pause(self._now() + length, length)
+        self._pauses[id_] = _Pause(self._now() + length, length)
+
+    def _away(self, link: ClusterLink, state: LinkState, error: TidegaugeError) -> None:
+        """Write down that a link is away."""
+        self._rest(link.id)
         self._clusters.note(link, state, error.message)
-        for one in followed:
+        for one in self._database.imports.where(link_id=link.id, gone_at=None):
             self._database.imports.update(one.id, None, message=error.message, looked_at=self._now())
             # What is so over there nobody knows now.
             self._database.deployments.update(
@@ -151,14 +159,24 @@ class Following:
             )
 
     def _follow_alone(self, remote: RemoteCluster, link: ClusterLink, followed: Import) -> None:
-        place, now = f"{followed.id}/following", self._now()
+        place, now = _claim(followed.id), self._now()
         if self._leases.take(place, now, now + _LEASE) is not None:
             return  # another process does
         try:
-            with contextlib.suppress(NotFoundError):  # what was deleted meanwhile, here or there
+            with contextlib.suppress(_OvertakenError):
                 self.follow(remote, link, followed)
+        except TidegaugeError as error:
+            remote.greet()  # raises where it is the link that fails, and not this deployment alone
+            self._database.imports.update(followed.id, None, message=error.message, looked_at=self._now())
+            self._rest(followed.id)
         finally:
             self._leases.release(place, self._now())
+
+    def _keep(self, deployment_id: str) -> None:
+        """Keep the claim on a deployment of which much comes."""
+        now = self._now()
+        if not self._leases.keep(_claim(deployment_id), now, now + _LEASE):
+            raise _OvertakenError
 
     def follow(self, remote: RemoteCluster, link: ClusterLink, followed: Import) -> None:
         """Take over what has come of one deployment since."""
@@ -168,7 +186,7 @@ class Following:
         try:
             exported = remote.deployment(followed.id)
         except NotFoundError:
-            self._gone(link, deployment)
+            self._gone(link, followed)
             return
         self._note(deployment, followed, exported)
         if mark_of(exported.model) != followed.model:
@@ -185,11 +203,13 @@ class Following:
         self._database.imports.update(
             followed.id, None, message="", looked_at=self._now(), known_until=known_until
         )
+        self._pauses.pop(followed.id, None)
 
     def _note(self, deployment: Deployment, followed: Import, exported: Exported) -> None:
         """Write down what is another thing by now of a deployment over there."""
         said = {
             "state": exported.state,
+            "wanted": DeploymentState.RUNNING,  # an earlier version stopped what it did not see
             "message": exported.message,
             "logging": exported.logging,
             "predict_url": exported.predict_url,
@@ -198,6 +218,8 @@ class Following:
         }
         if any(getattr(deployment, name) != value for name, value in said.items()):
             self._database.deployments.update(deployment.id, None, **said)
+        if followed.gone_at is not None:
+            self._database.imports.update(deployment.id, None, gone_at=None)
         if followed.files != exported.files:
             self._database.imports.update(deployment.id, None, files=exported.files)
 
@@ -205,18 +227,20 @@ class Following:
         self._database.imports.update(deployment_id, None, message=text)
         if self._rounds.is_closing:
             raise UnavailableError("The server ends; what is missing is brought when it is back.")
+        self._keep(deployment_id)
 
-    def _gone(self, link: ClusterLink, deployment: Deployment) -> None:
+    def _gone(self, link: ClusterLink, followed: Import) -> None:
+        """Say that a deployment is not to be seen; it is looked for again, since it may only be hidden."""
+        self._rest(followed.id)
         now = self._now()
-        message = f"It was deleted on the cluster {link.name!r}, as was found at {now:%Y-%m-%d %H:%M} UTC."
-        self._database.deployments.update(
-            deployment.id,
-            None,
-            state=DeploymentState.STOPPED,
-            wanted=DeploymentState.STOPPED,
-            message=message,
+        since = followed.gone_at or now
+        message = (
+            f"The cluster {link.name!r} has shown no such deployment to {link.user!r}, whose token the link "
+            f"has, since {since:%Y-%m-%d %H:%M} UTC: it was deleted there, or that user may not see it. What "
+            "was logged is kept, and it goes on here when it is seen again."
         )
-        self._database.imports.update(deployment.id, None, gone_at=now, message=message, looked_at=now)
+        self._database.deployments.update(followed.id, None, state=DeploymentState.UNKNOWN, message=message)
+        self._database.imports.update(followed.id, None, gone_at=since, message=message, looked_at=now)
 
     def _follow_samples(self, remote: RemoteCluster, followed: Import) -> None:
         last = self._database.imports.get(followed.id).sample
@@ -242,8 +266,7 @@ class Following:
             if digest_of(deployment.id, event_id) in fresh
         }
         by, note = f"cluster {link.name}", "deleted on the serving cluster"
-        if held:
-            self._erasures.begin(deployment, sorted(held), by, note)
+        self._erasures.begin_all(deployment, sorted(held), by, note)
         fresh -= {digest_of(deployment.id, event_id) for event_id in held}
         now = self._now()
         self._database.erasures.add_all(
@@ -273,12 +296,14 @@ class Following:
 
     def _follow_log(self, remote: RemoteCluster, followed: Import) -> datetime | None:
         """Take files until there is none that is new; return up to when the log is here then."""
-        at, before = self._database.imports.get(followed.id), None
+        at = self._database.imports.get(followed.id)
+        before: Import | None = None
         while at != before:
             before, asked_at = at, self._now()
             try:
                 for file in remote.log(at.id, at.position, at.last_file):
                     at = self._take(at, file)
+                    self._keep(at.id)
                     if self._rounds.is_closing:
                         return followed.known_until
             except LogSetBackError as error:
@@ -314,7 +339,7 @@ class Following:
             if self._database.deployments.find(id=at.id) is None:
                 self._store.delete_below(at.id)  # with what has just been written
                 raise NotFoundError(f"The deployment {at.id} was deleted.")
-            raise UnavailableError("Another process follows this deployment.")
+            raise _OvertakenError
         return replace(at, **to)
 
 

@@ -93,6 +93,11 @@ class Erasures:
         self._submit(deployment.id)
         return (*known.values(), *added)
 
+    def begin_all(self, deployment: Deployment, event_ids: Sequence[str], by: str, note: str) -> None:
+        """Delete however many events, as many at a time as may be."""
+        for start in range(0, len(event_ids), _MOST):
+            self.begin(deployment, event_ids[start : start + _MOST], by, note)
+
     def work(self, deployment_id: str) -> None:
         """Delete what is to be deleted of a deployment."""
         pending = self._database.erasures.where(deployment_id=deployment_id, done_at=None)
