@@ -196,6 +196,37 @@ def test_a_deployment_is_imported_with_what_monitoring_needs(clusters: Clusters)
     assert clusters.services.clusters.page() == ()
 
 
+def test_what_is_not_shared_with_the_token_of_a_link_comes_when_it_is(clusters: Clusters) -> None:
+    """To share a deployment gives away neither its model nor the images that this was trained on."""
+    serving, here = clusters.serving.services, clusters.services.catalogue
+    exporting, deployment = serving.exporting, clusters.serving.deployment
+    serving.deployments.share(deployment, shared=True)
+    bob = serving.database.users.add(User(new_id(), "bob", Role.USER, START))
+    clusters.link(token=serving.people.issue(bob, "link", Scope.LINK)[1])
+    clusters.bring()
+    model, dataset = (
+        serving.catalogue.get(kind, OWNER, name)
+        for kind, name in ((RepositoryKind.MODEL, "chest-xray"), (RepositoryKind.DATASET, "pool"))
+    )
+    operator = serving.people.owner(OWNER)
+    for known, repository in enumerate((model, dataset)):
+        mine = clusters.services.deployments.get(OWNER, "chest-xray")
+        assert f"The {repository.kind.value} {repository.name!r} does not come along" in mine.message
+        assert "not shared with bob, whose token the link has; share it, or give" in mine.message
+        assert clusters.services.database.repositories.count() == known
+        file = exporting.manifest(operator, deployment, repository.kind).files[0].sha256
+        with pytest.raises(NotFoundError):
+            exporting.manifest(bob, deployment, repository.kind)
+        with pytest.raises(NotFoundError):
+            exporting.blob(bob, deployment, repository.kind, file)
+        serving.catalogue.share(repository, shared=True)
+        clusters.following.look()
+    mine = clusters.services.deployments.get(OWNER, "chest-xray")
+    assert (mine.message, mine.model_name, mine.model_version) == ("", "chest-xray", 1)
+    for kind, name in ((RepositoryKind.MODEL, "chest-xray"), (RepositoryKind.DATASET, "pool")):
+        assert [one.number for one in here.versions(here.get(kind, OWNER, name))] == [1]
+
+
 def test_two_clusters_come_to_the_same_to_the_bit(followed: Clusters) -> None:
     for window in range(4):
         followed.serve(window)

@@ -36,14 +36,15 @@ def find_deployments(
 
 @router.get("/deployments/{deployment_id}")
 def show_deployment(caller: Linked, services: Everything, deployment_id: str) -> Exported:
-    return services.exporting.described(services.exporting.get(caller.user, deployment_id))
+    return services.exporting.described(caller.user, services.exporting.get(caller.user, deployment_id))
 
 
 @router.get("/deployments/{deployment_id}/{kind}/manifest")
 def show_manifest(caller: Linked, services: Everything, deployment_id: str, kind: RepositoryKind) -> Response:
     """Return the files of the model, or of the dataset that it was trained on, by path and hash."""
     deployment = services.exporting.get(caller.user, deployment_id)
-    return Response(services.exporting.manifest(deployment, kind).to_json(), media_type="application/json")
+    manifest = services.exporting.manifest(caller.user, deployment, kind)
+    return Response(manifest.to_json(), media_type="application/json")
 
 
 @router.get("/deployments/{deployment_id}/{kind}/blobs/{digest}", responses=_BYTES, response_class=Response)
@@ -52,7 +53,7 @@ def read_blob(
 ) -> Response:
     """Return the content of one of these files."""
     deployment = services.exporting.get(caller.user, deployment_id)
-    data = services.exporting.blob(deployment, kind, digest)
+    data = services.exporting.blob(caller.user, deployment, kind, digest)
     return Response(data, media_type="application/octet-stream")
 
 

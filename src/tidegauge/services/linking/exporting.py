@@ -45,7 +45,7 @@ class Exporting:
         """Return the deployments that ``user`` may have elsewhere, of an owner and a name where given."""
         given: dict[str, Any] = {key: value for key, value in (("owner", namespace), ("name", name)) if value}
         found = self._database.deployments.where(sort="name", **given)
-        return tuple(self.described(deployment) for deployment in found if _may_see(user, deployment))
+        return tuple(self.described(user, deployment) for deployment in found if _may_see(user, deployment))
 
     def get(self, user: User, deployment_id: str) -> Deployment:
         """Return a deployment that ``user`` may have elsewhere, or raise NotFoundError."""
@@ -54,36 +54,37 @@ class Exporting:
             raise NotFoundError(f"There is no deployment with id {deployment_id!r}.")
         return found
 
-    def described(self, deployment: Deployment) -> Exported:
-        """Return what may be told of a deployment."""
+    def described(self, user: User, deployment: Deployment) -> Exported:
+        """Return what ``user`` may be told of a deployment; its message says what does not come along."""
         is_local = deployment.origin is Origin.LOCAL
+        given, lacking = self._given(user, deployment)
         return Exported(
             id=deployment.id,
             name=deployment.name,
             namespace=deployment.owner,
             origin=deployment.origin,
             state=deployment.state,
-            message=deployment.message,
+            message=" ".join(filter(None, (deployment.message, lacking))),
             logging=deployment.logging,
             # Our model server says of each event how many it stands for.
             sampling=1.0 if is_local else deployment.sampling,
             classes=deployment.classes,
             predict_url=self._address + deployment.predict_path if is_local else deployment.predict_url,
-            model=self._content(deployment, RepositoryKind.MODEL),
-            training=self._content(deployment, RepositoryKind.DATASET),
+            model=_content(given.get(RepositoryKind.MODEL)),
+            training=_content(given.get(RepositoryKind.DATASET)),
             files=self._database.log_files.highest("number", deployment_id=deployment.id),
         )
 
-    def manifest(self, deployment: Deployment, kind: RepositoryKind) -> Manifest:
-        """Return the manifest of its model, or of the training data of that."""
-        found = self._version(deployment, kind)
+    def manifest(self, user: User, deployment: Deployment, kind: RepositoryKind) -> Manifest:
+        """Return the manifest of its model, or of the training data of that, where ``user`` may read it."""
+        found = self._given(user, deployment)[0].get(kind)
         if found is None:
             raise NotFoundError(f"There is no {kind.value} of the deployment {deployment.name!r}.")
         return self._catalogue.manifest(*found)
 
-    def blob(self, deployment: Deployment, kind: RepositoryKind, digest: str) -> bytes:
-        """Return the content of a file of its model or training data."""
-        if all(file.sha256 != digest for file in self.manifest(deployment, kind).files):
+    def blob(self, user: User, deployment: Deployment, kind: RepositoryKind, digest: str) -> bytes:
+        """Return the content of a file of its model or training data, where ``user`` may read it."""
+        if all(file.sha256 != digest for file in self.manifest(user, deployment, kind).files):
             raise NotFoundError(f"No file of that {kind.value} has the hash {digest!r}.")
         return self._catalogue.blobs.get(digest)
 
@@ -138,22 +139,34 @@ class Exporting:
             if size > _MOST_BYTES:
                 return
 
-    def _content(self, deployment: Deployment, kind: RepositoryKind) -> Content | None:
-        found = self._version(deployment, kind)
-        if found is None:
-            return None
-        repository, version = found
-        return Content(kind, repository.name, version.number, version.digest, version.bytes, version.meta)
+    def _given(
+        self, user: User, deployment: Deployment
+    ) -> tuple[dict[RepositoryKind, tuple[Repository, Version]], str]:
+        """Return the versions that ``user`` may have with a deployment, and say which does not come along.
 
-    def _version(self, deployment: Deployment, kind: RepositoryKind) -> tuple[Repository, Version] | None:
-        """Return a version that is needed of a deployment; None where it is not to be had."""
+        To share a deployment shares neither its model nor what that was trained on; without the model, which
+        says what it was trained on, that does not come either.
+        """
+        given: dict[RepositoryKind, tuple[Repository, Version]] = {}
+        for repository, version in self._needed(deployment):
+            if not _may_read(user, repository):
+                return given, (
+                    f"The {repository.kind.value} {repository.name!r} does not come along, since it is not "
+                    f"shared with {user.name}, whose token the link has; share it, or give the link an "
+                    "operator's token."
+                )
+            given[repository.kind] = repository, version
+        return given, ""
+
+    def _needed(self, deployment: Deployment) -> Iterator[tuple[Repository, Version]]:
+        """Yield the model of a deployment and then what that was trained on, as far as they are there."""
         model = self._ready(deployment.model_version, id=deployment.model_id)
-        if kind is RepositoryKind.MODEL or model is None:
-            return model
-        if kind is not RepositoryKind.DATASET:
-            return None
-        name, number = _trained_on(model[1])
-        return self._ready(number, kind=kind, owner=deployment.owner, name=name)
+        if model is not None:
+            yield model
+            name, number = _trained_on(model[1])
+            training = self._ready(number, kind=RepositoryKind.DATASET, owner=deployment.owner, name=name)
+            if training is not None:
+                yield training
 
     def _ready(self, number: int, **which: Any) -> tuple[Repository, Version] | None:
         repository = self._database.repositories.find(**which)
@@ -162,6 +175,15 @@ class Exporting:
             repository_id=repository.id, number=number, state=ready
         )
         return (repository, version) if repository and version else None
+
+
+def _content(found: tuple[Repository, Version] | None) -> Content | None:
+    if found is None:
+        return None
+    repository, version = found
+    return Content(
+        repository.kind, repository.name, version.number, version.digest, version.bytes, version.meta
+    )
 
 
 def _trained_on(model: Version) -> tuple[str, int]:
@@ -173,7 +195,11 @@ def _trained_on(model: Version) -> tuple[str, int]:
     return "", 0
 
 
+def _may_read(user: User, owned: Deployment | Repository) -> bool:
+    """Tell whether something may be read elsewhere: one's own, what is shared, an operator's every."""
+    return user.is_operator or owned.owner == user.name or owned.shared
+
+
 def _may_see(user: User, deployment: Deployment) -> bool:
-    """Tell whether a deployment may go elsewhere: one's own, an operator's every, none from elsewhere."""
-    mine = user.is_operator or deployment.owner == user.name or deployment.shared
-    return mine and deployment.origin is not Origin.IMPORTED
+    """Tell whether a deployment may go elsewhere: what may be read, and is not from elsewhere itself."""
+    return _may_read(user, deployment) and deployment.origin is not Origin.IMPORTED

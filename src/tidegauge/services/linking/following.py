@@ -189,7 +189,7 @@ class Following:
             self._gone(link, followed)
             return
         self._note(deployment, followed, exported)
-        if mark_of(exported.model) != followed.model:
+        if mark_of(exported) != followed.model:
             self._importing.bring(
                 remote, exported, deployment.owner, lambda text: self._tell(followed.id, text)
             )

@@ -137,17 +137,17 @@ class Importing:
         """Bring the model of a deployment, and what that was trained on."""
         id_ = exported.id
         if exported.model is None:
-            self._database.imports.update(id_, None, model=mark_of(None), message="")
+            self._database.imports.update(id_, None, model=mark_of(exported), message="")
             return
         model = self._fetch(remote, id_, exported.model, owner, tell)
-        repository_id, version = model.repository_id, model.number
+        served = {"model_id": model.repository_id, "model_version": model.number}
         if exported.training is not None:
             self._fetch(remote, id_, exported.training, owner, tell)
         with self._database.transaction():
-            self._database.deployments.update(
-                id_, None, model_id=repository_id, model_name=exported.model.name, model_version=version
-            )
-            self._database.imports.update(id_, None, model=mark_of(exported.model), message="")
+            self._database.imports.update(id_, None, model=mark_of(exported), message="")
+            if self._database.deployments.find(id=id_, **served) is not None:
+                return  # the same model: what it was trained on has come now
+            self._database.deployments.update(id_, None, model_name=exported.model.name, **served)
             monitor = self._database.monitors.find(deployment_id=id_)
             if monitor is not None:
                 self._database.monitors.update(monitor.id, **UNJUDGED)
@@ -174,9 +174,12 @@ class Importing:
         return self._catalogue.adopt(wanted.kind, owner, wanted.name, wanted.version, manifest, meta)[1]
 
 
-def mark_of(model: Content | None) -> str:
-    """Return what tells a model from another one."""
-    return f"{model.name} v{model.version} {model.digest}" if model else "none"
+def mark_of(exported: Exported) -> str:
+    """Return what tells a model from another one, and whether what it was trained on is to be had."""
+    model = exported.model
+    if model is None:
+        return "none"
+    return f"{model.name} v{model.version} {model.digest}{'' if exported.training else ' alone'}"
 
 
 def _only(found: tuple[Exported, ...], link: ClusterLink, namespace: str, name: str) -> Exported:
