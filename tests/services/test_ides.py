@@ -140,6 +140,21 @@ def test_one_that_is_not_used_is_stopped_and_started_again(
     assert "token that it was started by has ended" in ended.message
 
 
+def test_one_ends_with_the_token_that_started_it(lab: tuple[TestClient, Ide]) -> None:
+    pages, ide = lab
+    services, owner = services_of(pages), caller_of(pages)
+    if services.database.ides.get(ide.id).wanted is IdeState.RUNNING:
+        services.ides.halt(ide, owner)
+    token, _ = services.people.issue(owner.user, "stolen")
+    started = services.ides.run(replace(owner, token=token), services.database.ides.get(ide.id))
+    assert started.token_id == token.id
+    eventually(lambda: tokens(pages, ide), lambda found: found == ["IDE lab"], SECONDS)
+    services.people.revoke_own(owner.user, token.id)
+    ended = state_of(pages, ide.id, IdeState.STOPPED)
+    assert "token that it was started by has ended" in ended.message
+    assert tokens(pages, ide) == []
+
+
 def test_what_is_deleted_leaves_nothing(lab: tuple[TestClient, Ide], home: Path) -> None:
     pages, ide = lab
     assert pages.post("/ide/lab/delete").headers["location"] == "/ide"

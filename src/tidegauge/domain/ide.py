@@ -55,6 +55,7 @@ class Ide(Shown):
     created_at: datetime
     message: str = ""
     until: datetime | None = None  # where who asked for it did so by a token that ends then
+    token_id: str | None = None  # of the token that it was asked for by
     used_at: datetime | None = None  # what JupyterLab says of it
     restarts: int = 0
 

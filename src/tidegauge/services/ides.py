@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import httpx
 
@@ -152,7 +153,7 @@ class Ides:
                 wanted=IdeState.RUNNING,
                 state=IdeState.STARTING,
                 created_at=self._now(),
-                until=_end_of(caller),
+                **_started_by(caller),
             )
         )
         self._rounds.kick()
@@ -187,7 +188,7 @@ class Ides:
                 state=IdeState.STARTING,
                 message="",
                 used_at=None,
-                until=_end_of(caller),
+                **_started_by(caller),
             )
             self._rounds.kick()
         return self._database.ides.get(ide.id)
@@ -257,7 +258,7 @@ class Ides:
             return
         if owner.disabled_at:
             self._rest(ide, f"{ide.owner} is disabled; it starts again when {ide.owner} is enabled.")
-        elif ide.until and self._now() >= ide.until:
+        elif self._has_ended(ide):
             self._stop(ide, "The token that it was started by has ended; start it again.")
         elif running is None:
             if self._deaths.may_start(ide.id):
@@ -268,6 +269,12 @@ class Ides:
             self._postpone(ide, f"JupyterLab ended: {reason}")
         elif not running.ready or time.monotonic() - running.looked > _ACTIVITY_SECONDS:
             self._ask(ide, running)
+
+    def _has_ended(self, ide: Ide) -> bool:
+        """Tell whether the token that it was started by has run out, or was revoked."""
+        if ide.until and self._now() >= ide.until:
+            return True
+        return bool(ide.token_id) and self._database.tokens.find(id=ide.token_id) is None
 
     def _launch(self, ide: Ide, owner: User) -> None:
         folder = self._folder(ide.id)
@@ -345,6 +352,7 @@ class Ides:
         return self._home / "logs" / f"ide-{id_}.log"
 
 
-def _end_of(caller: Principal) -> datetime | None:
-    """Return when the token of who asks ends: what is made by it may not act for them any longer."""
-    return caller.token.expires_at if caller.token else None
+def _started_by(caller: Principal) -> dict[str, Any]:
+    """Return the token of who asks, and when it ends: what is made by it may not act for them any longer."""
+    token = caller.token
+    return {"until": token.expires_at, "token_id": token.id} if token else {"until": None, "token_id": None}

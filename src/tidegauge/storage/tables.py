@@ -272,6 +272,7 @@ ides = Table(
     _time("created_at"),
     _text("message"),
     _time("until", nullable=True),
+    Column("token_id", Text),
     _time("used_at", nullable=True),
     Column("restarts", Integer, nullable=False),
     UniqueConstraint("owner", "name"),
