@@ -95,8 +95,7 @@ def unshared(house: House) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("who", "kind"),
-    [("bob", kind) for kind in KINDS]
-    + [("operator", kind) for kind in KINDS if kind not in ("monitors", "deployments")],
+    [("bob", kind) for kind in KINDS] + [("operator", kind) for kind in KINDS if kind != "monitors"],
 )
 def test_what_is_not_shared_is_not_there_for_others(house: House, kind: str, who: str) -> None:
     seen = 0
@@ -111,7 +110,8 @@ def test_what_is_not_shared_is_not_there_for_others(house: House, kind: str, who
 
 
 def test_an_operator_looks_after_every_monitor_and_reads_what_it_watches(house: House) -> None:
-    monitor, deployment = house.things["monitors"], house.things["deployments"]
+    monitor = house.things["monitors"]
+    deployment = house.services.database.monitors.get(monitor).deployment_id
     for page in ("/api/v1/monitors", "/monitors", "/"):
         assert monitor in house.ask("operator", "GET", page).text
     page = house.ask("operator", "GET", f"/monitors/{monitor}").text

@@ -4,6 +4,7 @@ import base64
 import os
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -318,3 +319,14 @@ def test_who_asks_is_shown_to_the_server_and_not_among_the_arguments(tmp_path, m
 )
 def test_folders_of_this_machine_are_told_from_hosts(url, local):
     assert git.is_local(url) is local
+
+
+@pytest.mark.parametrize("url", ["/srv/x", "file:///srv/x", "FILE:///srv/x"])
+def test_the_folder_of_a_local_url_is_that_which_git_reads(url: str) -> None:
+    assert git.folder_of(url) == Path("/srv/x")
+
+
+@pytest.mark.parametrize("url", ["file:///h%6fme/x", "file://srv/x"])
+def test_a_local_url_that_git_reads_otherwise_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInputError, match="give a folder as file:///path"):
+        git.folder_of(url)

@@ -470,6 +470,9 @@ def test_health_labels_and_captures_come_over_the_link(followed: Clusters) -> No
     assert list(followed.services.database.health_samples.where()) == samples
     store, folder = followed.services.store, f"{id_}/livedata/followed"
     assert store.get(f"{folder}/first.csv") == b"a,b\n1,2\n"
+    store.delete(f"{folder}/first.csv")  # as with the deployment, before it is imported again
+    followed.following.look()
+    assert store.get(f"{folder}/first.csv") == b"a,b\n1,2\n"
     followed.serving.services.store.put(f"{id_}/livedata/first.csv", b"a,b\n3,4,5\n")
     followed.following.look()
     assert store.get(f"{folder}/first.csv") == b"a,b\n3,4,5\n"

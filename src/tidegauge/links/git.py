@@ -75,6 +75,19 @@ def is_local(url: str) -> bool:
     return not _host(url)[1]
 
 
+def folder_of(url: str) -> Path:
+    """Return the folder that git reads by a URL of this machine; InvalidInputError for an odd one."""
+    scheme, found, path = url.partition("://")
+    if not found or scheme.lower() != "file":
+        return Path(url)
+    if "%" in path or not path.startswith("/"):  # git would decode it, and read another folder
+        raise InvalidInputError.of(
+            "source.url",
+            f"source.url is {url!r}; give a folder as file:///path, without a host or %.",
+        )
+    return Path(path)
+
+
 def fetch(
     url: str,
     branch: str,

@@ -117,12 +117,13 @@ class Catalogue:
         if not local:
             return
         user = self._database.users.find(name=owner)
-        if user is not None and not user.is_operator:
+        if user is None or not user.is_operator:
             raise ForbiddenError(
                 f"source.type is {source.type.value!r} and source.url a folder of the server's machine; only "
                 "operators may read one. Upload the files, or give a git URL or a bucket."
             )
-        folder = Path(source.url.removeprefix("file://")).expanduser().resolve()
+        is_git = source.type is SourceType.GIT
+        folder = (git.folder_of(source.url) if is_git else Path(source.url).expanduser()).resolve()
         home = self._uploads.parent.resolve()
         if folder.is_relative_to(home) or home.is_relative_to(folder):
             raise InvalidInputError.of(

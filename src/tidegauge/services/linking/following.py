@@ -279,8 +279,9 @@ class Following:
         folder = f"{deployment.livedata}/{_FOLLOWED}"
         there = {one.name: one for one in remote.livedata(deployment.id)}
         known = self._labels.setdefault(deployment.id, {})
+        here = {info.path[len(folder) + 1 :] for info in self._store.list(folder)}
         for name, one in there.items():
-            if known.get(name) == one:
+            if known.get(name) == one and name in here:  # not since the deployment was deleted here
                 continue
             try:
                 data = remote.label_file(deployment.id, name)
@@ -290,9 +291,8 @@ class Following:
             if not self._store.exists(path) or self._store.get(path) != data:
                 self._store.put(path, data)
             known[name] = one
-        for info in list(self._store.list(folder)):
-            if info.path[len(folder) + 1 :] not in there:
-                self._store.delete(info.path)
+        for name in here - there.keys():
+            self._store.delete(f"{folder}/{name}")
 
     def _follow_log(self, remote: RemoteCluster, followed: Import) -> datetime | None:
         """Take files until there is none that is new; return up to when the log is here then."""
