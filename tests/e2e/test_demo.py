@@ -19,7 +19,7 @@ def play(*arguments: str) -> dict[str, Any]:
         absent("tensorflow (the extra 'train')")
     command = [sys.executable, "-m", "tidegauge", "demo", "--no-wait", "--json", *arguments]
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=600
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=1500
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)  # the only thing on standard output
