@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -18,7 +20,7 @@ from parts import CLASSES, SIDE, image
 from parts_clusters import Door, door
 from parts_ward import draw
 from simulated import OWNER, START, Clock, Site
-from tidegauge.domain.catalogue import RepositoryKind, Version
+from tidegauge.domain.catalogue import RepositoryKind, Version, VersionState
 from tidegauge.domain.cluster_link import LinkState, Through
 from tidegauge.domain.deployment import DeploymentState, Origin
 from tidegauge.domain.identity import new_id
@@ -606,3 +608,54 @@ def test_what_is_deleted_here_while_it_comes_leaves_nothing(
     left = {info.path for info in services.store.list(id_)}
     assert left <= {f"{id_}/following"}
     assert services.clusters.page()[0].state is LinkState.REACHABLE
+
+
+def test_a_version_that_two_bring_at_once_is_there_once(
+    followed: Clusters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue = followed.services.catalogue
+    repository = catalogue.get(RepositoryKind.MODEL, OWNER, "chest-xray")
+    manifest = catalogue.manifest(repository, catalogue.version(repository))
+    digest, _ = catalogue.blobs.put(b"another model")
+    files = tuple(
+        replace(file, sha256=digest, size=13) if file.path == "model.onnx" else file
+        for file in manifest.files
+    )
+    other, finish, barrier = replace(manifest, files=files), catalogue._finish, threading.Barrier(2)
+
+    def meet(*arguments: Any) -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            barrier.wait(1)  # the other does not come so far
+        finish(*arguments)
+
+    monkeypatch.setattr(catalogue, "_finish", meet)
+    given = (RepositoryKind.MODEL, OWNER, "chest-xray", 2, other, {})
+    both = [threading.Thread(target=catalogue.adopt, args=given) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join(30)
+    monkeypatch.undo()
+    assert [version.number for version in catalogue.versions(repository)] == [2, 1]
+    assert catalogue.manifest(repository, catalogue.version(repository, 2)) == other
+
+
+def test_a_bringing_that_a_crash_cuts_off_leaves_nothing(
+    clusters: Clusters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clusters.link()
+    catalogue = clusters.services.catalogue
+    clusters.services.importing.add(OWNER, "chest-xray", "serving", OWNER)
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(catalogue, "_finish", crash)
+    with pytest.raises(KeyboardInterrupt):
+        clusters.following.look()
+    monkeypatch.undo()
+    assert clusters.services.database.versions.count() == 0
+    clusters.serving.clock.now += timedelta(minutes=10)
+    clusters.following.look()
+    repository = catalogue.get(RepositoryKind.MODEL, OWNER, "chest-xray")
+    assert [(v.number, v.state) for v in catalogue.versions(repository)] == [(1, VersionState.READY)]

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from parts import write_images
+from tidegauge.app import build_services
 from tidegauge.client import Client
-from tidegauge.domain.pipeline import PipelineState
+from tidegauge.domain.identity import new_id
+from tidegauge.domain.pipeline import PipelineRun, PipelineState
+from tidegauge.settings import load_settings
 
 SCRIPT = """
 from tidegauge.steps import step
@@ -48,3 +52,18 @@ def test_only_a_file_of_the_code_is_run(ready: Client, file: str) -> None:
     state, message, steps = run(ready, file)
     assert (state, steps) == (PipelineState.FAILED, [])
     assert f"file is {file!r}" in message
+
+
+def test_a_run_that_waited_while_its_owner_was_deleted_ends(tmp_path: Path) -> None:
+    services = build_services(load_settings(tmp_path / "home", {"port": 1}, {}))
+    services.people.first_start()
+    ada = services.accounts.create("ada").user
+    waiting = PipelineRun(
+        new_id(), "ada", "p.py", "x", 1, "x", 1, "x", "", PipelineState.QUEUED, datetime.now(UTC)
+    )
+    services.database.pipeline_runs.add(waiting)
+    services.accounts.delete(ada, services.people.owner("operator"))
+    services.pipelines._run(waiting)
+    found = services.database.pipeline_runs.get(waiting.id)
+    assert (found.owner, found.state) == ("operator", PipelineState.FAILED)
+    services.database.close()

@@ -39,7 +39,6 @@ from tidegauge.storage.rows import Page, Query
 
 _log = logging.getLogger(__name__)
 
-_TRIES = 20
 _PROBLEMS_KEPT = 100  # in the row; the manifest has all of them
 _PROGRESS_STEPS = 50  # rows are not rewritten for every file
 
@@ -223,29 +222,28 @@ class Catalogue:
         repository = self._database.repositories.find(kind=kind, owner=owner, name=name)
         if repository is None:
             repository = self.create(kind, name, owner, Source(SourceType.UPLOAD), manifest.form)
-        for version in self.versions(repository):
-            if version.state is VersionState.READY and version.digest == manifest.digest:
-                return repository, version
-        importing = VersionState.IMPORTING
-        fresh = Version(
-            new_id(), repository.id, number, importing, self._now(), form=manifest.form, meta=meta
-        )
-        try:
-            fresh = self._database.versions.add(fresh)
-        except ConflictError:
-            fresh = self._add_numbered(fresh)
-        self._finish(repository, fresh, manifest, meta)
+        importing, form = VersionState.IMPORTING, manifest.form
+        fresh = Version(new_id(), repository.id, number, importing, self._now(), form=form, meta=meta)
+        with self._database.transaction():  # as a whole: there is no upload that a start could take up again
+            self._database.repositories.lock(repository.id)
+            same = self._database.versions.where(
+                repository_id=repository.id, state=VersionState.READY, digest=manifest.digest, sort="-number"
+            )
+            if same:
+                return repository, same[0]
+            if self._database.versions.count(repository_id=repository.id, number=number):
+                fresh = self._add_numbered(fresh)
+            else:
+                self._database.versions.add(fresh)
+            self._finish(repository, fresh, manifest, meta)
         return repository, self._database.versions.get(fresh.id)
 
     def _add_numbered(self, version: Version) -> Version:
-        """Add the version under the next free number; others may be taking numbers at the same time."""
-        for _ in range(_TRIES):
+        """Add the version under the next free number."""
+        with self._database.transaction():
+            self._database.repositories.lock(version.repository_id)
             number = self._database.versions.highest("number", repository_id=version.repository_id) + 1
-            try:
-                return self._database.versions.add(replace(version, number=number))
-            except ConflictError:
-                continue
-        raise ConflictError("Many versions are being added at the same time; try again.")
+            return self._database.versions.add(replace(version, number=number))
 
     def upload_folder(self) -> Path:
         """Return the folder in which an upload may be spooled before ``add_version`` takes it."""

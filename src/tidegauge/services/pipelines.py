@@ -244,9 +244,10 @@ class Pipelines:
         queued = {"state": PipelineState.QUEUED.value}
         if not self._database.pipeline_runs.update(run.id, queued, state=PipelineState.RUNNING):
             return
-        folder = self._home / "runs" / run.id
-        token, secret = self._people.issue(self._people.owner(run.owner), f"{_TOKEN} {run.id}")
+        folder, token = self._home / "runs" / run.id, None
         try:
+            run = self._database.pipeline_runs.get(run.id)  # it may be an heir's by now
+            token, secret = self._people.issue(self._people.owner(run.owner), f"{_TOKEN} {run.id}")
             code = folder / "code"
             code.mkdir(parents=True, exist_ok=True)
             repository = self._catalogue.get(RepositoryKind.CODE, run.owner, run.code)
@@ -268,7 +269,8 @@ class Pipelines:
             self._end(run.id, PipelineState.FAILED, str(error))
         finally:
             self._processes.pop(run.id, None)
-            self._people.revoke(token.id)
+            if token:
+                self._people.revoke(token.id)
             shutil.rmtree(folder, ignore_errors=True)
 
     def _send(self, run: PipelineRun, code: Path, output: Path) -> None:
