@@ -9,8 +9,10 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
+from typing import Any
 
 import numpy as np
 import onnx
@@ -158,3 +160,16 @@ def finish(worker: Worker) -> None:
     while worker._under_way and time.monotonic() < deadline:
         time.sleep(0.01)
     worker.close()
+
+
+def meeting(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let two threads meet where this ends; one that is kept from coming is not waited for long."""
+    barrier = Barrier(2)
+
+    def met(*args: Any, **kwargs: Any) -> Any:
+        found = method(*args, **kwargs)
+        with contextlib.suppress(BrokenBarrierError):
+            barrier.wait(1)
+        return found
+
+    return met

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import text
 
+from parts import meeting
 from tidegauge.domain.channel import Channel, ChannelKind
 from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.identity import new_id
@@ -69,19 +69,6 @@ class Ward:
                 str(connection.execute(text(f"SELECT * FROM {table}")).all())
                 for table in ("users", "passwords", "sessions", "tokens", "attempts")
             )
-
-
-def meeting(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Let two threads meet where this ends; one that is kept from coming is not waited for long."""
-    barrier = Barrier(2)
-
-    def met(*args: Any, **kwargs: Any) -> Any:
-        found = method(*args, **kwargs)
-        with contextlib.suppress(BrokenBarrierError):
-            barrier.wait(1)
-        return found
-
-    return met
 
 
 @pytest.fixture

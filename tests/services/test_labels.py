@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import contextlib
 import io
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from threading import Barrier, BrokenBarrierError
 
 import numpy as np
 import polars as pl
 import pytest
 
+from parts import meeting
 from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
 from tidegauge.domain.labels import ImageLabelColumns, LabelColumns, label_text, parse_timestamp
 from tidegauge.services.labels import LabelFolder, Labels, PostedLabel
@@ -363,19 +362,6 @@ def test_names_of_image_label_columns():
     columns = ImageLabelColumns()
     assert columns.find(["id", "Filename", "target"]) == ("Filename", "target")
     assert columns.find(["id", "filename"]) is None
-
-
-def meeting(method):
-    """Let two threads meet where this ends; one that is kept from coming is not waited for long."""
-    barrier = Barrier(2)
-
-    def met(*args, **kwargs):
-        found = method(*args, **kwargs)
-        with contextlib.suppress(BrokenBarrierError):
-            barrier.wait(1)
-        return found
-
-    return met
 
 
 def test_a_file_that_two_readers_take_in_at_once_counts_once(both, monkeypatch):
