@@ -25,6 +25,7 @@ from tidegauge.domain.events import REQUEST_TYPE, RESPONSE_TYPE
 from tidegauge.domain.images import decode_image
 from tidegauge.domain.monitor import Feature, FeatureKind, MonitorRun, MonitorState, ValueType
 from tidegauge.domain.monitor_config import DriftConfig, ImageShape, MonitorConfig, TrainData
+from tidegauge.domain.users import Role
 from tidegauge.errors import InvalidInputError, UnavailableError
 from tidegauge.services.catalogue import Catalogue
 from tidegauge.services.notifications import Notifications
@@ -343,9 +344,10 @@ def test_two_workers_that_look_at_once_read_everything_once(pair: Pair) -> None:
 
 
 def test_the_logs_of_somebody_else_are_refused(pair: Pair) -> None:
-    catalogue = pair.watching.services.catalogue
+    services = pair.watching.services
+    services.accounts.create("mallory", Role.OPERATOR)
     source = Source(SourceType.FOLDER, str(pair.folder))
-    catalogue.create(RepositoryKind.DATASET, "theirs", "mallory", source, None)
+    services.catalogue.create(RepositoryKind.DATASET, "theirs", "mallory", source, None)
     with pytest.raises(InvalidInputError, match="There is no dataset 'theirs'"):
         pair.watch(replace(LOGS, predict_dataset="theirs"))
 

@@ -23,6 +23,7 @@ from tidegauge.domain.monitor_config import (
     PerformanceConfig,
     TrainData,
 )
+from tidegauge.domain.users import Role, User
 from tidegauge.errors import ConflictError, InvalidInputError
 from tidegauge.services.baselines import Baselines
 from tidegauge.services.catalogue import Catalogue
@@ -69,6 +70,7 @@ class Site:
 def site(folder: Path, url: str) -> Iterator[Site]:
     database = Database(url)
     database.migrate()
+    database.users.add(User("u1", "ada", Role.OPERATOR, NOW))  # only operators may read folders
     store, worker = ObjectStore(str(folder / "store")), Worker()
     catalogue = Catalogue(database, store, worker, folder / "home", lambda: NOW)
     catalogue.start()

@@ -294,6 +294,14 @@ def test_files_of_the_log_that_are_read_at_once_are_batches_of_their_own(part: P
     assert part.observing.sequence("d1", EXTRACTION) == 5
 
 
+def test_a_file_of_many_minutes_makes_a_batch_of_each(part: Part) -> None:
+    for name in ("s0", "s1"):
+        part.write(name, *(event for n in (2, 0, 1, 0) for event in pair(f"{name}-{n}", NOW + n * MINUTE)))
+    assert [len(batch) for batch in part.advance()] == [6]
+    found = [batch.event_id.tolist() for batch in part.files.after("d1", EXTRACTION.id, 0)]
+    assert found == [[f"{name}-{n}"] for name in ("s0", "s1") for n in range(3)]
+
+
 def test_times_of_events_are_found_by_id(part: Part) -> None:
     part.write("s1", *pair("a"))
     part.write("s2", *pair("b", NOW + MINUTE))

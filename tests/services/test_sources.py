@@ -19,6 +19,7 @@ from tidegauge.domain.monitor import Cause, Metric, MonitorRun, MonitorState
 from tidegauge.domain.monitor_config import CustomFunction, MonitorConfig, PerformanceConfig
 from tidegauge.domain.status import Status
 from tidegauge.domain.thresholds import Threshold
+from tidegauge.domain.users import Role
 from tidegauge.errors import ConflictError, InvalidInputError
 from tidegauge.services.labels import PostedLabel
 
@@ -240,6 +241,7 @@ def refusal(ward: Ward, performance: PerformanceConfig) -> str:
 
 
 def test_a_dataset_of_somebody_else_is_refused(ward: Ward) -> None:
+    ward.services.accounts.create("mallory", Role.OPERATOR)
     live(ward, owner="mallory")
     assert "There is no dataset 'answers'" in refusal(ward, replace(METRICS, dataset="answers"))
 

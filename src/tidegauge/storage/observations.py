@@ -26,6 +26,7 @@ Ints = npt.NDArray[np.int64]
 Texts = npt.NDArray[np.object_]
 Table = Mapping[str, npt.NDArray[Any]]  # columns [n]: float64, or text with None
 _TIME = pa.timestamp("us", tz="UTC")
+_MINUTE = 60_000_000  # microseconds
 _ROWS = 2048  # of a row group: a window of minutes reads little of an hour
 _PLAIN = ("reduced", "details", "embedding", "observed")
 _REPEATED = ["log_file", "event_source", "source", "segment"]
@@ -322,13 +323,18 @@ def moment(value: int) -> datetime:
 
 
 def numbered(batch: Observations, paths: Sequence[str], last: int) -> Observations:
-    """Return the observations in batches by log file, in the order of ``paths``, numbered after ``last``."""
+    """Return the observations in batches by log file, in the order of ``paths``, and minute, after ``last``.
+
+    Windows are of whole minutes: each batch lies in one window, whatever the monitor.
+    """
     found = set(batch.log_file.tolist())
     known = [path for path in paths if path in found]
-    earlier = found - set(known)  # whose other half came only now: with the first
-    numbers = {path: last + 1 + place for place, path in enumerate(known)}
-    numbers |= dict.fromkeys(earlier, last + 1)
-    return replace(batch, sequence=np.array([numbers[path] for path in batch.log_file], np.int64))
+    places = {path: place for place, path in enumerate(known)}
+    # An earlier file's event, whose other half came only now, goes with the first.
+    files = np.array([places.get(path, 0) for path in batch.log_file], np.int64)
+    keys = np.stack([files, batch.time // _MINUTE], axis=1)
+    _, numbers = np.unique(keys, axis=0, return_inverse=True)
+    return replace(batch, sequence=numbers.ravel().astype(np.int64) + last + 1)
 
 
 def _in_order(found: Observations) -> Observations:
