@@ -126,8 +126,9 @@ class Observing:
         another extractor had read before this one began.
 
         Each minute of each file of the log makes a batch of its own, so that who looks at batches up to some
-        time sees the same ones however many files were read at once, and none of a later window. What was read counts with the transaction that moves
-        the reader past its files: a crash before it leaves a file that nobody looks at, until ``sweep``.
+        time sees the same ones however many files were read at once, and none of a later window. What was
+        read counts with the transaction that moves the reader past its files: a crash before it leaves a file
+        that nobody looks at, until ``sweep``.
         """
         deadline = time.monotonic() + seconds
         while True:

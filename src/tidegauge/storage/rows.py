@@ -167,8 +167,11 @@ class Rows(Generic[T]):
             ("count", *_shape(where)),
             lambda: select(func.count()).select_from(self._table).where(*self._shaped(where)),
         )
-        with self._connections.connect() as connection:
-            return int(connection.execute(query, _values(where)).scalar_one())
+        try:
+            with self._connections.connect() as connection:
+                return int(connection.execute(query, _values(where)).scalar_one())
+        except UnstorableError:
+            return 0
 
     def highest(self, column: str, **where: Any) -> int:
         """Return the largest value of an integer column, 0 for no rows."""
