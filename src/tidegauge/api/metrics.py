@@ -58,7 +58,7 @@ FAMILIES = {
     "tidegauge_deployment_ready": ("gauge", "1 if the last look found the model server ready."),
     "tidegauge_deployment_cpu_seconds_total": ("counter", "CPU time of the model server since it started."),
     "tidegauge_deployment_memory_bytes": ("gauge", "Resident memory of the model server at the last look."),
-    "tidegauge_dead_letters": ("gauge", "Events and labels that could not be used."),
+    "tidegauge_dead_letters": ("gauge", "Events, labels and hours of a linked log that could not be used."),
     "tidegauge_monitors": ("gauge", "Monitors by state and status."),
     "tidegauge_monitor_state": ("gauge", "1 for the state that the monitor is in, else 0."),
     "tidegauge_monitor_status": ("gauge", "1 for the status of the part of the monitor, else 0."),

@@ -87,11 +87,11 @@ class ObservationFile:
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """What could not be used, and why: an event of the log, or a label."""
+    """What could not be used, and why: an event of the log, a label, or events of an hour."""
 
     id: str
     deployment_id: str
-    kind: str  # event or label
+    kind: str  # event, label or hour
     event_id: str
     source: str  # the log file or label file, with its row
     reason: str

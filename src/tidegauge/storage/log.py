@@ -43,6 +43,12 @@ _TIME_INDEX = SCHEMA.get_field_index("time")
 _TRIES = 20  # at a file that others change or merge meanwhile
 
 
+def hour_of(folder: str) -> datetime | None:
+    """Return the hour that the name of a folder of the log states."""
+    found = _HOUR.search(folder)
+    return datetime.fromisoformat(f"{found[1]}T{found[2]}:00:00+00:00") if found else None
+
+
 def is_merged(path: str) -> bool:
     """Tell whether a file of the log was made of others."""
     return path.endswith(_MERGED)
@@ -91,7 +97,7 @@ class InferenceLog:
         """Return what the log has of each hour that it has something of, oldest first."""
         found: dict[datetime, list[ObjectInfo]] = {}
         for info in self._store.list(f"{_checked(deployment_id)}/log"):
-            hour = _hour_of(info.path.rpartition("/")[0])
+            hour = hour_of(info.path.rpartition("/")[0])
             if hour is not None and info.path.endswith(_SUFFIX):
                 found.setdefault(hour, []).append(info)
         return dict(sorted(found.items()))
@@ -140,7 +146,7 @@ class InferenceLog:
         """Return the first hour that the log has something of, or None when nothing was logged."""
         for day in self._store.folders(f"{_checked(deployment_id)}/log"):
             for hour in self._store.folders(day):
-                if found := _hour_of(hour):
+                if found := hour_of(hour):
                     return found
         return None
 
@@ -347,15 +353,9 @@ def _folder(deployment_id: str, day: date, hour: int) -> str:
     return f"{_checked(deployment_id)}/log/date={day.isoformat()}/hour={hour:02d}"
 
 
-def _hour_of(folder: str) -> datetime | None:
-    """Return the hour that a folder's name states."""
-    found = _HOUR.search(folder)
-    return datetime.fromisoformat(f"{found[1]}T{found[2]}:00:00+00:00") if found else None
-
-
 def _meets(folder: str, span: timedelta, start: datetime | None, end: datetime | None) -> bool:
     """Say whether the hour (or day) that the folder's name states meets [start, end)."""
-    first = _hour_of(folder)
+    first = hour_of(folder)
     if first is None:
         return False
     # A difference, since the last hour of the year 9999 has no end to compare with.

@@ -1,8 +1,9 @@
 """Files of the inference log as an Arrow stream, for another cluster to write into its own log.
 
 A stream has batches of the log's columns. Each batch says in its metadata of which file it is (``number`` and
-``path``), and whether that ends with it; a file of which nothing is left is one batch without rows. A stream
-that breaks off is taken up after the last file that came whole.
+``path``), and whether that ends with it; a file of which nothing is left is one batch without rows, and says
+where it was deleted since the log is bounded (``gone``). A stream that breaks off is taken up after the last
+file that came whole.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ _ROWS = 256  # of a batch, as of a row group
 
 @dataclass(frozen=True)
 class StreamedFile:
-    """A file of the log: its number, its path, and its events, which are as they were logged."""
+    """A file of the log: its number, its path, and its events as they were logged, or that they are gone."""
 
     number: int
     path: str
     records: list[Record]
+    is_gone: bool = False
 
 
 def encode(files: Iterable[StreamedFile]) -> Iterator[bytes]:
@@ -38,7 +40,12 @@ def encode(files: Iterable[StreamedFile]) -> Iterator[bytes]:
         for file in files:
             batches = to_table(file.records).to_batches(_ROWS) or [_empty()]
             for place, batch in enumerate(batches, 1):
-                said = {"number": str(file.number), "path": file.path, "ends": str(place == len(batches))}
+                said = {
+                    "number": str(file.number),
+                    "path": file.path,
+                    "ends": str(place == len(batches)),
+                    "gone": str(file.is_gone),
+                }
                 writer.write_batch(batch, custom_metadata=said)
                 yield _taken(sink)
     yield _taken(sink)
@@ -57,7 +64,8 @@ def decode(deployment_id: str, source: BinaryIO) -> Iterator[StreamedFile]:
                 batch, said = reader.read_next_batch_with_custom_metadata()
                 records += to_records(deployment_id, pa.Table.from_batches([batch]).cast(SCHEMA))
                 if said[b"ends"] == b"True":
-                    yield StreamedFile(int(said[b"number"]), said[b"path"].decode(), records)
+                    is_gone = said.get(b"gone") == b"True"  # an earlier version does not say
+                    yield StreamedFile(int(said[b"number"]), said[b"path"].decode(), records, is_gone)
                     records = []
     except StopIteration:
         return

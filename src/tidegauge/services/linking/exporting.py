@@ -130,11 +130,13 @@ class Exporting:
         for file in self._database.log_files.between(
             "number", after + 1, None, deployment_id=deployment.id, sort="number", limit=_FILES
         ):
+            is_gone = False
             try:
                 records = self._logs.file(deployment.id, file.id)
             except NotFoundError:
-                records = []  # deleted since
-            yield StreamedFile(file.number, file.id, records)
+                records = []
+                is_gone = self._database.log_files.get(file.id).gone_at is not None
+            yield StreamedFile(file.number, file.id, records, is_gone)
             size += bytes_of(records)
             if size > _MOST_BYTES:
                 return

@@ -26,6 +26,7 @@ from tidegauge.domain.cluster_link import (
 from tidegauge.domain.deployment import Deployment, DeploymentState
 from tidegauge.domain.erasure import Erasure, digest_of
 from tidegauge.domain.identity import new_id
+from tidegauge.domain.observation import DeadLetter
 from tidegauge.errors import InvalidInputError, NotFoundError, TidegaugeError, UnavailableError
 from tidegauge.links.clusters import LogSetBackError, RefusedTokenError, RemoteCluster
 from tidegauge.services.captures import Captures
@@ -35,9 +36,10 @@ from tidegauge.services.noting import Noting
 from tidegauge.services.privacy.erasing import Erasures
 from tidegauge.services.privacy.tombstones import Tombstones
 from tidegauge.services.rounds import Rounds
+from tidegauge.services.sources.places import Places
 from tidegauge.storage.database import Database
 from tidegauge.storage.leases import Leases
-from tidegauge.storage.log import InferenceLog
+from tidegauge.storage.log import InferenceLog, hour_of
 from tidegauge.storage.log_stream import StreamedFile
 from tidegauge.storage.objects import ObjectStore
 
@@ -88,6 +90,7 @@ class Following:
         self._noting = Noting(database, now)
         self._captures = Captures(database, now)
         self._tombstones = Tombstones(database)
+        self._places = Places(database, now)
         self._pauses: dict[str, _Pause] = {}  # by the id of the link, or of the deployment
         self._labels: dict[str, dict[str, LabelFileInfo]] = {}  # of each deployment, as they came last
         failure = "The links could not be followed for a moment"
@@ -277,7 +280,9 @@ class Following:
     def _follow_labels(self, remote: RemoteCluster, deployment: Deployment) -> None:
         """Have the label files of the other cluster below a folder of their own."""
         folder = f"{deployment.livedata}/{_FOLLOWED}"
-        there = {one.name: one for one in remote.livedata(deployment.id)}
+        listed = {one.name: one for one in remote.livedata(deployment.id)}
+        there = {name: one for name, one in listed.items() if not _is_odd(name)}
+        self._tell_odd(deployment.id, folder, sorted(listed.keys() - there.keys()))
         known = self._labels.setdefault(deployment.id, {})
         here = {info.path[len(folder) + 1 :] for info in self._store.list(folder)}
         for name, one in there.items():
@@ -287,12 +292,21 @@ class Following:
                 data = remote.label_file(deployment.id, name)
             except NotFoundError:
                 continue  # deleted since
-            path = f"{folder}/{_checked(name)}"
+            path = f"{folder}/{name}"
             if not self._store.exists(path) or self._store.get(path) != data:
                 self._store.put(path, data)
             known[name] = one
         for name in here - there.keys():
             self._store.delete(f"{folder}/{name}")
+
+    def _tell_odd(self, deployment_id: str, folder: str, names: list[str]) -> None:
+        reason = ""
+        if names:
+            reason = (
+                f"Label files of the serving cluster have odd names and do not come ({len(names)}), as "
+                f"{names[0][:80]!r}; rename them there."
+            )
+        self._places.tell(deployment_id, "label", folder, reason)
 
     def _follow_log(self, remote: RemoteCluster, followed: Import) -> datetime | None:
         """Take files until there is none that is new; return up to when the log is here then."""
@@ -330,7 +344,23 @@ class Following:
             written = self._log.write(name, records, self._noting.known)
             self._noting.note(written)
             self._captures.note(records)
+        elif file.is_gone:
+            self._tell_gone(at.id, file.path)
         return self._move(at, position=file.number, last_file=file.path)
+
+    def _tell_gone(self, deployment_id: str, path: str) -> None:
+        """Say of an hour, once, that some of it was never seen here: that is neither silence nor calm."""
+        hour = hour_of(path.rpartition("/")[0])
+        here = self._database.log_files.find(id=path)  # it came before, and the log is read again
+        where = {"deployment_id": deployment_id, "kind": "hour", "time": hour}
+        if hour is None or here is not None or self._database.dead_letters.find(**where) is not None:
+            return
+        reason = (
+            f"Events of the hour from {hour:%Y-%m-%d %H:%M} UTC were deleted over there before they came "
+            "here, since that log is bounded; what they were is not known."
+        )
+        letter = DeadLetter(new_id(), deployment_id, "hour", "", path, reason, hour, self._now())
+        self._database.dead_letters.add(letter)
 
     def _move(self, at: Import, **to: Any) -> Import:
         """Note how far the log has come, unless another process has moved that meanwhile."""
@@ -348,9 +378,7 @@ def _claim(deployment_id: str) -> str:
     return f"{deployment_id}/following"
 
 
-def _checked(name: str) -> str:
-    """Return the name of a label file, which must not lead out of its folder."""
+def _is_odd(name: str) -> bool:
+    """Tell whether the name of a label file might lead out of its folder, or is none that a store takes."""
     parts = name.split("/")
-    if any(part in ("", ".", "..") for part in parts) or "\\" in name or not name.isprintable():
-        raise InvalidInputError(f"The cluster has a label file of the odd name {name[:80]!r}.")
-    return name
+    return any(part in ("", ".", "..") for part in parts) or "\\" in name or not name.isprintable()
