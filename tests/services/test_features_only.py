@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -73,6 +73,10 @@ class Practice:
         return count
 
 
+def near(value: object) -> object:
+    return pytest.approx(value, rel=1e-4) if isinstance(value, float) else value
+
+
 def draw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     labels = rng.choice(CLASSES, n)
     return np.stack([image(str(label), rng) for label in labels]), labels
@@ -104,8 +108,11 @@ def test_scores_verdicts_and_evidence_are_those_of_a_monitor_that_keeps_images(p
         practice.send(window, upside_down=window >= 2)
         kept, forgotten = practice.look(window)
         assert forgotten.metrics == kept.metrics
-        assert forgotten.images == kept.images
-        assert forgotten.evidence == kept.evidence
+        # Sums of float32 end otherwise where fewer images are looked at at once: evidence looks at a minute.
+        for one, other in ((forgotten.images, kept.images), ((forgotten.evidence,), (kept.evidence,))):
+            assert len(one) == len(other)
+            for mine, theirs in zip(map(asdict, one), map(asdict, other), strict=True):
+                assert list(map(near, mine.values())) == list(theirs.values())
         assert (forgotten.status, forgotten.drift) == (kept.status, kept.drift)
     assert kept.evidence.alarm is True  # type: ignore[union-attr]
 

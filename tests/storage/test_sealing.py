@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -193,6 +194,18 @@ def test_a_rotation_seals_everything_anew_while_others_read_and_write(database: 
         other.vault.renew()
         assert first not in database.keys.ids  # two rotations ago
         assert database.channels.get(channels[4].id) == channels[4]
+
+
+def test_two_rotations_at_once_lose_no_key(tmp_path: Path, postgres_url: str) -> None:
+    path = tmp_path / "keys" / "secrets.key"
+    with closing(Database(postgres_url, path)) as one, closing(Database(postgres_url, path)) as other:
+        one.migrate()
+        made = [add_channel(one, f"c{n}", {}, secret=f"s{n}") for n in range(20)]
+        with ThreadPoolExecutor() as pool:
+            for _ in range(5):
+                list(pool.map(lambda each: each.vault.renew(), (one, other)))
+                assert not one.vault.lacking()
+                assert [other.channels.get(channel.id) for channel in made] == made
 
 
 def test_a_value_sealed_with_the_former_key_meanwhile_stays_readable(database: Database) -> None:

@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from parts_visits import open_pages, services_of, somebody_else
+from tidegauge.domain.users import Scope
 from tidegauge.services import lockout
 
 OWN = "tide and moon and stars"
@@ -75,6 +76,16 @@ def test_a_new_user_chooses_a_password_and_is_signed_in(pages: TestClient) -> No
     assert "ada</span>" in pages.get("/settings/account").text
     assert pages.post("/sign-out").status_code == 303
     assert services_of(pages).database.sessions.count() == 1  # the operator's
+
+
+def test_a_session_that_only_reads_can_be_ended(pages: TestClient) -> None:
+    services = services_of(pages)
+    secret = services.people.issue(services.people.owner("operator"), "reads", Scope.READ)[1]
+    pages.post("/sign-in", data={"token": secret})
+    assert pages.get("/datasets").status_code == 200
+    assert pages.post("/users/new", data={"name": "x"}).status_code == 403
+    assert pages.post("/sign-out").status_code == 303
+    assert services.database.sessions.count() == 1  # the operator's
 
 
 def test_over_https_the_cookie_goes_nowhere_else(pages: TestClient) -> None:

@@ -5,10 +5,12 @@ The key file has one key a line (Fernet: AES-128-CBC with HMAC-SHA256): the firs
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -57,7 +59,23 @@ class Keys:
                 beside.unlink()
             _sync(self.path.parent)
         except OSError as error:
-            raise _invalid(f"is {str(self.path)!r}, which cannot be written: {error.strerror}") from error
+            raise _unwritable(self.path, error) from error
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let nobody else change which keys there are: of two that did at once one would lose its own."""
+        if self.path is None:
+            raise _invalid("is not set; name the key file")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder = os.open(self.path.parent, os.O_RDONLY)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def renew(self) -> None:
         """Put a new key before the others, which go on to open."""
@@ -71,12 +89,10 @@ class Keys:
         """Take the keys of another file, too: that of a backup."""
         if self.path is None:
             raise _invalid("is not set, and the backup has a key; name its file")
-        new, known = _parse(content, self.path), self._lines()
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise _invalid(f"is {str(self.path)!r}, which cannot be written: {error.strerror}") from error
-        self._replace([*known, *(line for line in new if line not in known)])
+        new = _parse(content, self.path)
+        with self.alone():
+            known = self._lines()
+            self._replace([*known, *(line for line in new if line not in known)])
 
     def content(self) -> bytes:
         """Return the file, for a backup."""
@@ -151,7 +167,7 @@ class Keys:
             _write_beside(self.path, lines).rename(self.path)
             _sync(self.path.parent)
         except OSError as error:
-            raise _invalid(f"is {str(self.path)!r}, which cannot be written: {error.strerror}") from error
+            raise _unwritable(self.path, error) from error
 
 
 def sealed_with(text: str) -> str:
@@ -197,6 +213,10 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _unwritable(path: Path, error: OSError) -> InvalidInputError:
+    return _invalid(f"is {str(path)!r}, which cannot be written: {error.strerror}")
 
 
 def _invalid(what: str) -> InvalidInputError:

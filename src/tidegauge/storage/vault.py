@@ -77,11 +77,12 @@ class Vault:
         stays in it until the next time, for whoever is just sealing with it.
         """
         self._keys.make()
-        before = self._keys.ids[0]
-        self._keys.renew()
-        now = self._keys.ids[0]
-        count = self._seal(lambda value: value.key != now)
-        self._keys.keep([now, before, *(name for name in self.counts() if name)])
+        with self._keys.alone():
+            before = self._keys.ids[0]
+            self._keys.renew()
+            now = self._keys.ids[0]
+            count = self._seal(lambda value: value.key != now)
+            self._keys.keep([now, before, *(name for name in self.counts() if name)])
         return count
 
     def give_up(self) -> int:

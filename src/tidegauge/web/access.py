@@ -35,13 +35,19 @@ def principal(connection: HTTPConnection) -> Principal:
     return found
 
 
-def signed_in(connection: HTTPConnection) -> Principal:
-    """Recognise a caller who may do what the request is for: with a token that only reads, read."""
+def leaving(connection: HTTPConnection) -> Principal:
+    """Recognise who ends their own session, which one that only reads may."""
     caller = principal(connection)
-    if caller.scope is Scope.READ and connection.scope.get("method") not in _READING:
-        raise ForbiddenError("This token only reads and changes nothing; use one of the scope write.")
     if caller.scope not in (Scope.READ, Scope.WRITE):
         raise ForbiddenError(f"This token is good only for {caller.scope.value}; use another one.")
+    return caller
+
+
+def signed_in(connection: HTTPConnection) -> Principal:
+    """Recognise a caller who may do what the request is for: with a token that only reads, read."""
+    caller = leaving(connection)
+    if caller.scope is Scope.READ and connection.scope.get("method") not in _READING:
+        raise ForbiddenError("This token only reads and changes nothing; use one of the scope write.")
     check_place(connection)
     return replace(caller, reading=connection.scope.get("method") in _READING)
 
@@ -92,6 +98,7 @@ def list_query(
 
 Everything = Annotated[Services, Depends(services_of)]
 Caller = Annotated[Principal, Depends(signed_in)]
+Leaving = Annotated[Principal, Depends(leaving)]
 Changer = Annotated[Principal, Depends(changing)]
 Operator = Annotated[Principal, Depends(operating)]
 Linked = Annotated[Principal, Depends(linked)]
