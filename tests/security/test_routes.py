@@ -34,7 +34,7 @@ from tidegauge.services.bundle import Services
 from tidegauge.settings import load_settings
 from tidegauge.storage import tables
 from tidegauge.ui.site import Page
-from tidegauge.web.access import OPEN, leaving, linked, operating
+from tidegauge.web.access import OPEN, linked, operating, reader
 from tidegauge.web.credentials import COLLECTOR
 
 ANSWERS = Path(__file__).with_name("answers.txt")
@@ -267,7 +267,7 @@ def test_few_routes_are_open(tried: Tried) -> None:
 
 def test_a_token_that_only_reads_changes_nothing(tried: Tried) -> None:
     def is_right(route: Route, answer: str) -> bool:
-        return route.is_open or leaving in route.needs or refused(route, answer)
+        return route.is_open or reader in route.needs or refused(route, answer)
 
     assert wrong(tried, ("read",), is_right) == []
 

@@ -35,8 +35,8 @@ def principal(connection: HTTPConnection) -> Principal:
     return found
 
 
-def leaving(connection: HTTPConnection) -> Principal:
-    """Recognise who ends their own session, which one that only reads may."""
+def reader(connection: HTTPConnection) -> Principal:
+    """Recognise a caller who may read, whatever the request is for: enough to end one's own session."""
     caller = principal(connection)
     if caller.scope not in (Scope.READ, Scope.WRITE):
         raise ForbiddenError(f"This token is good only for {caller.scope.value}; use another one.")
@@ -45,7 +45,7 @@ def leaving(connection: HTTPConnection) -> Principal:
 
 def signed_in(connection: HTTPConnection) -> Principal:
     """Recognise a caller who may do what the request is for: with a token that only reads, read."""
-    caller = leaving(connection)
+    caller = reader(connection)
     if caller.scope is Scope.READ and connection.scope.get("method") not in _READING:
         raise ForbiddenError("This token only reads and changes nothing; use one of the scope write.")
     check_place(connection)
@@ -98,7 +98,7 @@ def list_query(
 
 Everything = Annotated[Services, Depends(services_of)]
 Caller = Annotated[Principal, Depends(signed_in)]
-Leaving = Annotated[Principal, Depends(leaving)]
+Reader = Annotated[Principal, Depends(reader)]
 Changer = Annotated[Principal, Depends(changing)]
 Operator = Annotated[Principal, Depends(operating)]
 Linked = Annotated[Principal, Depends(linked)]

@@ -14,7 +14,7 @@ from tidegauge.services.sign_ins import OneTimePasswordError
 from tidegauge.services.single_sign_on import Returned, SingleSignOn
 from tidegauge.ui import words
 from tidegauge.ui.site import HEADERS, Pages, render
-from tidegauge.web.access import OPEN, Everything, Leaving
+from tidegauge.web.access import OPEN, Everything, Reader
 from tidegauge.web.auditing import signed_in_as, signing_in
 from tidegauge.web.credentials import COOKIE, address_of, agent_of, sign_in_with
 from tidegauge.web.errors import headers_of, status_of
@@ -144,7 +144,7 @@ def choose_password(
 
 
 @router.post("/sign-out")
-def sign_out(caller: Leaving, services: Everything) -> Response:
+def sign_out(caller: Reader, services: Everything) -> Response:
     if caller.session:
         services.sign_ins.end(caller.user, caller.session.id)
     response = _go("/sign-in")
