@@ -188,7 +188,7 @@ class Scene:
     def _waiting(self) -> set[str]:
         """Return what is safe and not in the log."""
         if self.site.fleet:
-            return {info.path for info in self.store.list(FOLDER) if not info.path.endswith("alive")}
+            return {info.path for info in self.store.list(FOLDER) if not info.path.endswith(("alive", ".done"))}
         return {path.name for path in self.site.home.glob("collector/*/*") if path.name != "lock"}
 
     def _compact(self, rng: random.Random) -> None:

@@ -40,6 +40,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let collectors be dead after a second without a sign of life, by the clock of the store."""
     monkeypatch.setattr(arrivals, "_LIST_SECONDS", 0.0)
     monkeypatch.setattr(arrivals, "_DEAD", arrivals.timedelta(seconds=1))
+    monkeypatch.setattr(arrivals, "_LATEST", arrivals.timedelta(seconds=2))
 
 
 def test_what_arrives_is_safe_at_once_and_goes_to_the_log_as_one(any_store: ObjectStore) -> None:
@@ -53,9 +54,46 @@ def test_what_arrives_is_safe_at_once_and_goes_to_the_log_as_one(any_store: Obje
     assert journal.sealed() == [name]  # until it is in the log
     assert journal.read(name).id == journal.read(name).id == name.rpartition("/")[2].removesuffix(".group")
     journal.discard(name, damaged=False)
-    assert (journal.sealed(), objects(any_store)) == ([], ["alive"])
-    journal.close()
+    assert (journal.sealed(), sorted(objects(any_store))) == ([], ["alive", "done"])
+
+
+@pytest.mark.usefixtures("quick")
+def test_who_ends_leaves_nothing_but_what_others_are_to_know(any_store: ObjectStore) -> None:
+    first, second = Arrivals(any_store), Arrivals(any_store)
+    first.append([record("a")])
+    for name in first.sealed():
+        first.discard(name, damaged=False)
+    first.close()
+    second.append([record("b")])
+    deadline = time.monotonic() + 20
+    while "done" in objects(any_store) and time.monotonic() < deadline:
+        for name in second.sealed():
+            second.discard(name, damaged=False)
+        time.sleep(0.2)
+    second.close()
     assert objects(any_store) == []
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("several", [False, True])
+def test_what_a_mute_store_carries_out_late_is_not_taken_again(any_store: ObjectStore, several: bool) -> None:
+    """A PUT was tried again, its object went to the log and was deleted; then the first try arrives."""
+    living, dead, other = Arrivals(any_store), Arrivals(any_store), Arrivals(any_store)
+    for journal in (living, dead):
+        for name in ("a", "b") if several else ("a",):
+            journal.append([record(name)])
+        (name,) = journal.sealed()
+        path = journal._members(name)[0]
+        data = any_store.get(path)
+        journal.discard(name, damaged=False)
+        any_store.put(path, data)
+    other.append([record("z")])
+    deadline = time.monotonic() + 10
+    while objects(any_store).count("segment") > 1 and time.monotonic() < deadline:
+        assert living.sealed() == []
+        assert names(other) == [["z"]]
+        time.sleep(0.1)
+    assert objects(any_store).count("segment") == 1  # that of z
 
 
 def test_groups_are_bounded_in_bytes(any_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +137,7 @@ def test_a_group_that_is_done_is_not_written_again(any_store: ObjectStore) -> No
     any_store.delete(next(info.path for info in any_store.list(FOLDER) if info.path.endswith(".segment")))
     assert journal.read(name).records == []
     journal.discard(name, damaged=False)
-    assert objects(any_store) == ["alive"]
+    assert sorted(objects(any_store)) == ["alive", "done"]
 
 
 def adopted(journal: Arrivals) -> list[list[str]]:
@@ -141,7 +179,7 @@ def test_a_group_that_comes_after_the_adoption_does_not_count(any_store: ObjectS
     for name in third.sealed():
         third.discard(name, damaged=False)
     deadline = time.monotonic() + 20
-    while "group" in objects(any_store) and time.monotonic() < deadline:
+    while set(objects(any_store)) != {"alive"} and time.monotonic() < deadline:
         third.sealed()
     assert set(objects(any_store)) == {"alive"}
 
@@ -155,7 +193,9 @@ def test_a_group_that_counts_is_adopted_as_one(any_store: ObjectStore) -> None:
     assert adopted(other) == [["a", "b"]]
     assert other.sealed() == [group]  # both write the same files of the log
     other.discard(group, damaged=False)
-    with pytest.raises(UnavailableError, match="adopted"):
+    assert slow.read(group).records == []
+    any_store.delete(next(info.path for info in any_store.list(FOLDER) if info.path.endswith(".done")))
+    with pytest.raises(UnavailableError, match="adopted"):  # minutes later
         slow.read(group)
     assert slow.sealed() == []
 
@@ -170,7 +210,7 @@ def test_a_group_that_cannot_be_read_holds_up_nothing(
     (group,) = dead.sealed()
     any_store.put(group, b"no JSON")
     assert adopted(other) == [["a"], ["b"]]
-    assert "cannot be read; its arrivals go to the log alone" in caplog.text
+    assert "cannot be read, and its arrivals go to the log alone" in caplog.text
 
 
 class Slow(ObjectStore):
@@ -259,5 +299,5 @@ def test_what_is_damaged_is_kept_and_the_rest_is_read(any_store: ObjectStore) ->
     segment = journal.read(name)
     assert [found.event.id for found in segment.records] == ["a", "c"]
     journal.discard(name, damaged=True)
-    assert sorted(objects(any_store)) == ["alive", "damaged"]
+    assert sorted(objects(any_store)) == ["alive", "damaged", "done"]
     assert journal.sealed() == []

@@ -4,13 +4,16 @@ The disk of a pod can vanish, so an event is acknowledged when its object is the
 
     .arrivals/<collector>/<uuid7>.segment   what came together, in the format of segments
     .arrivals/<collector>/<uuid7>.group     paths of arrivals that go to the log as one
-    .arrivals/<collector>/<uuid7>.done      that group is in the log; its arrivals are being deleted
+    .arrivals/<collector>/<uuid7>.done      paths of arrivals that are in the log, kept for some minutes
     .arrivals/<collector>/alive             written again and again, on the condition that nobody else has
 
 A group, and an arrival by itself, always give the same files of the log, whoever writes them. A collector
 makes groups of its own arrivals only, and one counts once a sign of life has been given after it. Who adopts
 what another left writes that sign, too: the other finds it and begins a new life. So whoever adopts sees
 every group that counts; arrivals that are in none, or in one that came too late, go to the log one by one.
+
+A store that was mute may carry out a PUT long after it was given up, or tried again and its object deleted.
+What appears like that is no arrival: a collector knows its own, and of others' the ``done`` tell.
 """
 
 from __future__ import annotations
@@ -19,8 +22,8 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
 import orjson
 
@@ -34,6 +37,7 @@ _GROUP, _DONE, _ALIVE, _DAMAGED = ".group", ".done", "alive", "damaged"
 _GROUP_BYTES = 16 << 20
 _LIST_SECONDS = 10.0
 _DEAD = timedelta(seconds=60)  # without a sign of life, by the clock of the store
+_LATEST = timedelta(minutes=5)  # that a store carries out what it was asked
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +55,7 @@ class Arrivals:
         self._loose: dict[str, int] = {}  # sizes of own arrivals that are in no group, by path, oldest first
         self._forming: dict[str, dict[str, int]] = {}  # groups that may be in the store, and do not count yet
         self._groups: dict[str, dict[str, int]] = {}  # own arrivals by what goes to the log as one
-        self._doubtful: set[str] = set()  # may be in the store; nobody was told that they are safe
+        self._putting: set[str] = set()  # on their way to the store
         self._beating = threading.Lock()  # guards what follows
         self._beats: set[bytes] = set()  # signs of this life that may stand in the store
         self._listed_at = float("-inf")
@@ -70,15 +74,15 @@ class Arrivals:
         data = build_segment(id_, records)
         with self._lock:
             path = f"{FOLDER}/{self._id}/{id_}{SUFFIX}"
+            self._putting.add(path)
         try:
             self._store.replace(path, data)
-        except UnavailableError:
             with self._lock:
-                self._doubtful.add(path)
-            raise
-        with self._lock:
-            if path.startswith(f"{FOLDER}/{self._id}/"):  # else it is adopted with all of that life
-                self._loose[path] = len(data)
+                if path.startswith(f"{FOLDER}/{self._id}/"):  # else it is adopted with all of that life
+                    self._loose[path] = len(data)
+        finally:
+            with self._lock:
+                self._putting.discard(path)
         return False
 
     def refusal(self) -> str:
@@ -106,12 +110,6 @@ class Arrivals:
             with self._lock:
                 self._groups |= self._forming
                 self._forming = {}
-        with self._lock:
-            doubtful = tuple(self._doubtful)
-        for path in doubtful:
-            self._store.delete(path)
-            with self._lock:
-                self._doubtful.discard(path)
         if time.monotonic() - self._listed_at > _LIST_SECONDS:
             self._orphans += [name for name in self._adopt() if name not in self._orphans]
             self._listed_at = time.monotonic()
@@ -141,26 +139,23 @@ class Arrivals:
     def discard(self, name: str, *, damaged: bool) -> None:
         """Delete what is in the log; what is left of damaged arrivals is kept for somebody to look at."""
         members = self._members(name)
-        is_group = name.endswith(_GROUP)
-        if is_group:
-            self._store.replace(_done(name), b"")
+        if members:
+            self._store.replace(_done(name), orjson.dumps(members))
         for path in members:
             if damaged:
                 with contextlib.suppress(NotFoundError):
                     self._store.put(f"{FOLDER}/{_DAMAGED}/{_id_of(path)}.{_DAMAGED}", self._store.get(path))
             self._store.delete(path)
-        if is_group:
+        if name.endswith(_GROUP):
             self._store.delete(name)
-            self._store.delete(_done(name))
         self._forget(name)
 
     def close(self) -> None:
-        """Leave nothing but what others are to adopt."""
-        with self._lock:
-            left = self._loose or self._forming or self._groups or self._doubtful
-        if not left:
-            with contextlib.suppress(UnavailableError):
-                self._store.delete(f"{FOLDER}/{self._id}/{_ALIVE}")
+        """Leave nothing but what others are to adopt, or to know."""
+        alive = f"{FOLDER}/{self._id}/{_ALIVE}"
+        with contextlib.suppress(UnavailableError):
+            if [info.path for info in self._store.list(f"{FOLDER}/{self._id}")] == [alive]:
+                self._store.delete(alive)
 
     def _forget(self, name: str) -> None:
         with self._lock:
@@ -229,13 +224,25 @@ class Arrivals:
             collector, _, file = info.path.removeprefix(f"{FOLDER}/").partition("/")
             if file and collector != _DAMAGED:
                 found.setdefault(collector, {})[file] = info
-        own = found.pop(self._id, {}).get(_ALIVE)
+        mine = found.pop(self._id, {})
+        if _ALIVE not in mine:
+            return []
+        now = mine[_ALIVE].modified  # by the clock of the store
+        self._sweep(mine, now)
         orphans: list[str] = []
         for collector, files in found.items():
             seen = files.get(_ALIVE) or max(files.values(), key=lambda info: info.modified)
-            if own is not None and own.modified - seen.modified > _DEAD and self._take_over(collector):
-                orphans += self._left(collector)
+            if now - seen.modified > _DEAD and self._take_over(collector):
+                orphans += self._left(collector, now)
         return orphans
+
+    def _sweep(self, files: Mapping[str, ObjectInfo], now: datetime) -> None:
+        """Delete of one's own what nobody was told of, or what is in the log; and what was told long enough."""
+        with self._lock:
+            known = self._putting.union(self._loose, *self._forming.values(), *self._groups.values())
+        for info in files.values():
+            if info.path.endswith(SUFFIX) and info.path not in known or _is_over(info, now):
+                self._store.delete(info.path)
 
     def _take_over(self, collector: str) -> bool:
         """Write the sign of another's life in its place; False where it is alive, or another was faster."""
@@ -249,32 +256,43 @@ class Arrivals:
             return False
         return True
 
-    def _left(self, collector: str) -> list[str]:
+    def _left(self, collector: str, now: datetime) -> list[str]:
         """Return what there is of one that was taken over: groups that count, other arrivals alone."""
-        paths = {info.path for info in self._store.list(f"{FOLDER}/{collector}")}
+        found = {info.path: info for info in self._store.list(f"{FOLDER}/{collector}")}
         groups, grouped = [], set()
-        for group in sorted(path for path in paths if path.endswith(_GROUP)):
-            try:
-                members = set(_paths(self._store.get(group)))
-            except (NotFoundError, ValueError) as error:
-                _log.error("The group %s cannot be read; its arrivals go to the log alone: %s", group, error)
-                continue
-            if members <= paths or _done(group) in paths:
+        for group in sorted(path for path in found if path.endswith(_GROUP)):
+            members = self._told(group)
+            if members and (members <= found.keys() or _done(group) in found):
                 groups.append(group)
                 grouped |= members
-            elif not members & paths:
+            elif not members & found.keys():
                 self._store.delete(group)
-        loose = [path for path in paths if path.endswith(SUFFIX) and path not in grouped]
-        for done in paths:
-            if done.endswith(_DONE) and done.removesuffix(_DONE) + _GROUP not in paths:
-                self._store.delete(done)
-        if not groups and not loose:
+        loose = {path for path in found if path.endswith(SUFFIX)} - grouped
+        dones = [info for info in found.values() if info.path.endswith(_DONE)]
+        late = {path for info in dones for path in self._told(info.path)} & loose if loose else set()
+        over = {info.path for info in dones if _is_over(info, now)}
+        for path in late | over:
+            self._store.delete(path)
+        left = [*groups, *(loose - late)]
+        if not left and len(over) == len(dones):
             self._store.delete(f"{FOLDER}/{collector}/{_ALIVE}")
-        return sorted(groups + loose, key=_id_of)
+        return sorted(left, key=_id_of)
+
+    def _told(self, path: str) -> set[str]:
+        """Return the arrivals that a group or a ``done`` names; none where it cannot be read."""
+        try:
+            return set(_paths(self._store.get(path)))
+        except (NotFoundError, ValueError) as error:
+            _log.error("%s cannot be read, and its arrivals go to the log alone: %s", path, error)
+            return set()
 
 
-def _done(group: str) -> str:
-    return group.removesuffix(_GROUP) + _DONE
+def _done(name: str) -> str:
+    return name.rpartition(".")[0] + _DONE
+
+
+def _is_over(info: ObjectInfo, now: datetime) -> bool:
+    return info.path.endswith(_DONE) and now - info.modified > _LATEST
 
 
 def _paths(data: bytes) -> list[str]:
