@@ -188,7 +188,8 @@ class Scene:
     def _waiting(self) -> set[str]:
         """Return what is safe and not in the log."""
         if self.site.fleet:
-            return {info.path for info in self.store.list(FOLDER) if not info.path.endswith(("alive", ".done"))}
+            told = ("alive", ".done")
+            return {info.path for info in self.store.list(FOLDER) if not info.path.endswith(told)}
         return {path.name for path in self.site.home.glob("collector/*/*") if path.name != "lock"}
 
     def _compact(self, rng: random.Random) -> None:

@@ -405,7 +405,9 @@ def test_who_owns_something_goes_only_with_an_heir(ward: Ward) -> None:
     assert channels.get(made[0].id).owner == "bob"
     with pytest.raises(NotSignedInError):
         ward.people.authenticate(secret)
-    assert ward.accounts.create("ada").user.id != ada.id
+    with pytest.raises(ConflictError, match="name is 'ada', which a user had who is deleted; take another"):
+        ward.accounts.create("ada")  # what her last request still writes would be another's
+    assert ward.database.users.count(name="ada") == 0
 
 
 def test_use_is_noted_once_a_minute_and_makes_nobody_look_again(ward: Ward) -> None:

@@ -25,6 +25,7 @@ from fastapi.testclient import TestClient
 import parts_races
 import parts_s3
 from tidegauge.app import build_services, create_app
+from tidegauge.domain.content import is_object_name
 from tidegauge.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from tidegauge.settings import load_settings
 from tidegauge.storage import buckets, objects
@@ -410,3 +411,14 @@ def test_a_bucket_without_credentials_says_where_to_put_them(
     store.put("a", b"")
     with pytest.raises(UnavailableError, match="403"):  # moto answers, but lets nobody unknown read
         store.get("a")
+
+
+def test_what_is_said_to_be_an_objects_name_is_taken(store_url: str) -> None:
+    """The rule is that of the strictest store; a name that it passes comes back from every store."""
+    store = ObjectStore(store_url)
+    names = ["a b.csv", "ward 10.30\u202fAM.csv", "a%2fb.csv", "x" * 255, "é#1.csv", "deep/er/a.csv"]
+    odd = ["", "../a.csv", "/etc/a.csv", "a\\b.csv", "a\tb.csv", "a\x7f.csv", "x" * 256, "\ud800", "a#1"]
+    assert ([is_object_name(name) for name in names], any(map(is_object_name, odd))) == ([True] * 6, False)
+    for name in names:
+        store.put(f"d/livedata/{name}", b"id,label\n")
+    assert sorted(info.path for info in store.list("d")) == sorted(f"d/livedata/{name}" for name in names)

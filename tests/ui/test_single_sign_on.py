@@ -115,6 +115,17 @@ def test_the_first_sign_in_makes_a_user_and_the_next_finds_it(house: House) -> N
     assert session.means == "provider"
 
 
+def test_who_was_deleted_comes_back_as_somebody_else(house: House) -> None:
+    house.sign_in()
+    assert house.who() == "ada"
+    house.services.accounts.delete(house.user("ada"))
+    house.browser.cookies.clear()
+    house.sign_in()
+    assert house.who() == "ada-2"
+    former = house.services.database.former_users
+    former.delete_where(name="ada")  # the other tests' ada
+
+
 def test_roles_follow_groups_at_each_sign_in(house: House) -> None:
     house.provider.person["groups"] = ["it", "ward"]
     house.sign_in()

@@ -18,6 +18,7 @@ from tidegauge.errors import InvalidInputError
 MAX_FILES = 1_000_000
 MAX_BYTES = 20 * 1024**3  # of the files of a version that come from elsewhere
 MAX_PATH = 1024  # characters
+_MAX_NAME = 255  # bytes of a file's name
 MAX_LABEL = 200  # bytes; a folder of this name can be written
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -125,24 +126,34 @@ class Manifest:
 
 def check_path(path: str) -> str:
     """Return a path within a version, or raise InvalidInputError where it could lead out of it."""
-    parts = path.split("/")
-    wrong = (
-        not path
-        or len(path) > MAX_PATH
-        or any(part in ("", ".", "..") for part in parts)
-        or any(character in path for character in "\\\0\n")
-    )
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        wrong = True
-    if wrong:
+    if not _leads_down(path):
         shown = printable(path[:MAX_PATH])
         raise InvalidInputError(
             f"The file name {shown!r} cannot be kept; use a relative UTF-8 path without '..' or '\\', "
             f"of at most {MAX_PATH} characters."
         )
     return path
+
+
+def is_object_name(path: str) -> bool:
+    """Tell whether a store takes an object under this path, a folder as well as a bucket."""
+    return (
+        _leads_down(path)
+        and not re.search(r"[\x00-\x1f\x7f]|#\d+$", path)
+        and all(len(part.encode()) <= _MAX_NAME for part in path.split("/"))
+    )
+
+
+def _leads_down(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return (
+        len(path) <= MAX_PATH
+        and not any(part in ("", ".", "..") for part in path.split("/"))
+        and not any(character in path for character in "\\\0\n")
+    )
 
 
 def check_label(label: str) -> str:

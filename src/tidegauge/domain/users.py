@@ -55,6 +55,15 @@ class User:
 
 
 @dataclass(frozen=True)
+class FormerUser:
+    """A user who was deleted; nobody is given the name again."""
+
+    id: str
+    name: str
+    deleted_at: datetime
+
+
+@dataclass(frozen=True)
 class Password:
     """The stored password of a user; only its hash by argon2id is kept.
 

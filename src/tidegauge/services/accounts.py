@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from tidegauge.domain.identity import check_name, new_id
-from tidegauge.domain.users import INVITATION, Invitation, Person, Role, Scope, User, new_password
-from tidegauge.errors import ConflictError, ForbiddenError, NotFoundError
+from tidegauge.domain.users import INVITATION, FormerUser, Invitation, Person, Role, Scope, User, new_password
+from tidegauge.errors import ConflictError, FieldError, ForbiddenError, NotFoundError
 from tidegauge.services.sign_ins import SignIns
 from tidegauge.storage.database import Database
 from tidegauge.storage.rows import Page, Query, Rows
@@ -21,10 +21,11 @@ class Accounts:
         self._database = database
         self._sign_ins = sign_ins
         self._now = now
-        #: What people own, by its name in sentences, and what tells things of one owner apart.
+        #: What people own, by its name in sentences, and what tells things of one owner apart; deployments
+        #: first, since what comes for an imported one waits for it.
         self._owned: tuple[tuple[str, Rows[Any], tuple[str, ...]], ...] = (
-            ("code, datasets and models", database.repositories, ("kind", "name")),
             ("deployments", database.deployments, ("name",)),
+            ("code, datasets and models", database.repositories, ("kind", "name")),
             ("pipeline runs", database.pipeline_runs, ("id",)),
             ("monitors", database.monitors, ("name",)),
             ("channels", database.channels, ("name",)),
@@ -57,13 +58,28 @@ class Accounts:
         return found
 
     def create(self, name: str, role: Role = Role.USER) -> Invitation:
-        """Create a user; the invitation has a one-time password, told here and never again."""
+        """Create a user; the invitation has a one-time password, told here and never again.
+
+        Raises ConflictError where somebody has the name, or had it and was deleted.
+        """
         user = User(new_id(), check_name(name), role, self._now())
         password = new_password()
         with self._database.transaction():
-            self._database.users.add(user)
+            self.add(user)
             self._sign_ins.set_password(user, password, temporary=True)
         return Invitation(user, password, self._now() + INVITATION)
+
+    def add(self, user: User) -> None:
+        """Add a user; ConflictError for a name that somebody has, or had.
+
+        Names own things. What a user's last request writes while the user is deleted, and the audit log, must
+        not be the next one's.
+        """
+        with self._database.transaction():
+            self._database.users.add(user)
+            if self._database.former_users.count(name=user.name):
+                message = f"name is {user.name!r}, which a user had who is deleted; take another."
+                raise ConflictError(message, (FieldError("name", message),))
 
     def invite(self, user: User) -> Invitation:
         """Replace the password of a user by a one-time password, and end their sessions."""
@@ -89,7 +105,7 @@ class Accounts:
         return self._change(user, "enabled", True, disabled_at=None)
 
     def delete(self, user: User, heir: User | None = None) -> None:
-        """Delete a user with their tokens; what they own goes to ``heir`` first.
+        """Delete a user with their tokens; what they own goes to ``heir`` first. The name is not given again.
 
         Raises ConflictError for the last operator, where they own something and there is no heir, and where
         the heir has something of the same name.
@@ -107,6 +123,7 @@ class Accounts:
                     f"{user.name} owns {owned}; name who gets them (heir), or disable the user instead."
                 )
             self._database.users.delete(user.id)
+            self._database.former_users.add(FormerUser(user.id, user.name, self._now()))
 
     def _hand_over(self, user: User, heir: User) -> None:
         for noun, rows, columns in self._owned:

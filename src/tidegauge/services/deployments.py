@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 
 from tidegauge.domain import cluster
 from tidegauge.domain.catalogue import RepositoryKind
+from tidegauge.domain.content import is_object_name
 from tidegauge.domain.deployment import Deployment, DeploymentChanges, DeploymentState, Origin, Placed
 from tidegauge.domain.identity import check_name, new_id
 from tidegauge.domain.monitor import UNJUDGED
@@ -356,7 +357,8 @@ def _answers(deployment: Deployment) -> tuple[int, tuple[str, ...]]:
 
 def _check_file_name(name: str) -> str:
     suffix = name.rpartition(".")[2]
-    if "/" in name or name.startswith(".") or suffix not in ("csv", "parquet"):
+    plain = "/" not in name and not name.startswith(".") and is_object_name(name)
+    if not plain or suffix not in ("csv", "parquet"):
         raise InvalidInputError.of(
             "file", f"file is {name!r}; use a plain file name that ends in .csv or .parquet."
         )

@@ -144,14 +144,14 @@ class SingleSignOn:
         return self._database.users.get(found.user_id) if found else None
 
     def _made(self, claimed: Claimed, role: Role) -> User:
-        """Make a user of a person; a name that is taken is never theirs, whoever has it."""
+        """Make a user of a person; a name that is taken is never theirs, whoever has it, or had it."""
         base = name_from(claimed.name)
         for number in range(1, _TRIES + 1):
             now = self._now()
             user = User(new_id(), base if number == 1 else f"{base}-{number}", role, now)
             try:
                 with self._database.transaction():
-                    self._database.users.add(user)
+                    self._accounts.add(user)
                     self._database.identities.add(
                         Identity(new_id(), user.id, claimed.issuer, claimed.subject, now)
                     )

@@ -237,11 +237,11 @@ class Arrivals:
         return orphans
 
     def _sweep(self, files: Mapping[str, ObjectInfo], now: datetime) -> None:
-        """Delete of one's own what nobody was told of, or what is in the log; and what was told long enough."""
+        """Delete of one's own what nobody was told of, what is in the log, and what was told long enough."""
         with self._lock:
             known = self._putting.union(self._loose, *self._forming.values(), *self._groups.values())
         for info in files.values():
-            if info.path.endswith(SUFFIX) and info.path not in known or _is_over(info, now):
+            if (info.path.endswith(SUFFIX) and info.path not in known) or _is_over(info, now):
                 self._store.delete(info.path)
 
     def _take_over(self, collector: str) -> bool:

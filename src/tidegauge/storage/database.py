@@ -51,7 +51,7 @@ from tidegauge.domain.pipeline import PipelineRun
 from tidegauge.domain.retraining import Retraining
 from tidegauge.domain.series import WindowResult
 from tidegauge.domain.single_sign_on import Identity, SignInRequest
-from tidegauge.domain.users import Password, Session, Token, User
+from tidegauge.domain.users import FormerUser, Password, Session, Token, User
 from tidegauge.errors import InvalidInputError, UnavailableError
 from tidegauge.settings import KEY_FILE
 from tidegauge.storage import limits, tables
@@ -176,6 +176,7 @@ class Database:
         connections = self._connections = Connections(self.engine, self.keys)
         self.transaction = connections.transaction
         self.users = Rows(connections, tables.users, User, "user")
+        self.former_users = Rows(connections, tables.former_users, FormerUser, "former user")
         self.passwords = Rows(connections, tables.passwords, Password, "password")
         self.tokens = Rows(connections, tables.tokens, Token, "token")
         self.sessions = Rows(connections, tables.sessions, Session, "session")

@@ -96,6 +96,14 @@ users = Table(
     _time("disabled_at", nullable=True),
 )
 
+former_users = Table(
+    "former_users",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    _time("deleted_at"),
+)
+
 passwords = Table(
     "passwords",
     metadata,

@@ -23,6 +23,7 @@ from tidegauge.domain.cluster_link import (
     LinkState,
     Through,
 )
+from tidegauge.domain.content import is_object_name
 from tidegauge.domain.deployment import Deployment, DeploymentState
 from tidegauge.domain.erasure import Erasure, digest_of
 from tidegauge.domain.identity import new_id
@@ -193,9 +194,7 @@ class Following:
             return
         self._note(deployment, followed, exported)
         if mark_of(exported) != followed.model:
-            self._importing.bring(
-                remote, exported, deployment.owner, lambda text: self._tell(followed.id, text)
-            )
+            self._importing.bring(remote, exported, lambda text: self._tell(followed.id, text))
         self._follow_samples(remote, followed)
         if followed.through is Through.LINK:
             self._follow_erased(remote, link, deployment)
@@ -281,7 +280,7 @@ class Following:
         """Have the label files of the other cluster below a folder of their own."""
         folder = f"{deployment.livedata}/{_FOLLOWED}"
         listed = {one.name: one for one in remote.livedata(deployment.id)}
-        there = {name: one for name, one in listed.items() if not _is_odd(name)}
+        there = {name: one for name, one in listed.items() if is_object_name(name)}
         self._tell_odd(deployment.id, folder, sorted(listed.keys() - there.keys()))
         known = self._labels.setdefault(deployment.id, {})
         here = {info.path[len(folder) + 1 :] for info in self._store.list(folder)}
@@ -376,9 +375,3 @@ class Following:
 def _claim(deployment_id: str) -> str:
     """Return where it says which process follows a deployment."""
     return f"{deployment_id}/following"
-
-
-def _is_odd(name: str) -> bool:
-    """Tell whether the name of a label file might lead out of its folder, or is none that a store takes."""
-    parts = name.split("/")
-    return any(part in ("", ".", "..") for part in parts) or "\\" in name or not name.isprintable()

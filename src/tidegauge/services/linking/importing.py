@@ -133,16 +133,16 @@ class Importing:
         since = f" from {found.known_until:%Y-%m-%d %H:%M} UTC on" if found.known_until else ""
         return f"{found.message} Windows{since} wait for what is still over there."
 
-    def bring(self, remote: RemoteCluster, exported: Exported, owner: str, tell: Tell) -> None:
+    def bring(self, remote: RemoteCluster, exported: Exported, tell: Tell) -> None:
         """Bring the model of a deployment, and what that was trained on."""
         id_ = exported.id
         if exported.model is None:
             self._database.imports.update(id_, None, model=mark_of(exported), message="")
             return
-        model = self._fetch(remote, id_, exported.model, owner, tell)
+        model = self._fetch(remote, id_, exported.model, tell)
         served = {"model_id": model.repository_id, "model_version": model.number}
         if exported.training is not None:
-            self._fetch(remote, id_, exported.training, owner, tell)
+            self._fetch(remote, id_, exported.training, tell)
         with self._database.transaction():
             self._database.imports.update(id_, None, model=mark_of(exported), message="")
             if self._database.deployments.find(id=id_, **served) is not None:
@@ -152,9 +152,7 @@ class Importing:
             if monitor is not None:
                 self._database.monitors.update(monitor.id, **UNJUDGED)
 
-    def _fetch(
-        self, remote: RemoteCluster, deployment_id: str, wanted: Content, owner: str, tell: Tell
-    ) -> Version:
+    def _fetch(self, remote: RemoteCluster, deployment_id: str, wanted: Content, tell: Tell) -> Version:
         """Bring a version: the files that are not here yet, each checked by its hash."""
         manifest = remote.manifest(deployment_id, wanted.kind)
         if manifest.digest != wanted.digest:
@@ -171,7 +169,10 @@ class Importing:
             if len(data) != file.size or self._catalogue.blobs.put(data)[0] != file.sha256:
                 raise InvalidInputError(f"The file {file.path!r} did not come as it is over there.")
         meta = {**wanted.meta, "imported": {"deployment": deployment_id, "version": wanted.version}}
-        return self._catalogue.adopt(wanted.kind, owner, wanted.name, wanted.version, manifest, meta)[1]
+        with self._database.transaction():
+            self._database.deployments.lock(deployment_id)  # who is deleted hands it over before, or after
+            owner = self._database.deployments.get(deployment_id).owner
+            return self._catalogue.adopt(wanted.kind, owner, wanted.name, wanted.version, manifest, meta)[1]
 
 
 def mark_of(exported: Exported) -> str:
