@@ -51,9 +51,9 @@ def build(
     async def found(id_: str) -> Deployment | None:
         return deployment(id_) if known(id_) else None
 
-    async def served(service: str, namespace: str) -> Deployment | None:
+    async def served(service: str, namespace: str) -> list[Deployment]:
         id_ = serving(service, namespace)
-        return deployment(id_) if id_ else None
+        return [deployment(id_)] if id_ else []
 
     return Collector(
         Segments(folder, max_age=flush_seconds, **(segments or {})),

@@ -19,9 +19,11 @@ from parts_ward import SURE, draw
 from simulated import OWNER, START, Clock, Site
 from tidegauge.domain.catalogue import RepositoryKind
 from tidegauge.domain.deployment import Deployment, DeploymentState, Origin
+from tidegauge.domain.identity import new_id
 from tidegauge.domain.monitor import Monitor, MonitorRun, MonitorState
 from tidegauge.domain.monitor_config import DriftConfig, MonitorConfig, PerformanceConfig, TrainData
 from tidegauge.domain.status import Status
+from tidegauge.domain.users import Principal, Role, Scope, Token, User
 from tidegauge.errors import ConflictError, InvalidInputError
 from tidegauge.services.labels import PostedLabel
 
@@ -225,18 +227,23 @@ def test_it_is_found_by_what_kserve_reports(site: Site) -> None:
     register(site, service="chest", namespace="ward")
     senders = site.services.senders
 
-    def find(service: str, namespace: str) -> Deployment | None:
+    def find(service: str, namespace: str) -> tuple[Deployment, ...]:
         return asyncio.run(senders.serving(service, namespace))
 
-    assert find("chest", "ward") == find("elsewhere", OWNER) == site.deployment
-    assert find("chest", "") is find("chest", OWNER) is find("elsewhere", "ward") is None
+    assert find("chest", "ward") == find("elsewhere", OWNER) == (site.deployment,)
+    assert find("chest", "") == find("chest", OWNER) == find("elsewhere", "ward") == ()
 
 
 def test_nobody_takes_the_events_of_a_deployment_by_naming_them_first(site: Site) -> None:
     deployments = site.services.deployments
-    deployments.register("mine", "thief", service="chest", namespace=OWNER)
+    named = deployments.register("mine", "thief", service="chest", namespace=OWNER)
     own = deployments.register("chest", OWNER)
-    assert asyncio.run(site.services.senders.serving("chest", OWNER)) == own
+    assert asyncio.run(site.services.senders.serving("chest", OWNER)) == (own, named)
+    for deployment in (own, named):  # each by the token that was issued for it
+        token = Token(new_id(), "", "", Scope.INGEST, deployment.id, "", START)
+        sender = Principal(User(new_id(), deployment.owner, Role.USER, START), token)
+        found = asyncio.run(site.services.collector._find(sender, "http://x", "chest", OWNER))
+        assert found == deployment
     with pytest.raises(InvalidInputError, match="another deployment is reported") as refused:
         deployments.register("other", "thief", service="chest", namespace=OWNER)
     assert fields_of(refused) == {"service"}

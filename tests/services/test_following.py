@@ -525,7 +525,7 @@ def test_what_a_version_lacks_over_there_is_told_until_it_is_there(followed: Clu
     services.collector.flush()
     followed.following.look()
     told = followed.services.importing.followed(followed.watching.deployment)
-    assert "The cluster 'serving' says: The store has no such object" in told.message
+    assert "is missing in this cluster's store" in told.message
     assert followed.services.clusters.page()[0].state is LinkState.REACHABLE
     services.store.put(path, b"another model")
     followed.serving.clock.now += timedelta(seconds=61)
@@ -668,6 +668,22 @@ def test_a_version_that_two_bring_at_once_is_there_once(
     monkeypatch.undo()
     assert [version.number for version in catalogue.versions(repository)] == [2, 1]
     assert catalogue.manifest(repository, catalogue.version(repository, 2)) == other
+
+
+def test_a_link_that_is_deleted_while_a_deployment_is_imported_is_told(
+    clusters: Clusters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clusters.link()
+    find = RemoteCluster.find
+
+    def meanwhile(*given: Any) -> Any:
+        clusters.services.clusters.delete(clusters.operator, "serving")
+        return find(*given)
+
+    monkeypatch.setattr(RemoteCluster, "find", meanwhile)
+    with pytest.raises(NotFoundError, match="was deleted meanwhile"):
+        clusters.services.importing.add(OWNER, "chest-xray", "serving", OWNER)
+    assert clusters.services.database.deployments.count() == 0
 
 
 def test_what_comes_while_its_owner_is_deleted_is_the_heirs(

@@ -66,7 +66,7 @@ def test_deployments_that_come_and_go_are_known_at_once(database: Database) -> N
         assert await senders.deployment("d1") is None
         database.deployments.add(deployment("d1"))
         assert await senders.deployment("d1") == deployment("d1")
-        assert await senders.serving("d1", "ann") == deployment("d1")
+        assert await senders.serving("d1", "ann") == (deployment("d1"),)
         database.deployments.update("d1", logging=False)
         assert (await senders.deployment("d1")).logging is False  # type: ignore[union-attr]
         database.deployments.delete("d1")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from tidegauge.domain.identity import new_id
 from tidegauge.domain.metrics import MetricType
 from tidegauge.domain.monitor import Cause, Metric, Monitor, MonitorRun
 from tidegauge.domain.status import Status
-from tidegauge.errors import ConflictError, InvalidInputError, TooManyError
+from tidegauge.errors import ConflictError, InvalidInputError, TooManyError, UnavailableError
 from tidegauge.services.extraction import extraction_of
 from tidegauge.services.labels import PostedLabel
 from tidegauge.services.runs import SupersededError
@@ -220,6 +221,56 @@ def test_a_result_whose_window_has_changed_meanwhile_does_not_count(ward: Ward) 
     ward.site.work()
     assert ward.run(0).revision == 2
     assert ward.run(0).metric("accuracy").value == 1.0  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("was_due", [False, True])
+def test_labels_that_come_while_a_window_is_run_by_hand_make_it_due(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch, was_due: bool
+) -> None:
+    begin = START if was_due else START - 2 * STEP  # from before the schedule began
+    ward.send(begin)
+    ward.site.clock.now = START + STEP + timedelta(seconds=10)
+    runs, due = ward.services.runs, ward.database.due_windows
+    if was_due:
+        ward.services.collector.flush()
+        ward.site.look()
+    compute = runs._compute
+
+    def meanwhile(*given: Any) -> Any:
+        found = compute(*given)
+        assert due.claim("a worker", ward.site.clock(), timedelta(minutes=1)) is None
+        ward.drop("a.csv", (begin + STEP / 2, "NORMAL", "NORMAL"))
+        runs.catch_up(ward.fresh())
+        return found
+
+    monkeypatch.setattr(runs, "_compute", meanwhile)
+    assert runs.run(ward.fresh(), begin, begin + STEP).metric("accuracy").n == 0  # type: ignore[union-attr]
+    monkeypatch.undo()
+    ward.site.work()
+    last = ward.database.monitor_runs.where(start=begin, sort="revision")[-1]
+    assert last.revision == 2
+    assert last.metric("accuracy").value == 1.0  # type: ignore[union-attr]
+    assert due.count() == 0
+
+
+@pytest.mark.parametrize("was_due", [False, True])
+def test_a_run_by_hand_that_fails_leaves_what_is_due_as_it_was(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch, was_due: bool
+) -> None:
+    ward.send(START)
+    ward.site.clock.now = START + STEP + timedelta(seconds=10)
+    if was_due:
+        ward.services.collector.flush()
+        ward.site.look()
+    before = ward.database.due_windows.where()
+
+    def fail(*_: Any) -> Any:
+        raise UnavailableError("away")
+
+    monkeypatch.setattr(ward.services.runs, "_compute", fail)
+    with pytest.raises(UnavailableError):
+        ward.services.runs.run(ward.fresh(), START, START + STEP)
+    assert ward.database.due_windows.where() == before
 
 
 def test_a_claim_that_has_run_out_is_taken_up_by_another(ward: Ward) -> None:

@@ -34,20 +34,20 @@ def only(database: Database) -> DueWindow:
 
 def test_a_window_that_is_due_stays_as_it_is(database: Database, monitor: str) -> None:
     first = due(monitor, Cause.BACKFILL)
-    database.due_windows.want(first)
-    database.due_windows.want(due(monitor, Cause.SCHEDULE, 9))
+    database.due_windows.want([first])
+    database.due_windows.want([due(monitor, Cause.SCHEDULE, 9)])
     assert only(database) == first
 
 
 def test_one_that_late_labels_asked_for_is_looked_at_whole(database: Database, monitor: str) -> None:
     first = due(monitor, Cause.LATE_LABELS)
-    database.due_windows.want(first)
-    database.due_windows.want(due(monitor, Cause.SCHEDULE, 9))
+    database.due_windows.want([first])
+    database.due_windows.want([due(monitor, Cause.SCHEDULE, 9)])
     assert only(database) == replace(first, cause=Cause.SCHEDULE)
 
 
 def test_who_is_at_it_loses_the_claim(database: Database, monitor: str) -> None:
-    database.due_windows.want(due(monitor, Cause.SCHEDULE))
+    database.due_windows.want([due(monitor, Cause.SCHEDULE)])
     claimed = database.due_windows.claim("me", NOON + LEASE, LEASE)
     assert claimed is not None
     database.due_windows.want_again(due(monitor, Cause.LATE_LABELS, 9))
@@ -61,7 +61,7 @@ def test_who_is_at_it_loses_the_claim(database: Database, monitor: str) -> None:
 
 def test_what_is_touched_while_a_worker_ends_is_due_again(database: Database, monitor: str) -> None:
     """The row is still to be seen, and gone when it would be changed."""
-    database.due_windows.want(due(monitor, Cause.SCHEDULE))
+    database.due_windows.want([due(monitor, Cause.SCHEDULE)])
     database.due_windows.claim("me", NOON + LEASE, LEASE)
     labels = threading.Thread(
         target=database.due_windows.want_again, args=(due(monitor, Cause.LATE_LABELS, 9),)
@@ -77,4 +77,4 @@ def test_what_is_touched_while_a_worker_ends_is_due_again(database: Database, mo
 
 def test_a_monitor_that_is_gone_is_named(database: Database) -> None:
     with pytest.raises(NotFoundError, match="There is no monitor with id 'gone'"):
-        database.due_windows.want(due("gone", Cause.SCHEDULE))
+        database.due_windows.want([due("gone", Cause.SCHEDULE)])

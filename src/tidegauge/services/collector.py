@@ -72,13 +72,13 @@ class Taken:
 
 @dataclass(frozen=True)
 class Directory:
-    """How a collector finds the deployment with an id, or that of an (inferenceservicename, namespace).
+    """How a collector finds the deployment with an id, or those of an (inferenceservicename, namespace).
 
     ``exists`` says what is so when events are written to the log: it asks the database each time.
     """
 
     deployment: Callable[[str], Awaitable[Deployment | None]]
-    serving: Callable[[str, str], Awaitable[Deployment | None]]
+    serving: Callable[[str, str], Awaitable[Sequence[Deployment]]]
     exists: Callable[[str], bool]
 
 
@@ -419,14 +419,9 @@ class Collector:
     async def _find(self, sender: Principal, source: str, service: str, namespace: str) -> Deployment | None:
         """Return the deployment of a source, if there is one that the sender may report for."""
         named = _SOURCE.fullmatch(source)
-        found = await self._directory.deployment(named[1]) if named else None
-        if found is None and service:
-            found = await self._directory.serving(service, namespace)
-        if found is None or not sender.may_ingest(found.id, found.owner):
-            return None
-        if found.origin is Origin.IMPORTED:
-            return None
-        return found if found.origin is not Origin.EXTERNAL or found.logging else None
+        meant = await self._directory.deployment(named[1]) if named else None
+        found = [meant] if meant else await self._directory.serving(service, namespace) if service else []
+        return next((one for one in found if _may_report(sender, one)), None)
 
     def _add(self, **more: int) -> None:
         with self._lock:
@@ -510,6 +505,11 @@ def _source(event: Event) -> tuple[str, str, str]:
         str(extensions.get("inferenceservicename", "")),
         str(extensions.get("namespace", "")),
     )
+
+
+def _may_report(sender: Principal, deployment: Deployment) -> bool:
+    logs = {Origin.LOCAL: True, Origin.IMPORTED: False, Origin.EXTERNAL: deployment.logging}
+    return logs[deployment.origin] and sender.may_ingest(deployment.id, deployment.owner)
 
 
 def _unknown(index: int, source: str, service: str, namespace: str) -> FieldError:

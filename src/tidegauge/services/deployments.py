@@ -226,14 +226,14 @@ class Deployments:
 
     def is_reported(self, service: str, namespace: str) -> bool:
         """Tell whether some deployment is reported by this service of KServe already."""
-        return bool(service) and reported_as(self._database, service, namespace) is not None
+        return bool(service) and bool(reported_as(self._database, service, namespace))
 
     def _taken(self, deployment: Deployment) -> list[FieldError]:
         """Say of a service that KServe's logger reports another deployment by it."""
         if not deployment.service:
             return []
         found = reported_as(self._database, deployment.service, deployment.namespace)
-        if found is None or found.id == deployment.id:
+        if not found or found[0].id == deployment.id:
             return []
         message = (
             f"service is {deployment.service!r} in namespace {deployment.namespace!r}, by which another "

@@ -64,7 +64,10 @@ class People:
         if self._database.users.find() is not None:
             return None
         operator = User(new_id(), OPERATOR, Role.OPERATOR, self._now())
-        self._database.users.add(operator)
+        try:
+            self._database.users.add(operator)
+        except ConflictError:  # of two servers that start on one database the other was faster
+            return None
         self._auditing.note_command("first start", operator.name)
         return self.issue(operator, "first start")[1]
 

@@ -42,6 +42,7 @@ _TRIES = 5
 _LOOKED_FOR = 10.0  # seconds that who posts labels waits for their events to be read
 _PROBLEMS_LISTED = 20
 _HOUR = timedelta(hours=1)
+_BY_HAND = timedelta(minutes=2)  # that a run by hand has a window for itself
 _RUNNABLE = (MonitorState.READY, MonitorState.ACTIVE)
 
 
@@ -90,7 +91,8 @@ class Runs:
     ) -> MonitorRun:
         """Look at the window [start, end) and write down what was found.
 
-        ``due`` is the claimed window that asked for it: the result counts only while the claim holds.
+        ``due`` is the claimed window that asked for it: the result counts only while the claim holds. A run
+        by hand counts always, and what comes while it computes makes the window due.
         """
         if monitor.state not in _RUNNABLE:
             raise ConflictError(
@@ -101,12 +103,15 @@ class Runs:
             self._flush()
             self.catch_up(monitor)
             monitor = self._database.monitors.get(monitor.id)
-        fulfilled = [due] if due else self._waiting(monitor, start, end)
+        wish = DueWindow(new_id(), monitor.id, start, end, cause, due_at=self._now())
+        taken = due or self._take(wish)
         try:
             run, state = self._compute(monitor, start, end, cause)
-            saved = self._save(monitor, run, state, fulfilled)
+            saved = self._save(monitor, run, state, taken, by_hand=due is None)
         except Exception:
             self._evidences.forget(monitor.id)
+            if taken and due is None:
+                self._give_back(taken, wish)
             raise
         self._alerting.kick()
         return saved
@@ -259,14 +264,17 @@ class Runs:
         monitor: Monitor,
         run: MonitorRun,
         state: EvidenceState | None,
-        fulfilled: list[DueWindow],
+        taken: DueWindow | None,
+        *,
+        by_hand: bool,
     ) -> MonitorRun:
         """Write down a run with all that follows from it: as a whole, or not at all."""
         for _ in range(_TRIES):
             try:
                 with self._database.transaction():
                     self._database.monitors.lock(monitor.id)  # two windows of a day add to one tally
-                    self._fulfil(fulfilled)
+                    if taken:
+                        self._fulfil(taken, by_hand=by_hand)
                     before = self._revisions(monitor, run.start, run.end)
                     number = before[-1].revision + 1 if before else 1
                     last = before[-1] if before else None
@@ -282,11 +290,24 @@ class Runs:
             return saved
         raise ConflictError("The same window is being run by others; try again.")
 
-    def _fulfil(self, wishes: list[DueWindow]) -> None:
-        for due in wishes:
-            found = self._database.due_windows.delete_where(id=due.id, claimed_by=due.claimed_by)
-            if not found and due.claimed_by:
-                raise SupersededError("The window has changed, or another worker has taken it.")
+    def _take(self, wish: DueWindow) -> DueWindow | None:
+        """Claim a window for a run by hand; None where a worker is at it, or another by hand."""
+        now = self._now()
+        claimed = replace(wish, claimed_by=f"by hand {wish.id}", claimed_until=now + _BY_HAND)
+        return self._database.due_windows.take(claimed, now)
+
+    def _give_back(self, taken: DueWindow, wish: DueWindow) -> None:
+        """Leave a window as it was before it was taken for a run by hand."""
+        held = {"id": taken.id, "claimed_by": taken.claimed_by}
+        if taken.id == wish.id:
+            self._database.due_windows.delete_where(**held)
+        else:
+            self._database.due_windows.update_where(held, claimed_by="", claimed_until=None)
+
+    def _fulfil(self, due: DueWindow, *, by_hand: bool) -> None:
+        found = self._database.due_windows.delete_where(id=due.id, claimed_by=due.claimed_by)
+        if not found and not by_hand:
+            raise SupersededError("The window has changed, or another worker has taken it.")
 
     def _note(self, monitor: Monitor, run: MonitorRun, state: EvidenceState | None) -> None:
         """Take the status over unless a later window has been run already."""
@@ -311,12 +332,6 @@ class Runs:
             self._database.due_windows.want_again(
                 DueWindow(new_id(), monitor.id, *window, cause, due_at=self._now())
             )
-
-    def _waiting(self, monitor: Monitor, start: datetime, end: datetime) -> list[DueWindow]:
-        """Return the unclaimed wish for this very window, which a run by hand fulfils."""
-        return list(
-            self._database.due_windows.where(monitor_id=monitor.id, start=start, end=end, claimed_by="")
-        )
 
     def _revisions(self, monitor: Monitor, start: datetime, end: datetime) -> tuple[MonitorRun, ...]:
         return self._database.monitor_runs.where(monitor_id=monitor.id, start=start, end=end, sort="revision")

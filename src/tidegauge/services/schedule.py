@@ -219,10 +219,10 @@ class Schedule:
             self.kick()
 
     def _add(self, monitor: Monitor, windows: list[Window], cause: Cause) -> None:
-        for start, end in windows:
-            self._database.due_windows.want(
-                DueWindow(new_id(), monitor.id, start, end, cause, due_at=self._now())
-            )
+        now = self._now()
+        self._database.due_windows.want(
+            [DueWindow(new_id(), monitor.id, start, end, cause, due_at=now) for start, end in windows]
+        )
 
     def _postpone(self, due: DueWindow, error: str) -> None:
         pause = _PAUSES[min(due.tries, len(_PAUSES) - 1)]

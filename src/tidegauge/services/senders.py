@@ -49,12 +49,12 @@ class Senders:
         )
         return found
 
-    async def serving(self, service: str, namespace: str) -> Deployment | None:
-        """Return the deployment that KServe's logger reports by these names."""
-        found: Deployment | None = await self._remembered(
-            ("service", service, namespace), lambda: reported_as(self._database, service, namespace)
+    async def serving(self, service: str, namespace: str) -> tuple[Deployment, ...]:
+        """Return the deployments that KServe's logger may mean by these names."""
+        found: tuple[Deployment, ...] | None = await self._remembered(
+            ("service", service, namespace), lambda: reported_as(self._database, service, namespace) or None
         )
-        return found
+        return found or ()
 
     async def _remembered(self, key: _Key, load: Callable[[], Any]) -> Any:
         """Return what is known; what is not there is looked for each time, since it may come."""
@@ -92,10 +92,11 @@ class Senders:
         return found
 
 
-def reported_as(database: Database, service: str, namespace: str) -> Deployment | None:
-    """Return the deployment that KServe's logger reports by these names: its name and owner, or others.
+def reported_as(database: Database, service: str, namespace: str) -> tuple[Deployment, ...]:
+    """Return the deployments that KServe's logger may mean by these names: its name and owner, or others.
 
-    In this order, or somebody could have another's events by naming them first.
+    In this order, or somebody could have another's events by naming them first. Whose sender may report for
+    the second alone means that one: a user may be named like a namespace.
     """
     rows = database.deployments
-    return rows.find(name=service, owner=namespace) or rows.find(service=service, namespace=namespace)
+    return (*rows.where(name=service, owner=namespace), *rows.where(service=service, namespace=namespace))

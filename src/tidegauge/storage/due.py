@@ -82,9 +82,9 @@ class DueWindows(_Claims[DueWindow]):
         """
         return self._claim(now, now + lease, claim_worker=worker)
 
-    def want(self, due: DueWindow) -> None:
-        """Let a window be due; where it is already, for late labels alone, now for this cause."""
-        self._upsert(due, ("cause", "can_wait"), self._table.c.cause == Cause.LATE_LABELS.value)
+    def want(self, dues: Sequence[DueWindow]) -> None:
+        """Let windows be due; where one is already, for late labels alone, now for its cause."""
+        self._upsert(dues, ("cause", "can_wait"), self._table.c.cause == Cause.LATE_LABELS.value)
 
     def want_again(self, due: DueWindow) -> None:
         """Let a window be due; who is at it loses the claim, since the result would miss what has come.
@@ -92,12 +92,18 @@ class DueWindows(_Claims[DueWindow]):
         What labels ask for is too little where events have come: of those another cause stays.
         """
         cause = () if due.cause is Cause.LATE_LABELS else ("cause", "can_wait")
-        self._upsert(due, ("claimed_by", "claimed_until", "due_at", *cause))
+        self._upsert([due], ("claimed_by", "claimed_until", "due_at", *cause))
+
+    def take(self, due: DueWindow, now: datetime) -> DueWindow | None:
+        """Claim a window, whether it is due or not, for who ``due`` names; None where somebody is at it."""
+        until = self._table.c.claimed_until
+        self._upsert([due], ("claimed_by", "claimed_until"), or_(until.is_(None), until < now))
+        return self.find(monitor_id=due.monitor_id, start=due.start, end=due.end, claimed_by=due.claimed_by)
 
     def _upsert(
-        self, due: DueWindow, columns: Sequence[str], only: ColumnElement[bool] | None = None
+        self, dues: Sequence[DueWindow], columns: Sequence[str], only: ColumnElement[bool] | None = None
     ) -> None:
-        """Add a row, or change these columns of the one that is there.
+        """Add rows, or change these columns of those that are there.
 
         In one statement: a worker that is done deletes a row that was there a moment ago. NotFoundError where
         the monitor has been deleted.
@@ -108,9 +114,9 @@ class DueWindows(_Claims[DueWindow]):
                 changes = {name: statement.excluded[name] for name in columns}
                 key = ("monitor_id", "start", "end")
                 statement = statement.on_conflict_do_update(index_elements=key, set_=changes, where=only)
-                connection.execute(statement, self._to_row(due))
+                connection.execute(statement, [self._to_row(due) for due in dues])
         except IntegrityError as error:
-            raise NotFoundError(f"There is no monitor with id {due.monitor_id!r}.") from error
+            raise NotFoundError(f"There is no monitor with id {dues[0].monitor_id!r}.") from error
 
     @cached_property
     def _candidate(self) -> Select[Any]:

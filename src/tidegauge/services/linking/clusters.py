@@ -123,16 +123,18 @@ class Clusters:
         """Remove a link; refused while deployments follow over it."""
         check_operator(by, _OPERATORS)
         link = self.link(name_or_id)
-        users = self._database.imports.where(link_id=link.id)
-        if users:
-            names = ", ".join(
-                deployment.name
-                for deployment in self._database.deployments.where(id=[one.id for one in users])
-            )
-            raise ConflictError(
-                f"Over the link {link.name!r} come the deployments {names}; delete these first."
-            )
-        self._database.cluster_links.delete(link.id)
+        with self._database.transaction():
+            self._database.cluster_links.lock(link.id)  # who imports over it meanwhile finds it gone
+            users = self._database.imports.where(link_id=link.id)
+            if users:
+                names = ", ".join(
+                    deployment.name
+                    for deployment in self._database.deployments.where(id=[one.id for one in users])
+                )
+                raise ConflictError(
+                    f"Over the link {link.name!r} come the deployments {names}; delete these first."
+                )
+            self._database.cluster_links.delete(link.id)
 
     def found(self, name_or_id: str, namespace: str = "") -> tuple[Exported, ...]:
         """Return the deployments that can be imported over a link."""

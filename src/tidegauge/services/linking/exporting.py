@@ -86,7 +86,11 @@ class Exporting:
         """Return the content of a file of its model or training data, where ``user`` may read it."""
         if all(file.sha256 != digest for file in self.manifest(user, deployment, kind).files):
             raise NotFoundError(f"No file of that {kind.value} has the hash {digest!r}.")
-        return self._catalogue.blobs.get(digest)
+        try:
+            return self._catalogue.blobs.get(digest)
+        except NotFoundError:  # it names the place, which is nobody's elsewhere
+            message = f"The file with the hash {digest!r} is missing in this cluster's store."
+            raise NotFoundError(message) from None
 
     def log(self, deployment: Deployment, after: int, file: str = "") -> Iterator[bytes]:
         """Yield the files of the log after a number as an Arrow stream, some at once.

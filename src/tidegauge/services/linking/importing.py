@@ -99,6 +99,8 @@ class Importing:
             exported.id, link.id, exported.namespace, exported.name, through, files=exported.files
         )
         with self._database.transaction():
+            if not self._database.cluster_links.lock(link.id):
+                raise NotFoundError(f"The link {link.name!r} was deleted meanwhile.")
             self._database.deployments.add(deployment)
             self._database.imports.add(followed)
         self._kick()
