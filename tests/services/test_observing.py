@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -258,6 +260,28 @@ def test_late_events_are_heard_with_their_batch(part: Part) -> None:
     part.write("s2", *pair("late", NOW - 3 * HOUR))
     part.advance()
     assert [batch.event_id.tolist() for batch in part.heard] == [["a"], ["late"]]
+
+
+def test_many_that_ask_at_once_read_a_file_once(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        part.write(f"s{number}", *pair(f"e{number}"))
+    content, read = part.logs.content, list[str]()
+
+    def counted(deployment_id: str, path: str) -> Any:
+        read.append(path)
+        sleep(0.05)
+        return content(deployment_id, path)
+
+    monkeypatch.setattr(part.logs, "content", counted)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [
+            pool.submit(part.observing.advance, "d1", EXTRACTION, part.heard.append, 20) for _ in range(8)
+        ]
+        assert all(one.result() for one in asked)
+    assert (len(read), len(part.heard)) == (3, 1)
+    with ThreadPoolExecutor(1) as pool, part.observing._turns[f"d1/{EXTRACTION.id}"]:
+        late = pool.submit(part.observing.advance, "d1", EXTRACTION, part.heard.append, 0.1)
+        assert late.result() is False  # it waits no longer than it was told
 
 
 def test_a_log_that_nobody_took_down_is_found(part: Part) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -75,6 +77,7 @@ class Observing:
         self._now = now
         self._tombstones = Tombstones(database)
         self._noting = Noting(database, now)
+        self._turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
 
     def start_up(self) -> None:
         """Take down the logs that an earlier version has written: it kept no list of their files."""
@@ -129,8 +132,25 @@ class Observing:
         time sees the same ones however many files were read at once, and none of a later window. What was
         read counts with the transaction that moves the reader past its files: a crash before it leaves a file
         that nobody looks at, until ``sweep``.
+
+        Of one process one thread at a time reads for an extraction: others wait for what it reads, so long.
         """
         deadline = time.monotonic() + seconds
+        turn = self._turns[f"{deployment_id}/{extraction.id}"]
+        if not turn.acquire(timeout=-1 if math.isinf(seconds) else seconds):
+            return False
+        try:
+            return self._advance(deployment_id, extraction, late, deadline)
+        finally:
+            turn.release()
+
+    def _advance(
+        self,
+        deployment_id: str,
+        extraction: Extraction,
+        late: Callable[[Observations], None],
+        deadline: float,
+    ) -> bool:
         while True:
             reader = self._reader(deployment_id, extraction)
             files = self._database.log_files.between(
