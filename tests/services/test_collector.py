@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -202,6 +204,35 @@ def test_memory_for_requests_is_bounded(tmp_path: Path, store: FlakyStore) -> No
     with collector.room() as hold:
         hold(100)
     collector.close()
+
+
+def test_many_that_flush_at_once_share_what_one_writes(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, began, go = collector._write_log, threading.Event(), threading.Event()
+    writes: list[int] = []
+
+    def slow() -> None:
+        writes.append(1)
+        began.set()
+        assert go.wait(20)
+        write()
+
+    monkeypatch.setattr(collector, "_write_log", slow)
+    report(collector, None, [event("a", "/deployments/d1")], NOW)
+    with ThreadPoolExecutor(9) as pool:
+        first = pool.submit(collector.flush)
+        assert began.wait(20)
+        report(collector, None, [event("b", "/deployments/d1")], NOW)  # the first may have missed it
+        others = [pool.submit(collector.flush) for _ in range(8)]
+        deadline = time.monotonic() + 20
+        while collector._asked < 9 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        go.set()
+        for one in (first, *others):
+            one.result()
+    assert len(writes) == 2
+    assert sorted(logged(collector, "d1")) == ["a", "b"]
 
 
 def test_what_is_deleted_while_it_is_written_is_taken_out_again(tmp_path: Path, store: FlakyStore) -> None:

@@ -132,8 +132,10 @@ class Collector:
         self._commits = Commits(self._append, journal.at_once)
         self._repeats = Repeats()
         self._rates = _Rates(limits.rate)
-        self._flushing = threading.Lock()
-        self._lock = threading.Lock()  # guards the counts and _waiting
+        self._flushing = threading.Lock()  # guards _answered
+        self._answered = 0  # of the flushes that were asked for
+        self._lock = threading.Lock()  # guards what follows
+        self._asked = 0
         self._counts = CollectorCounts()
         self._waiting = 0
         self._repeated: deque[Record] = deque(maxlen=_MOST_REPEATED)
@@ -227,14 +229,24 @@ class Collector:
     def flush(self) -> None:
         """Write every event accepted before this call to the inference log.
 
-        Raises UnavailableError when the store or the disk fails; nothing is lost, and it is tried again.
+        Of many that ask at once, one writes for all that asked before it began. Raises UnavailableError when
+        the store or the disk fails; nothing is lost, and it is tried again.
         """
-        self._journal.seal()
-        self._write_log()
+        with self._lock:
+            self._asked += 1
+            turn = self._asked
+        with self._flushing:
+            if self._answered >= turn:
+                return
+            with self._lock:
+                begun = self._asked
+            self._journal.seal()
+            self._write_log()
+            self._answered = begun
 
     def _write_log(self) -> None:
-        with self._flushing:
-            pending, failure = self._flush_all()
+        """Write what is sealed; for who holds ``_flushing``."""
+        pending, failure = self._flush_all()
         with self._lock:
             self._counts = replace(self._counts, pending=pending, failure=_said(failure))
         if failure is not None:
@@ -358,9 +370,10 @@ class Collector:
                 return
             self._full.clear()
             try:
-                if waited:
-                    self._journal.seal()
-                self._write_log()
+                with self._flushing:
+                    if waited:
+                        self._journal.seal()
+                    self._write_log()
                 delay, failing = self._flush_seconds, False
             except UnavailableError:
                 delay = min(2 * (delay or self._flush_seconds), max(_MAX_DELAY, self._flush_seconds))
