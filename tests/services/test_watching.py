@@ -208,6 +208,17 @@ def test_labels_wait_where_more_events_came_than_can_be_read(
     assert ward.services.runs.post_labels(ward.fresh(), [PostedLabel(late, "NORMAL")], "ada").accepted == 1
 
 
+def test_labels_wait_where_others_labels_are_looked_for(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few read the log for labels at once: many would keep the pages and the schedule waiting."""
+    late, *_ = ward.send(START)
+    runs, labels = ward.services.runs, [PostedLabel(late, "NORMAL")]
+    monkeypatch.setattr("tidegauge.services.runs._LOOKED_FOR", 0.1)
+    with runs._looking, runs._looking, pytest.raises(TooManyError, match="Send the labels again later"):
+        runs.post_labels(ward.fresh(), labels, "ada")
+    monkeypatch.undo()
+    assert runs.post_labels(ward.fresh(), labels, "ada").accepted == 1
+
+
 def test_a_result_whose_window_has_changed_meanwhile_does_not_count(ward: Ward) -> None:
     ward.go(0)
     ward.services.schedule.backfill(ward.fresh(), START, START + STEP)

@@ -158,7 +158,7 @@ class Observing:
             )
             if not files:
                 return True
-            position = self._read(reader, files, extraction, late)
+            position = self._read(reader, files, extraction, late, deadline)
             if position == files[-1].number and len(files) < _FILES:
                 return True
             if time.monotonic() >= deadline:
@@ -232,8 +232,12 @@ class Observing:
         files: Sequence[LogFile],
         extraction: Extraction,
         late: Callable[[Observations], None],
+        deadline: float,
     ) -> int:
-        """Read some files of the log; return the number of the last that counts as read by this."""
+        """Read some files of the log; return the number of the last that counts as read by this.
+
+        Where the first takes until ``deadline``, it is the only one.
+        """
         records: list[tuple[str, Record]] = []
         unread: list[DeadLetter] = []
         size = 0
@@ -244,7 +248,7 @@ class Observing:
             records += [(file.id, record) for record in found]
             position = file.number
             size += bytes_of(found)
-            if size > _BYTES:
+            if size > _BYTES or time.monotonic() >= deadline:
                 break
         erased = self._tombstones.of(reader.deployment_id)
         if erased:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -40,6 +41,7 @@ from tidegauge.storage.observations import Observations, ObservationStore, micro
 
 _TRIES = 5
 _LOOKED_FOR = 10.0  # seconds that who posts labels waits for their events to be read
+_LOOKING = 2  # read at once for those who post labels: more would keep everybody else waiting
 _PROBLEMS_LISTED = 20
 _HOUR = timedelta(hours=1)
 _BY_HAND = timedelta(minutes=2)  # that a run by hand has a window for itself
@@ -80,6 +82,7 @@ class Runs:
         self._redacting = redacting
         self._flush = flush
         self._now = now
+        self._looking = threading.BoundedSemaphore(_LOOKING)
 
     def run(
         self,
@@ -174,8 +177,13 @@ class Runs:
         wanted = {label.event_id for label in labels}
         events = self._files.answered(monitor.deployment_id, extraction.id, wanted)
         if wanted - events.keys():
-            self._flush()
-            read_all = self.catch_up(monitor, _LOOKED_FOR)
+            read_all = self._looking.acquire(timeout=_LOOKED_FOR)
+            if read_all:
+                try:
+                    self._flush()
+                    read_all = self.catch_up(monitor, _LOOKED_FOR)
+                finally:
+                    self._looking.release()
             events = self._files.answered(monitor.deployment_id, extraction.id, wanted)
             if not read_all and wanted - events.keys():
                 raise TooManyError(
