@@ -120,6 +120,13 @@ def ward(tmp_path: Path, template: Path) -> Iterator[Ward]:
 LOW = Condition(name="accuracy", operator=Operator.LESS, bound=0.85)
 
 
+def metric(run: MonitorRun, name: str) -> Metric:
+    """Return a metric that a run has."""
+    found = run.metric(name)
+    assert found is not None
+    return found
+
+
 def test_every_window_is_looked_at_once_in_order(ward: Ward) -> None:
     for window in range(3):
         ward.go(window)
@@ -156,14 +163,14 @@ def test_late_events_look_at_their_window_again_and_at_no_other(ward: Ward) -> N
     ward.site.work()
     again = ward.run(1)
     assert (again.revision, again.cause, again.late) == (2, Cause.LATE_EVENTS, 3)
-    assert again.metric("requests").value == N + 3  # type: ignore[union-attr]
+    assert metric(again, "requests").value == N + 3
     assert {image.event_id for image in again.images} > set(late)
     assert (ward.run(0).revision, ward.run(2).revision) == (1, 1)
 
 
 def test_late_labels_change_the_performance_of_their_windows_and_nothing_else(ward: Ward) -> None:
     before = [ward.go(window) for window in range(3)]
-    assert before[1].metric("accuracy").value is None  # type: ignore[union-attr]
+    assert metric(before[1], "accuracy").value is None
     ward.drop(
         "a.csv", *[(START + STEP * 1.5, "NORMAL", "PNEUMONIA"), (START + STEP * 1.6, "NORMAL", "NORMAL")]
     )
@@ -172,7 +179,7 @@ def test_late_labels_change_the_performance_of_their_windows_and_nothing_else(wa
     ward.services.schedule.work()
     after = ward.run(1)
     assert (after.revision, after.cause) == (2, Cause.LATE_LABELS)
-    assert after.metric("accuracy").value == 0.5  # type: ignore[union-attr]
+    assert metric(after, "accuracy").value == 0.5
     others = [m for m in after.metrics if m.type is not MetricType.PERFORMANCE]
     assert others == [m for m in before[1].metrics if m.type is not MetricType.PERFORMANCE]
     assert (after.evidence, after.images) == (before[1].evidence, before[1].images)
@@ -188,7 +195,7 @@ def test_labels_by_event_id_find_their_answers_in_the_log(ward: Ward) -> None:
     receipt = ward.services.runs.post_labels(ward.fresh(), [*posted, PostedLabel("no", "NORMAL")], "ada")
     assert (receipt.accepted, receipt.unknown) == (N, ("no",))
     ward.site.work()
-    assert ward.run(0).metric("accuracy").value == (N - 1) / N  # type: ignore[union-attr]
+    assert metric(ward.run(0), "accuracy").value == (N - 1) / N
 
 
 def test_labels_wait_where_more_events_came_than_can_be_read(
@@ -231,7 +238,7 @@ def test_a_result_whose_window_has_changed_meanwhile_does_not_count(ward: Ward) 
     assert ward.run(0).revision == 1
     ward.site.work()
     assert ward.run(0).revision == 2
-    assert ward.run(0).metric("accuracy").value == 1.0  # type: ignore[union-attr]
+    assert metric(ward.run(0), "accuracy").value == 1.0
 
 
 @pytest.mark.parametrize("was_due", [False, True])
@@ -255,12 +262,12 @@ def test_labels_that_come_while_a_window_is_run_by_hand_make_it_due(
         return found
 
     monkeypatch.setattr(runs, "_compute", meanwhile)
-    assert runs.run(ward.fresh(), begin, begin + STEP).metric("accuracy").n == 0  # type: ignore[union-attr]
+    assert metric(runs.run(ward.fresh(), begin, begin + STEP), "accuracy").n == 0
     monkeypatch.undo()
     ward.site.work()
     last = ward.database.monitor_runs.where(start=begin, sort="revision")[-1]
     assert last.revision == 2
-    assert last.metric("accuracy").value == 1.0  # type: ignore[union-attr]
+    assert metric(last, "accuracy").value == 1.0
     assert due.count() == 0
 
 
@@ -663,12 +670,12 @@ def test_expected_performance_stands_beside_the_realised_one(ward: Ward) -> None
     assert expected.value == pytest.approx(0.9, abs=0.02)
     assert expected.low is not None
     assert expected.low < 0.9
-    assert run.metric("accuracy").value is None  # type: ignore[union-attr]
+    assert metric(run, "accuracy").value is None
     assert run.performance is Status.UNKNOWN  # a promise is no verdict
 
 
 def test_an_estimate_is_unsafe_once_the_drift_alarm_is_on(ward: Ward) -> None:
-    assert "unsafe" not in ward.go(0).metric("expected_accuracy").detail  # type: ignore[union-attr]
+    assert "unsafe" not in metric(ward.go(0), "expected_accuracy").detail
     found = ward.go(1, upside_down=True).metric("expected_accuracy")
     assert found is not None
     assert found.detail["unsafe"] == "The drift alarm is on."
@@ -708,7 +715,7 @@ def test_events_that_come_after_labels_are_not_overlooked(ward: Ward) -> None:
     ward.services.schedule.work()
     run = ward.run(0)
     assert (run.revision, run.cause, run.late) == (2, Cause.LATE_EVENTS, 3)
-    assert run.metric("accuracy").value == 1.0  # type: ignore[union-attr]
+    assert metric(run, "accuracy").value == 1.0
 
 
 def test_a_home_of_the_first_schema_starts_and_goes_on_with_its_windows(ward: Ward, tmp_path: Path) -> None:
@@ -734,7 +741,7 @@ def test_a_home_of_the_first_schema_starts_and_goes_on_with_its_windows(ward: Wa
     site.clock.now = START + timedelta(seconds=1)
     site.work()  # the schedule begins with the window that is under way
     run = again.pass_by(0)
-    assert run.metric("image").n == N  # type: ignore[union-attr]
+    assert metric(run, "image").n == N
     assert (again.go(1).drift, again.go(2, upside_down=True).drift) == (Status.HEALTHY, Status.CRITICAL)
     site.close()
 

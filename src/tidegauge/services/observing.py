@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -136,33 +137,36 @@ class Observing:
         Of one process one thread at a time reads for an extraction: others wait for what it reads, so long.
         """
         deadline = time.monotonic() + seconds
-        turn = self._turns[f"{deployment_id}/{extraction.id}"]
-        if not turn.acquire(timeout=-1 if math.isinf(seconds) else seconds):
-            return False
-        try:
-            return self._advance(deployment_id, extraction, late, deadline)
-        finally:
-            turn.release()
+        with self._turn(_reader_id(deployment_id, extraction), seconds) as is_mine:
+            while is_mine:
+                reader = self._reader(deployment_id, extraction)
+                files = self._database.log_files.between(
+                    "number",
+                    reader.position + 1,
+                    None,
+                    deployment_id=deployment_id,
+                    sort="number",
+                    limit=_FILES,
+                )
+                if not files:
+                    return True
+                position = self._read(reader, files, extraction, late, deadline)
+                if position == files[-1].number and len(files) < _FILES:
+                    return True
+                if time.monotonic() >= deadline:
+                    break
+        return False
 
-    def _advance(
-        self,
-        deployment_id: str,
-        extraction: Extraction,
-        late: Callable[[Observations], None],
-        deadline: float,
-    ) -> bool:
-        while True:
-            reader = self._reader(deployment_id, extraction)
-            files = self._database.log_files.between(
-                "number", reader.position + 1, None, deployment_id=deployment_id, sort="number", limit=_FILES
-            )
-            if not files:
-                return True
-            position = self._read(reader, files, extraction, late, deadline)
-            if position == files[-1].number and len(files) < _FILES:
-                return True
-            if time.monotonic() >= deadline:
-                return False
+    @contextlib.contextmanager
+    def _turn(self, reader_id: str, seconds: float) -> Iterator[bool]:
+        """Wait until no other thread reads for this reader; yield whether that was so in time."""
+        turn = self._turns[reader_id]
+        is_mine = turn.acquire(timeout=-1 if math.isinf(seconds) else seconds)
+        try:
+            yield is_mine
+        finally:
+            if is_mine:
+                turn.release()
 
     def sweep(self, deployment_id: str) -> int:
         """Delete the files of observations that a crash kept from ever counting; return how many."""
@@ -215,7 +219,7 @@ class Observing:
             self._database.observation_files.add(whole)
 
     def _reader(self, deployment_id: str, extraction: Extraction) -> Reader:
-        id_ = f"{deployment_id}/{extraction.id}"
+        id_ = _reader_id(deployment_id, extraction)
         found = self._database.readers.find(id=id_)
         if found is None:
             begun = self._database.readers.highest("position", deployment_id=deployment_id)
@@ -459,6 +463,10 @@ class Observing:
 def _by_time(exchange: Exchange) -> tuple[datetime, str, str]:
     event = exchange.request.event
     return event.time, event.id, event.source
+
+
+def _reader_id(deployment_id: str, extraction: Extraction) -> str:
+    return f"{deployment_id}/{extraction.id}"
 
 
 def _name(path: str) -> str:
